@@ -1,0 +1,151 @@
+//! What the meta group's log entries say, and what applying one answers.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::{Health, MemberState, MoveStep};
+use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
+
+/// Of commands, answers and rows; a build that changes the shape of one writes another number.
+pub(super) const FORMAT: u8 = 1;
+
+/// A member of the first hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstMember {
+    pub peer_address: String,
+    pub client_address: String,
+    pub zone: String,
+    pub disk_id: String,
+    pub name: String,
+    pub meta_voter: bool,
+}
+
+/// One change of the catalogue. Times are milliseconds since the epoch, by the proposer's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Founds the cluster: members get the ids 1, 2, ... and as many meta replicas; partitions are placed.
+    Found {
+        cluster_id: String,
+        members: Vec<FirstMember>,
+        replication_factor: u32,
+        partition_count: u32,
+        max_parallel_moves: u32,
+    },
+    /// Takes in a process; the same disk again gets the same answer, and its addresses are brought up to date.
+    Join {
+        disk_id: String,
+        peer_address: String,
+        client_address: String,
+        zone: String,
+        name: String,
+        version: String,
+    },
+    /// The member has caught up with the meta group and may hold replicas.
+    ActivateMember { member: MemberId },
+    /// What a member says of itself at its start. Refused for another disk.
+    DescribeMember {
+        member: MemberId,
+        disk_id: String,
+        peer_address: String,
+        client_address: String,
+        version: String,
+    },
+    SetMetaVoter { member: MemberId, voter: bool },
+    SetHealth {
+        member: MemberId,
+        health: Health,
+        now_ms: u64,
+    },
+    /// The partition's first voters have a leader.
+    MarkFounded { partition: PartitionId },
+    /// Plans the moves to where placement wants the replicas; the same job again while it is open.
+    PlanRebalance { now_ms: u64 },
+    /// Compare-and-set: a move that is not at `from` is left alone. `None` is its end.
+    AdvanceMove {
+        id: u64,
+        from: MoveStep,
+        to: Option<MoveStep>,
+    },
+    /// A retiring replica is deleted on its member.
+    ForgetReplica {
+        partition: PartitionId,
+        replica: ReplicaId,
+    },
+    /// Logs `count` timestamps above all that were ever logged.
+    ExtendTimestamps { count: u64 },
+    /// Gives a member `count` entity sequences.
+    LeaseSequences { count: u64 },
+    /// Numbers a start of a member's process.
+    NextIncarnation,
+}
+
+/// A move as it was planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    pub partition: PartitionId,
+    pub from: Option<MemberId>,
+    pub to: Option<MemberId>,
+}
+
+/// What applying a command answers to whoever proposed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Done now or before.
+    Done,
+    /// Nothing was changed, for this reason.
+    Refused(String),
+    Joined {
+        cluster_id: String,
+        member: MemberId,
+        state: MemberState,
+    },
+    Planned { job: u64, moves: Vec<PlannedMove> },
+    /// `from` up to, not including, `to`.
+    Timestamps { from: Timestamp, to: Timestamp },
+    /// `from` up to, not including, `to`.
+    Sequences { from: u64, to: u64 },
+    Incarnation(u64),
+}
+
+/// Bytes that are no command, answer or row of this build's format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    #[error("catalogue format {0} is not known to this build, which knows {FORMAT}: start a newer build")]
+    Unknown(u8),
+    #[error("a catalogue entry is empty")]
+    Empty,
+    #[error("a catalogue entry is damaged")]
+    Damaged(#[source] postcard::Error),
+}
+
+impl Command {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        decode(bytes)
+    }
+}
+
+impl Answer {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        decode(bytes)
+    }
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![FORMAT]).expect("memory takes every byte, and every field has a postcard form")
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
+    match bytes.split_first() {
+        None => Err(FormatError::Empty),
+        Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(FormatError::Damaged),
+        Some((&other, _)) => Err(FormatError::Unknown(other)),
+    }
+}

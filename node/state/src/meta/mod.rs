@@ -1,0 +1,20 @@
+//! The meta group's state machine: the catalogue of members, partitions, moves, ids and timestamps.
+//!
+//! Every command is idempotent or compare-and-set, so that a retry, or a late command of a deposed leader, does no
+//! harm. Ids come from counters in here and are never given twice.
+
+mod apply;
+mod catalogue;
+mod command;
+pub mod driver;
+mod moves;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use apply::MetaMachine;
+pub use catalogue::{
+    Catalogue, Counters, Founding, Health, Member, MemberState, Move, MoveStep, Partition, Rebalance, Replica,
+    ReplicaRole, Settings,
+};
+pub use command::{Answer, Command, FirstMember, FormatError, PlannedMove};

@@ -1,0 +1,127 @@
+//! Moves: planned all at once, carried out a few at a time, each one row until it has ended.
+
+use super::apply::Refusal;
+use super::catalogue::{Catalogue, Move, MoveStep, Rebalance, Replica, ReplicaRole};
+use super::command::{Answer, PlannedMove};
+use crate::ids::ReplicaId;
+
+/// Plans what placement asks for beyond the moves under way; moves that have not begun are planned anew.
+pub(super) fn plan(catalogue: &mut Catalogue, now_ms: u64) -> Answer {
+    let before: Vec<PlannedMove> = planned(catalogue);
+    let under_way = catalogue.moves.values().filter(|open| open.step == MoveStep::Learning).count();
+    catalogue.moves.retain(|_, open| open.step == MoveStep::Learning);
+    let replacements = catalogue.replacements();
+    for replacement in &replacements {
+        let id = catalogue.counters.next_move;
+        catalogue.counters.next_move += 1;
+        let planned = Move {
+            id,
+            partition: replacement.partition,
+            from: replacement.from,
+            to: replacement.to,
+            replica: None,
+            step: MoveStep::Planned,
+        };
+        catalogue.moves.insert(id, planned);
+    }
+    let moves = planned(catalogue);
+    let same_job = under_way > 0 || (moves == before && !moves.is_empty());
+    note_job(catalogue, now_ms, same_job, moves.len());
+    Answer::Planned {
+        job: catalogue.rebalance.as_ref().map_or(0, |rebalance| rebalance.job),
+        moves,
+    }
+}
+
+fn planned(catalogue: &Catalogue) -> Vec<PlannedMove> {
+    let of_row = |row: &Move| PlannedMove {
+        partition: row.partition,
+        from: row.from,
+        to: row.to,
+    };
+    catalogue.moves.values().map(of_row).collect()
+}
+
+/// A job that is open goes on, with more or fewer moves; a new one is counted only where there is something to do.
+fn note_job(catalogue: &mut Catalogue, now_ms: u64, same_job: bool, open: usize) {
+    let open = u32::try_from(open).unwrap_or(u32::MAX);
+    match &mut catalogue.rebalance {
+        Some(rebalance) if same_job => rebalance.moves_planned = rebalance.moves_finished + open,
+        Some(_) | None if open == 0 => {}
+        Some(_) | None => {
+            let job = catalogue.counters.next_job;
+            catalogue.counters.next_job += 1;
+            catalogue.rebalance = Some(Rebalance {
+                job,
+                started_at_ms: now_ms,
+                moves_planned: open,
+                moves_finished: 0,
+            });
+        }
+    }
+}
+
+/// Takes a move one step on, if it is where the caller believes it to be.
+pub(super) fn advance(
+    catalogue: &mut Catalogue,
+    id: u64,
+    from: MoveStep,
+    to: Option<MoveStep>,
+) -> Result<Answer, Refusal> {
+    let row = catalogue.moves.get(&id).cloned().ok_or_else(|| format!("there is no move {id}, or it has ended"))?;
+    if row.step != from {
+        return Err(format!("move {id} is at {:?}, not at {from:?}", row.step));
+    }
+    match (from, to) {
+        (MoveStep::Planned, Some(MoveStep::Learning)) => begin(catalogue, row),
+        (MoveStep::Learning, None) => end(catalogue, &row),
+        (MoveStep::Planned, None) => {
+            catalogue.moves.remove(&id);
+            Ok(Answer::Done)
+        }
+        (MoveStep::Planned, Some(MoveStep::Planned)) | (MoveStep::Learning, Some(_)) => {
+            Err(format!("a move does not go from {from:?} to {to:?}"))
+        }
+    }
+}
+
+fn begin(catalogue: &mut Catalogue, mut row: Move) -> Result<Answer, Refusal> {
+    if catalogue.move_under_way(row.partition).is_some() {
+        return Err(format!("partition {} has a move under way", row.partition));
+    }
+    let under_way = catalogue.moves.values().filter(|open| open.step == MoveStep::Learning).count();
+    let limit = catalogue.settings.as_ref().map_or(0, |settings| settings.max_parallel_moves as usize);
+    if under_way >= limit {
+        return Err(format!("{under_way} moves are under way, which is the limit"));
+    }
+    if let Some(member) = row.to {
+        let replicas = &catalogue.partition_mut(row.partition)?.replicas;
+        if replicas.values().any(|replica| replica.member == member) {
+            return Err(format!("member {member} still has a replica of partition {}", row.partition));
+        }
+        let id = catalogue.take_replica_id();
+        let role = ReplicaRole::Learner;
+        catalogue.partition_mut(row.partition)?.replicas.insert(id, Replica { member, role });
+        row.replica = Some(id);
+    }
+    row.step = MoveStep::Learning;
+    catalogue.moves.insert(row.id, row);
+    Ok(Answer::Done)
+}
+
+fn end(catalogue: &mut Catalogue, row: &Move) -> Result<Answer, Refusal> {
+    let old: Option<ReplicaId> = row.from.and_then(|member| catalogue.replica_on(row.partition, member));
+    let replicas = &mut catalogue.partition_mut(row.partition)?.replicas;
+    if let Some(new) = row.replica.and_then(|id| replicas.get_mut(&id)) {
+        new.role = ReplicaRole::Voter;
+    }
+    if let Some(old) = old.and_then(|id| replicas.get_mut(&id)) {
+        old.role = ReplicaRole::Retiring;
+    }
+    catalogue.moves.remove(&row.id);
+    catalogue.counters.moves_finished += 1;
+    if let Some(rebalance) = &mut catalogue.rebalance {
+        rebalance.moves_finished += 1;
+    }
+    Ok(Answer::Done)
+}

@@ -1,0 +1,114 @@
+//! Which member holds which replica: a pure function of the members and of what was before.
+//!
+//! Laws, each a property test: zones are spread first, then load; the same input gives the same answer; placing twice
+//! changes nothing; a member that comes takes its share and no more; one that goes moves only what it held and
+//! what balance then asks for.
+
+mod balance;
+mod ring;
+mod slots;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use ring::{Ring, VIRTUAL_NODES};
+pub use slots::{SLOTS, partition_of_slot, slots_of};
+pub use stats::DistributionStats;
+
+use crate::ids::{MemberId, PartitionId};
+
+/// A member that may hold replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub id: MemberId,
+    /// Members of one zone may fail together; an empty name is a zone like any other.
+    pub zone: String,
+}
+
+/// The members of each partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement(pub BTreeMap<PartitionId, BTreeSet<MemberId>>);
+
+/// One change of one partition: a replica is replaced, added (`from` is none) or dropped (`to` is none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replacement {
+    pub partition: PartitionId,
+    pub from: Option<MemberId>,
+    pub to: Option<MemberId>,
+}
+
+/// Places `replication_factor` replicas of each partition, or as many as there are members.
+///
+/// Zones come first: no partition has more replicas in a zone than it must. Within that, loads differ by at most one
+/// wherever one replacement could even them out. Replicas stay where they are unless one of the two asks for a move.
+pub fn place(
+    candidates: &[Candidate],
+    previous: &Placement,
+    replication_factor: usize,
+    partition_count: u32,
+) -> Placement {
+    let mut board = balance::Board::new(candidates, replication_factor, partition_count);
+    board.keep(previous);
+    board.fill();
+    board.even_out();
+    board.into_placement()
+}
+
+/// The members of a key: the first `count` distinct ones clockwise on the ring.
+pub fn get_nodes_for_key(ring: &Ring, key: &[u8], count: usize) -> Vec<MemberId> {
+    ring.clockwise_from_key(key).take(count).collect()
+}
+
+/// Whether a member is among the `count` members of a key.
+pub fn is_node_responsible(ring: &Ring, member: MemberId, key: &[u8], count: usize) -> bool {
+    get_nodes_for_key(ring, key, count).contains(&member)
+}
+
+/// How evenly a placement loads the members.
+pub fn get_distribution_stats(candidates: &[Candidate], placement: &Placement) -> DistributionStats {
+    DistributionStats::new(candidates, placement)
+}
+
+/// What has to change to come from one placement to another, partition by partition, one for one where possible.
+pub fn rebalance(current: &Placement, wanted: &Placement) -> Vec<Replacement> {
+    let nobody = BTreeSet::new();
+    let mut replacements = Vec::new();
+    for (partition, after) in &wanted.0 {
+        let before = current.0.get(partition).unwrap_or(&nobody);
+        let mut leaving = before.difference(after).copied();
+        let mut coming = after.difference(before).copied();
+        loop {
+            let (from, to) = (leaving.next(), coming.next());
+            if from.is_none() && to.is_none() {
+                break;
+            }
+            replacements.push(Replacement {
+                partition: *partition,
+                from,
+                to,
+            });
+        }
+    }
+    replacements
+}
+
+/// Picks the voters of the meta group: `count` members, spread over zones, those that are voters already first.
+pub fn choose_voters(candidates: &[Candidate], current: &BTreeSet<MemberId>, count: usize) -> BTreeSet<MemberId> {
+    let mut chosen: BTreeSet<MemberId> = BTreeSet::new();
+    let mut per_zone: BTreeMap<&str, usize> = BTreeMap::new();
+    while chosen.len() < count.min(candidates.len()) {
+        let next = candidates
+            .iter()
+            .filter(|candidate| !chosen.contains(&candidate.id))
+            .min_by_key(|candidate| {
+                let in_zone = per_zone.get(candidate.zone.as_str()).copied().unwrap_or(0);
+                (in_zone, !current.contains(&candidate.id), candidate.id)
+            });
+        let Some(next) = next else { break };
+        chosen.insert(next.id);
+        *per_zone.entry(next.zone.as_str()).or_default() += 1;
+    }
+    chosen
+}

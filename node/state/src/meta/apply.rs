@@ -100,7 +100,7 @@ impl Catalogue {
                 false => Err(format!("this is cluster {} already", existing.cluster_id)),
             };
         }
-        check_founding(&settings, members)?;
+        check_settings(&settings, members)?;
         for first in members {
             self.add_first_member(first);
         }
@@ -308,7 +308,12 @@ fn take(from: u64, count: u64) -> Result<u64, Refusal> {
     from.checked_add(count).ok_or_else(|| "the numbers are used up".to_owned())
 }
 
-fn check_founding(settings: &Settings, members: &[FirstMember]) -> Result<(), Refusal> {
+/// What the state machine would refuse of a founding, for those who want to know before.
+pub fn check_founding(command: &Command) -> Result<(), Refusal> {
+    Catalogue::default().apply(command).map(|_| ())
+}
+
+fn check_settings(settings: &Settings, members: &[FirstMember]) -> Result<(), Refusal> {
     let distinct = |field: fn(&FirstMember) -> &str| {
         let values: std::collections::BTreeSet<_> = members.iter().map(field).collect();
         values.len() == members.len()

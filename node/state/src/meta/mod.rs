@@ -12,7 +12,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-pub use apply::MetaMachine;
+pub use apply::{MetaMachine, check_founding};
 pub use catalogue::{
     Catalogue, Counters, Founding, Health, Member, MemberState, Move, MoveStep, Partition, Rebalance, Replica,
     ReplicaRole, Settings,

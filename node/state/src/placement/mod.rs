@@ -4,8 +4,11 @@
 //! changes nothing; a member that comes takes its share and no more; one that goes moves only what it held and
 //! what balance then asks for.
 
-mod balance;
+mod assignment;
+mod cost;
+mod place;
 mod ring;
+mod shares;
 mod slots;
 mod stats;
 #[cfg(test)]
@@ -13,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use place::place;
 pub use ring::{Ring, VIRTUAL_NODES};
 pub use slots::{SLOTS, partition_of_slot, slots_of};
 pub use stats::DistributionStats;
@@ -37,23 +41,6 @@ pub struct Replacement {
     pub partition: PartitionId,
     pub from: Option<MemberId>,
     pub to: Option<MemberId>,
-}
-
-/// Places `replication_factor` replicas of each partition, or as many as there are members.
-///
-/// Zones come first: no partition has more replicas in a zone than it must. Within that, loads differ by at most one
-/// wherever one replacement could even them out. Replicas stay where they are unless one of the two asks for a move.
-pub fn place(
-    candidates: &[Candidate],
-    previous: &Placement,
-    replication_factor: usize,
-    partition_count: u32,
-) -> Placement {
-    let mut board = balance::Board::new(candidates, replication_factor, partition_count);
-    board.keep(previous);
-    board.fill();
-    board.even_out();
-    board.into_placement()
 }
 
 /// The members of a key: the first `count` distinct ones clockwise on the ring.

@@ -1,0 +1,8 @@
+//! What the tests see and do in Kubernetes: the resource, its pods and volumes, a way to the client service, a diagnosis.
+
+pub mod client;
+pub mod diagnosis;
+pub mod namespaces;
+pub mod pods;
+pub mod reach;
+pub mod resource;

@@ -1,0 +1,179 @@
+//! The steps of a run, in order. Each stands on what the ones before have left.
+
+mod create;
+mod faults;
+mod install;
+mod load;
+pub mod removal;
+mod scale;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use futures::future::BoxFuture;
+
+use crate::trial::Trial;
+
+/// One named part of the run.
+pub struct Step {
+    pub name: &'static str,
+    /// What it does, for the person who watches.
+    pub about: &'static str,
+    pub limit: Duration,
+    pub run: for<'a> fn(&'a mut Trial) -> BoxFuture<'a, Result<()>>,
+    /// Runs also where only a later step is asked for, which needs what it finds out.
+    always: bool,
+}
+
+macro_rules! step {
+    ($name:literal, $about:literal, $minutes:literal, $run:path) => {
+        Step {
+            name: $name,
+            about: $about,
+            limit: Duration::from_secs($minutes * 60),
+            run: |trial| Box::pin($run(trial)),
+            always: false,
+        }
+    };
+}
+
+pub const ALL: &[Step] = &[
+    Step {
+        always: true,
+        ..step!(
+            "kubernetes",
+            "three nodes Ready in three zones",
+            5,
+            install::nodes
+        )
+    },
+    Step {
+        always: true,
+        ..step!(
+            "images",
+            "the images under test are on all nodes",
+            10,
+            install::images
+        )
+    },
+    step!(
+        "install",
+        "the operator by helm, under restricted Pod Security",
+        5,
+        install::operator
+    ),
+    step!(
+        "create",
+        "a KotobaCluster of three becomes Ready",
+        6,
+        create::create
+    ),
+    step!(
+        "load",
+        "the data set through the client service",
+        10,
+        load::load
+    ),
+    step!(
+        "verify-load",
+        "counts, nodes, edges and walks against the files",
+        5,
+        load::verify
+    ),
+    step!(
+        "delete-pod-0",
+        "the pod of slot 0, under a writer",
+        8,
+        faults::delete_first
+    ),
+    step!(
+        "delete-pod-1",
+        "the pod of slot 1, under a writer",
+        8,
+        faults::delete_second
+    ),
+    step!(
+        "delete-pod-2",
+        "the pod of slot 2, under a writer",
+        8,
+        faults::delete_third
+    ),
+    step!(
+        "delete-all-pods",
+        "all pods at once, under a writer",
+        10,
+        faults::delete_all
+    ),
+    step!(
+        "scale-out",
+        "three to five under a writer, the operator killed on the way",
+        20,
+        scale::out
+    ),
+    step!(
+        "spread",
+        "replicas over members and zones, each member with its share",
+        3,
+        scale::spread
+    ),
+    step!(
+        "verify-scaled",
+        "everything is there after the moves",
+        5,
+        load::verify
+    ),
+    step!(
+        "scale-in-refused",
+        "five to three is refused and changes nothing",
+        5,
+        scale::in_refused
+    ),
+    step!(
+        "delete-cluster",
+        "the resource goes with its pods, the disks stay",
+        5,
+        removal::cluster
+    ),
+    step!(
+        "uninstall",
+        "the operator goes, the CRD stays",
+        4,
+        removal::operator
+    ),
+];
+
+/// All steps, or those that one step needs with that step.
+pub fn chosen(only: Option<&str>) -> Result<Vec<&'static Step>> {
+    let Some(name) = only else {
+        return Ok(ALL.iter().collect());
+    };
+    named(name)?;
+    Ok(ALL
+        .iter()
+        .filter(|step| step.always || step.name == name)
+        .collect())
+}
+
+/// One step by its name.
+pub fn named(name: &str) -> Result<&'static Step> {
+    ALL.iter()
+        .find(|step| step.name == name)
+        .with_context(|| format!("there is no step {name}; `kind-test steps` lists them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_step_alone_comes_after_what_it_needs() {
+        let names: Vec<&str> = chosen(Some("create"))
+            .unwrap()
+            .iter()
+            .map(|step| step.name)
+            .collect();
+        assert_eq!(names, ["kubernetes", "images", "create"]);
+        assert!(chosen(Some("dance")).is_err());
+        assert_eq!(chosen(None).unwrap().len(), ALL.len());
+    }
+}

@@ -1,0 +1,184 @@
+//! Three members become five under a writer, and five do not become three.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use kotoba_proto::v1::GetStatusResponse;
+
+use super::create::MEMBERS;
+use super::install::wait_for_operator;
+use crate::database::status::{active, identities, summary};
+use crate::database::{Database, member::Member};
+use crate::kubernetes::pods::{ABRUPT_SECONDS, uid};
+use crate::say::say;
+use crate::spread::{self, load};
+use crate::trial::Trial;
+use crate::wait::{Seen, until};
+use crate::writer::lines;
+
+const SCALED: usize = 5;
+/// Pods, disks, and the first member taken in.
+const BEGIN_LIMIT: Duration = Duration::from_secs(300);
+/// Sixteen moves of a part of a hundred thousand records each, two at a time, on a small machine under load.
+const BALANCED_LIMIT: Duration = Duration::from_secs(900);
+const REFUSED_LIMIT: Duration = Duration::from_secs(120);
+const WRITES_AFTER: usize = 40;
+/// What the reason of the condition begins with.
+const REFUSAL: &str = "ScaleIn";
+
+pub async fn out(trial: &mut Trial) -> Result<()> {
+    let before = identities(&trial.wait_until_whole(MEMBERS, BEGIN_LIMIT).await?);
+    let writer = trial.writer().await?;
+    trial.resource().scale(SCALED as u32).await?;
+    kill_operator_midway(trial).await?;
+    wait_until_done(trial).await?;
+    let status = trial.wait_until_whole(SCALED, BALANCED_LIMIT).await?;
+    let resource = trial.resource();
+    resource
+        .wait_for("Balanced", "True", BALANCED_LIMIT)
+        .await?;
+    say(summary(&status));
+    let after = identities(&status);
+    let kept = before
+        .iter()
+        .all(|(pod, identity)| after.get(pod) == Some(identity));
+    ensure!(
+        kept && after.len() == SCALED,
+        "members were {before:?} and are {after:?}"
+    );
+    writer.wait_for_more(WRITES_AFTER).await?;
+    trial.finish(writer, "three to five").await?;
+    trial.verify().await
+}
+
+/// Deletes the operator's pods once the database knows a fourth member and is not yet done.
+async fn kill_operator_midway(trial: &mut Trial) -> Result<()> {
+    let address = trial.address().await?;
+    let status = until("beginning of the scale-out", BEGIN_LIMIT, || async {
+        let status = Member::connect(&address)?.status().await?;
+        Ok(if status.members.len() > MEMBERS {
+            Seen::Done(status)
+        } else {
+            Seen::Waiting(format!("{} members are known", status.members.len()))
+        })
+    })
+    .await?;
+    ensure!(
+        !is_done(&status),
+        "the scale-out was over before the operator could be killed"
+    );
+    let pods = trial.operator_pods();
+    let mut old = Vec::new();
+    for name in pods.list().await?.keys() {
+        old.push(pods.delete(name, Some(ABRUPT_SECONDS)).await?);
+    }
+    say(format!(
+        "deleted {} operator pod(s) in the middle: {}",
+        old.len(),
+        summary(&status)
+    ));
+    until("end of the old operator", BEGIN_LIMIT, || async {
+        let left = pods
+            .list()
+            .await?
+            .values()
+            .filter(|pod| old.contains(&uid(pod)))
+            .count();
+        Ok(if left == 0 {
+            Seen::Done(())
+        } else {
+            Seen::Waiting(format!("{left} left"))
+        })
+    })
+    .await?;
+    wait_for_operator(trial).await
+}
+
+/// The database says so itself: the conditions may be those of a moment before the last member joined.
+async fn wait_until_done(trial: &mut Trial) -> Result<()> {
+    let address = trial.address().await?;
+    until("end of the rebalance", BALANCED_LIMIT, || async {
+        let status = Member::connect(&address)?.status().await?;
+        Ok(if is_done(&status) {
+            Seen::Done(())
+        } else {
+            Seen::Waiting(summary(&status))
+        })
+    })
+    .await
+}
+
+fn is_done(status: &GetStatusResponse) -> bool {
+    let balanced = status
+        .rebalance
+        .as_ref()
+        .is_some_and(|rebalance| rebalance.balanced);
+    active(status).count() == SCALED && balanced
+}
+
+pub async fn spread(trial: &mut Trial) -> Result<()> {
+    let status = trial.status().await?;
+    for (member, replicas) in load(&status) {
+        let zone = active(&status)
+            .find(|one| one.id == member)
+            .map(|one| &one.zone);
+        say(format!(
+            "member {member} in {} has {replicas} replicas",
+            zone.map_or("?", |zone| zone)
+        ));
+    }
+    let faults = spread::faults(&status);
+    ensure!(
+        faults.is_empty(),
+        "{} faults in the placement:{}",
+        faults.len(),
+        lines(&faults)
+    );
+    Ok(())
+}
+
+pub async fn in_refused(trial: &mut Trial) -> Result<()> {
+    let resource = trial.resource();
+    let before = everything(trial).await?;
+    resource.scale(MEMBERS as u32).await?;
+    until("refusal of the scale-in", REFUSED_LIMIT, || async {
+        let state = resource.state().await?;
+        let current = |one: &crate::kubernetes::resource::Condition| {
+            one.observed_generation == state.generation() && one.reason.starts_with(REFUSAL)
+        };
+        let said = state.conditions().into_iter().find(current);
+        Ok(match said {
+            Some(condition) => {
+                say(condition.to_string());
+                Seen::Done(())
+            }
+            None => Seen::Waiting(format!("no condition with a reason {REFUSAL}...")),
+        })
+    })
+    .await?;
+    ensure!(
+        before == everything(trial).await?,
+        "the refused scale-in changed pods or members"
+    );
+    resource.scale(SCALED as u32).await?;
+    trial.wait_until_whole(SCALED, REFUSED_LIMIT).await?;
+    ensure!(
+        before == everything(trial).await?,
+        "taking the scale-in back changed pods or members"
+    );
+    trial.verify().await
+}
+
+/// Pods by uid, and members by disk: what a refused step may not change.
+async fn everything(
+    trial: &mut Trial,
+) -> Result<(BTreeMap<String, String>, BTreeMap<String, (u64, String)>)> {
+    let pods = trial.pods().list().await?;
+    let pods = pods
+        .iter()
+        .map(|(name, pod)| (name.clone(), uid(pod)))
+        .collect();
+    let status = trial.database().await?.status().await?;
+    Ok((pods, identities(&status)))
+}

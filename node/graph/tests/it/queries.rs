@@ -1,0 +1,323 @@
+//! Queries: against the model, and one by one where a rule is dear.
+
+use std::collections::BTreeSet;
+
+use kotoba_graph::id::EntityId;
+use kotoba_graph::key;
+use kotoba_graph::query::{Direction, Error, MAX_VISITED, Plan, PropertyEquals, Query, Row};
+use kotoba_graph::read::{Answer, Read};
+use kotoba_graph::value::Value;
+use proptest::prelude::*;
+
+use crate::answers::expected;
+use crate::generate::{Draft, LABELS, TYPES, drafts, request, values};
+use crate::graph::Graph;
+use crate::model::Model;
+use crate::store::{LARGE, Paging};
+
+/// A query before its ids are chosen among those of the model.
+#[derive(Clone, Debug)]
+struct Question {
+    kind: u8,
+    picks: Vec<u16>,
+    name: Option<u8>,
+    types: BTreeSet<String>,
+    direction: Direction,
+    filters: Vec<PropertyEquals>,
+    depths: (u32, u32),
+    limit: Option<u64>,
+}
+
+fn questions() -> impl Strategy<Value = Question> {
+    let filter = ("[pq]", values()).prop_map(|(key, value)| PropertyEquals { key, value });
+    let directions = vec![Direction::Both, Direction::Out, Direction::In];
+    let types = prop::sample::select(TYPES.to_vec()).prop_map(String::from);
+    (
+        0..6u8,
+        prop::collection::vec(any::<u16>(), 1..4),
+        prop::option::of(0..3u8),
+        prop::collection::btree_set(types, 0..3),
+        prop::sample::select(directions),
+        prop_oneof![
+            2 => Just(Vec::new()),
+            1 => prop::collection::vec(filter, 1..3),
+        ],
+        (0..4u32, 1..4u32),
+        prop::option::of(0..8u64),
+    )
+        .prop_map(
+            |(kind, picks, name, types, direction, filters, (min, more), limit)| Question {
+                kind,
+                picks,
+                name,
+                types,
+                direction,
+                filters,
+                depths: (min, min + more),
+                limit,
+            },
+        )
+}
+
+impl Question {
+    fn ask(self, model: &Model) -> Query {
+        let nodes: Vec<EntityId> = model.nodes.keys().copied().collect();
+        let edges: Vec<EntityId> = model.edges.keys().copied().collect();
+        let name = |of: [&str; 3]| self.name.map(|name| of[usize::from(name)].to_owned());
+        let picked = |of: &[EntityId]| -> Vec<EntityId> {
+            self.picks.iter().map(|pick| choose(of, *pick)).collect()
+        };
+        match self.kind {
+            0 => Query::GetNodes {
+                ids: picked(&nodes),
+            },
+            1 => Query::GetEdges {
+                ids: picked(&edges),
+            },
+            2 => Query::FindNodes {
+                label: name(LABELS),
+                filters: self.filters,
+                limit: self.limit,
+            },
+            3 => Query::FindEdges {
+                edge_type: name(TYPES),
+                filters: self.filters,
+                limit: self.limit,
+            },
+            4 => Query::EdgesOf {
+                node: picked(&nodes)[0],
+                direction: self.direction,
+                types: self.types,
+                limit: self.limit,
+            },
+            _ => Query::Traverse {
+                start: picked(&nodes),
+                direction: self.direction,
+                types: self.types,
+                min_depth: self.depths.0,
+                max_depth: self.depths.1,
+                limit: self.limit,
+            },
+        }
+    }
+}
+
+fn choose(of: &[EntityId], pick: u16) -> EntityId {
+    let pick = usize::from(pick);
+    match of.get(pick % (of.len() + 1)) {
+        Some(id) => *id,
+        None => EntityId::for_node(1 << 40),
+    }
+}
+
+fn limit_of(query: &Query) -> usize {
+    let limit = match query {
+        Query::GetNodes { .. } | Query::GetEdges { .. } => None,
+        Query::FindNodes { limit, .. }
+        | Query::FindEdges { limit, .. }
+        | Query::EdgesOf { limit, .. }
+        | Query::Traverse { limit, .. } => *limit,
+    };
+    limit.map_or(usize::MAX, |limit| limit as usize)
+}
+
+/// A row as text: NaN is not equal to itself.
+fn texts<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<String> {
+    rows.into_iter().map(|row| format!("{row:?}")).collect()
+}
+
+fn sorted(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort();
+    texts
+}
+
+fn graph_of(requests: Vec<Vec<Draft>>) -> (Graph, Model) {
+    let (mut graph, mut model) = (Graph::default(), Model::default());
+    for drafts in requests {
+        let operations = request(drafts, &model);
+        let mut sequence = graph.next_sequence;
+        if model.run(&operations, &mut sequence).is_ok() {
+            graph.run(operations, LARGE).unwrap();
+        }
+    }
+    (graph, model)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn rows_are_what_the_model_says(
+        requests in prop::collection::vec(drafts(2), 8..64),
+        questions in prop::collection::vec(questions(), 1..8),
+        page in 1..4usize,
+        partitions in 1..4u16,
+    ) {
+        let (graph, model) = graph_of(requests);
+        eprintln!("STAT {} {}", model.nodes.len(), model.edges.len());
+        for question in questions {
+            let query = question.ask(&model);
+            let rows = graph.query(query.clone(), Paging { page, partitions }).unwrap();
+            let all = expected(&model, &query);
+            let limit = limit_of(&query).min(all.len());
+            prop_assert_eq!(rows.len(), limit, "{:?}", &query);
+            let (found, all_texts) = (texts(&rows), texts(&all));
+            if limit == all.len() {
+                prop_assert_eq!(sorted(found.clone()), sorted(all_texts.clone()));
+            }
+            let known: BTreeSet<&String> = all_texts.iter().collect();
+            prop_assert!(found.iter().all(|row| known.contains(row)));
+            let once: BTreeSet<&String> = found.iter().collect();
+            prop_assert_eq!(once.len(), found.len());
+            match query {
+                Query::GetNodes { .. } | Query::GetEdges { .. } => prop_assert_eq!(found, all_texts),
+                Query::Traverse { .. } => {
+                    let mut smallest: Vec<u32> = all.iter().map(|row| row.depth).collect();
+                    smallest.sort();
+                    smallest.truncate(limit);
+                    let depths: Vec<u32> = rows.iter().map(|row| row.depth).collect();
+                    prop_assert_eq!(depths, smallest);
+                }
+                Query::FindNodes { .. } | Query::FindEdges { .. } | Query::EdgesOf { .. } => {}
+            }
+        }
+    }
+}
+
+fn some_id(number: u64) -> EntityId {
+    EntityId::for_node(number)
+}
+
+#[test]
+fn a_traversal_that_visits_too_many_nodes_says_what_to_do() {
+    let start = some_id(0);
+    let mut plan = Plan::new(Query::Traverse {
+        start: vec![start],
+        direction: Direction::Out,
+        types: BTreeSet::new(),
+        min_depth: 1,
+        max_depth: 32,
+        limit: None,
+    })
+    .unwrap();
+    plan.advance(Vec::new()).unwrap();
+    let half = |number: usize| {
+        let target = EntityId::for_edge(number as u64, start.slot());
+        (key::out_half(start, "T", target, target), Vec::new())
+    };
+    let pairs = (1..=MAX_VISITED).map(half).collect();
+    let more = Vec::new();
+    let refused = plan
+        .advance(vec![Answer::Pairs { pairs, more }])
+        .unwrap_err();
+    assert!(matches!(refused, Error::Visited));
+    assert!(refused.to_string().contains("lower its depth"));
+}
+
+#[test]
+fn a_limit_stops_reading_a_supernode_early() {
+    let start = some_id(0);
+    let mut plan = Plan::new(Query::Traverse {
+        start: vec![start],
+        direction: Direction::Out,
+        types: BTreeSet::new(),
+        min_depth: 1,
+        max_depth: 3,
+        limit: Some(2),
+    })
+    .unwrap();
+    let Some(scan) = plan.advance(Vec::new()).unwrap().next else {
+        panic!("the start is read")
+    };
+    let pairs = (1..=5)
+        .map(|number| {
+            (
+                key::out_half(start, "T", some_id(number), some_id(9)),
+                Vec::new(),
+            )
+        })
+        .collect();
+    let page = Answer::Pairs { pairs, more: scan };
+    let next = plan.advance(vec![page]).unwrap().next.unwrap();
+    let records = [1, 2].map(|number| Read::Get {
+        key: key::node(some_id(number)),
+    });
+    assert_eq!(next, records);
+}
+
+#[test]
+fn queries_beyond_their_bounds_are_refused_before_reading() {
+    let traverse = |min_depth, max_depth| Query::Traverse {
+        start: vec![some_id(1)],
+        direction: Direction::Both,
+        types: BTreeSet::new(),
+        min_depth,
+        max_depth,
+        limit: None,
+    };
+    for (min, max) in [(0, 0), (0, 33), (3, 2)] {
+        let refused = Plan::new(traverse(min, max)).unwrap_err();
+        assert!(matches!(refused, Error::Depth { .. }));
+    }
+    let ids = vec![some_id(1); 10_001];
+    assert!(matches!(
+        Plan::new(Query::GetNodes { ids }),
+        Err(Error::Ids(10_001))
+    ));
+    let unnamed = Query::FindNodes {
+        label: Some(String::new()),
+        filters: Vec::new(),
+        limit: None,
+    };
+    assert!(matches!(Plan::new(unnamed), Err(Error::Name(_))));
+    let filters = vec![
+        PropertyEquals {
+            key: "p".to_owned(),
+            value: Value::Null
+        };
+        65
+    ];
+    let filtered = Query::FindEdges {
+        edge_type: None,
+        filters,
+        limit: None,
+    };
+    assert!(matches!(Plan::new(filtered), Err(Error::Filters(65))));
+}
+
+#[test]
+fn answers_that_do_not_fit_the_reads_are_refused() {
+    let get = || {
+        let ids = vec![some_id(1)];
+        let mut plan = Plan::new(Query::GetNodes { ids }).unwrap();
+        plan.advance(Vec::new()).unwrap();
+        plan
+    };
+    assert!(get().advance(Vec::new()).is_err());
+    let page = Answer::Pairs {
+        pairs: Vec::new(),
+        more: Vec::new(),
+    };
+    assert!(get().advance(vec![page]).is_err());
+    assert!(
+        get()
+            .advance(vec![Answer::Value(Some(vec![1, 2, 3]))])
+            .is_err()
+    );
+}
+
+#[test]
+fn an_index_entry_without_its_node_is_reported_as_corruption() {
+    let mut graph = Graph::default();
+    graph
+        .store
+        .0
+        .insert(key::label("A", some_id(1)), Vec::new());
+    let query = Query::FindNodes {
+        label: Some("A".to_owned()),
+        filters: Vec::new(),
+        limit: None,
+    };
+    let error = graph.query(query, LARGE).unwrap_err();
+    assert!(error.to_string().ends_with("the store is corrupt"));
+}

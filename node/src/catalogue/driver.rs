@@ -1,0 +1,86 @@
+//! The meta leader's driver: observes the members, lets the pure rules decide, and carries out one step per pass.
+//!
+//! It runs on every member and acts only while the member leads the meta group. Nothing is remembered between passes:
+//! a new leader goes on from the catalogue and from what it observes.
+
+mod execute;
+mod health;
+mod joining;
+mod observe;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kotoba_state::meta::driver::{next_meta_step, next_step};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use execute::now_ms;
+pub use observe::Observation;
+
+use super::client::MetaClient;
+use super::local::LocalCatalogue;
+use crate::config::MembershipConfig;
+use crate::peer::clients::PeerClients;
+use crate::raft::Group;
+
+/// A command of the driver that is not logged by then is decided anew in the next pass.
+const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the driver works with.
+pub struct Driver {
+    pub meta: Group,
+    pub client: MetaClient,
+    pub catalogue: LocalCatalogue,
+    pub peers: Arc<PeerClients>,
+    pub membership: MembershipConfig,
+    pub interval: Duration,
+    /// The newest observation, for status; none while another member leads.
+    pub observed: watch::Sender<Option<Arc<Observation>>>,
+    /// Since when this member leads the meta group.
+    pub leading_since: Instant,
+}
+
+impl Driver {
+    /// Runs until cancelled.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut leadership = self.meta.watch_leadership();
+        let mut was_leading = false;
+        loop {
+            let leading = leadership.borrow_and_update().leading;
+            if leading && !was_leading {
+                self.leading_since = Instant::now();
+            }
+            was_leading = leading;
+            if leading {
+                self.pass().await;
+            } else {
+                self.observed.send_replace(None);
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = leadership.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(self.interval) => {},
+            }
+        }
+    }
+
+    /// Observes everything once, then takes the steps that are safe now.
+    async fn pass(&self) {
+        if self.meta.read_barrier().await.is_err() {
+            self.observed.send_replace(None);
+            return;
+        }
+        let catalogue = self.catalogue.get();
+        let observation = Arc::new(observe::observe(&catalogue, &self.meta, &self.peers).await);
+        self.observed.send_replace(Some(observation.clone()));
+        self.watch_health(&catalogue, &observation).await;
+        self.assign_joiners(&catalogue).await;
+        if let Some(action) = next_meta_step(&catalogue, &observation.meta_view()) {
+            self.execute_on_meta(action).await;
+        }
+        for action in next_step(&catalogue, &observation.partitions) {
+            self.execute(action, &observation).await;
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One look at all members: what each knows first-hand of its replicas.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kotoba_proto::v1::{ObserveReplicasRequest, ObserveReplicasResponse, ObservedReplica};
+use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
+use kotoba_state::meta::driver::{LeaderView, Observed};
+use kotoba_state::meta::{Catalogue, MemberState};
+
+use crate::peer::clients::PeerClients;
+use crate::raft::{Group, GroupObservation, ReplicaProgress};
+
+/// A member that has not answered by then is left out of this pass.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
+/// What was seen in one pass.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The answers, by member; those that are silent are missing.
+    pub members: BTreeMap<MemberId, ObserveReplicasResponse>,
+    /// What each partition's leader says of its group.
+    pub partitions: Observed,
+    /// What this member, the leader of the meta group, says of that.
+    pub meta: GroupObservation,
+}
+
+impl Observation {
+    /// The meta group in the form that the rules take.
+    pub fn meta_view(&self) -> LeaderView {
+        let meta = &self.meta;
+        let matched = |progress: &ReplicaProgress| progress.matched_index;
+        LeaderView {
+            member: meta.members.get(&meta.replica).copied().unwrap_or_default(),
+            replica: meta.replica,
+            term: meta.term,
+            voters: meta.voters.iter().flatten().copied().collect(),
+            learners: meta.learners.clone(),
+            joint: meta.voters.len() > 1 || !meta.membership_committed,
+            last_log_index: meta.last_log_index,
+            membership_log_id: meta.membership_log_id.clone(),
+            matched: meta.progress.iter().filter_map(|(id, progress)| Some((*id, matched(progress)?))).collect(),
+            silent_ms: meta.progress.iter().filter_map(|(id, progress)| Some((*id, progress.silent_ms?))).collect(),
+        }
+    }
+}
+
+/// Asks all members at once.
+pub async fn observe(catalogue: &Catalogue, meta: &Group, peers: &PeerClients) -> Observation {
+    let current = catalogue.members.values().filter(|member| member.state != MemberState::Removed);
+    let asked = current.map(|member| ask(peers, member.id));
+    let members: BTreeMap<_, _> = join_all(asked).await.into_iter().flatten().collect();
+    let partitions = catalogue.partitions.keys().map(|id| (*id, leader_view(*id, &members))).collect();
+    Observation {
+        members,
+        partitions,
+        meta: meta.observe(),
+    }
+}
+
+async fn ask(peers: &PeerClients, member: MemberId) -> Option<(MemberId, ObserveReplicasResponse)> {
+    let request = ObserveReplicasRequest {
+        envelope: peers.envelope(member),
+    };
+    let mut client = peers.client(member).ok()?;
+    let answer = tokio::time::timeout(ANSWER_WITHIN, client.observe_replicas(request)).await;
+    Some((member, answer.ok()?.ok()?.into_inner()))
+}
+
+/// The view of the replica that leads in the highest term; a deposed leader may still believe in a lower one.
+fn leader_view(partition: PartitionId, members: &BTreeMap<MemberId, ObserveReplicasResponse>) -> Option<LeaderView> {
+    let group = GroupId::Partition(partition).number();
+    members
+        .iter()
+        .flat_map(|(member, answer)| answer.replicas.iter().map(move |replica| (*member, replica)))
+        .filter(|(_, replica)| replica.group == group && replica.leader_replica_id == replica.replica_id)
+        .max_by_key(|(_, replica)| replica.term)
+        .map(|(member, replica)| view_of(member, replica))
+}
+
+fn view_of(member: MemberId, replica: &ObservedReplica) -> LeaderView {
+    let ids = |ids: &[u64]| ids.iter().map(|id| ReplicaId(*id)).collect();
+    LeaderView {
+        member,
+        replica: ReplicaId(replica.replica_id),
+        term: replica.term,
+        voters: ids(&replica.voters),
+        learners: ids(&replica.learners),
+        joint: replica.joint,
+        last_log_index: replica.last_log_index,
+        membership_log_id: replica.membership_log_id.clone(),
+        matched: replica
+            .progress
+            .iter()
+            .filter_map(|progress| Some((ReplicaId(progress.replica_id), progress.matched_index?)))
+            .collect(),
+        silent_ms: replica
+            .progress
+            .iter()
+            .filter_map(|progress| Some((ReplicaId(progress.replica_id), progress.silent_ms?)))
+            .collect(),
+    }
+}

@@ -1,0 +1,105 @@
+//! Why a load stopped, and why a row cannot be loaded. Both name the file and the line, since that is what a person must fix.
+
+use std::io;
+use std::path::PathBuf;
+
+use kotoba_proto::ClusterError;
+use kotoba_proto::value::ParseValueError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot read {}: {source}", path.display())]
+    Open { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: csv::Error },
+    #[error("{}: {problem}", path.display())]
+    Layout { path: PathBuf, problem: LayoutError },
+    #[error("mapping {} is not understood: {source}", path.display())]
+    Mapping {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{0}; fix it, or leave such rows out with --skip-bad-rows (--dry-run finds them all)")]
+    BadRow(BadRow),
+    #[error("more than {allowed} rows were left out, the last one at {last}; see --max-bad-rows")]
+    TooManyBadRows { allowed: u64, last: BadRow },
+    #[error("{first}-{last_line}: {source}")]
+    Send {
+        first: Place,
+        last_line: u64,
+        source: ClusterError,
+    },
+    #[error("{first}-{last_line}: the cluster gave {found} ids for {expected} rows")]
+    Ids {
+        first: Place,
+        last_line: u64,
+        found: usize,
+        expected: usize,
+    },
+    /// The reading task panicked or was cancelled.
+    #[error("reading stopped unexpectedly: {0}")]
+    ReaderStopped(String),
+}
+
+/// A header or a mapping that does not fit the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    #[error("column {column:?}: {problem}")]
+    Column { column: String, problem: String },
+    #[error("there is no column {column:?}; there are {present}")]
+    NoColumn { column: String, present: String },
+    #[error("two columns are {role}")]
+    Twice { role: &'static str },
+    #[error(
+        "no column is {role}; name it in the header (neo4j-admin style) or describe the file with --mapping"
+    )]
+    Missing { role: &'static str },
+    #[error(
+        "the header has neither :ID nor :START_ID; say with --nodes, --relationships or --mapping what the file is"
+    )]
+    Unclear,
+    #[error("a type is needed: a column :TYPE, or --relationships FILE=TYPE")]
+    NoType,
+    #[error("{setting} must be one ASCII character, not {value:?}")]
+    Separator {
+        setting: &'static str,
+        value: String,
+    },
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}")]
+pub struct Place {
+    pub file: String,
+    pub line: u64,
+}
+
+/// A row that cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct BadRow {
+    pub place: Place,
+    pub problem: RowError,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    #[error("{found} fields where the header has {expected}")]
+    Fields { found: usize, expected: usize },
+    #[error("column {column:?}: {problem}")]
+    Value {
+        column: String,
+        problem: ParseValueError,
+    },
+    #[error("the id is empty")]
+    EmptyId,
+    #[error("id {id:?} occurs twice in id space {space:?}")]
+    DuplicateId { space: String, id: String },
+    #[error("no node has id {id:?} in id space {space:?}")]
+    UnknownNode { space: String, id: String },
+    #[error("the type is empty")]
+    EmptyType,
+    #[error("the text is not UTF-8")]
+    NotUtf8,
+}

@@ -1,0 +1,292 @@
+//! Streams files as batches of operations, on a blocking thread. Holds one row and one batch at a time, and the ids.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+use csv::{Reader, ReaderBuilder, StringRecord};
+use kotoba_proto::v1::{CreateNode, Operation};
+use prost::Message;
+use tokio::sync::mpsc;
+
+use super::error::{BadRow, LoadError, Place, RowError};
+use super::ids::{Ids, Index, Ordinal};
+use super::layout::{EdgeLayout, NodeLayout};
+use super::plan::{Format, Quote, Source};
+
+/// Large enough that a read is rarely a system call, small against everything else.
+const READ_BUFFER_BYTES: usize = 1 << 20;
+/// A batch of long texts is sent before it is full, well below the 16 MiB that members take.
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// Rows that become one transaction.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub operations: Vec<Operation>,
+    /// Ordinal of the first node; 0 for relationships.
+    pub first: Ordinal,
+    pub from: Place,
+    pub last_line: u64,
+    /// How many of which label or type.
+    pub counts: BTreeMap<String, u64>,
+    /// Bytes of all files that were read up to here.
+    pub bytes_read: u64,
+    encoded_bytes: usize,
+}
+
+/// What the reader hands over.
+#[derive(Debug)]
+pub(super) enum Item {
+    Batch(Batch),
+    Skipped(BadRow),
+}
+
+/// How many bad rows may be left out.
+#[derive(Clone, Debug)]
+pub(super) struct BadRows {
+    allowed: u64,
+    count: u64,
+}
+
+impl BadRows {
+    pub(super) fn allowing(allowed: u64) -> Self {
+        BadRows { allowed, count: 0 }
+    }
+
+    fn admit(&mut self, row: &BadRow) -> Result<(), LoadError> {
+        self.count += 1;
+        match (self.allowed, self.count <= self.allowed) {
+            (_, true) => Ok(()),
+            (0, false) => Err(LoadError::BadRow(row.clone())),
+            (allowed, false) => Err(LoadError::TooManyBadRows {
+                allowed,
+                last: row.clone(),
+            }),
+        }
+    }
+}
+
+/// Reads files of one phase and sends what they hold; blocks while the queue is full.
+pub(super) struct Phase {
+    pub queue: mpsc::Sender<Item>,
+    pub batch_rows: usize,
+    pub bad_rows: BadRows,
+    pub bytes_read: u64,
+}
+
+/// The receiving side hung up: it knows why, so nothing is reported from here.
+struct HungUp;
+
+/// Why reading a file ended early.
+enum Stop {
+    HungUp,
+    Failed(LoadError),
+}
+
+impl From<HungUp> for Stop {
+    fn from(HungUp: HungUp) -> Self {
+        Stop::HungUp
+    }
+}
+
+impl From<LoadError> for Stop {
+    fn from(error: LoadError) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+impl Phase {
+    /// Reads all files of nodes; gives back the index of their ids.
+    pub(super) fn nodes(&mut self, sources: &[Source<NodeLayout>]) -> Result<Index, LoadError> {
+        let mut index = Index::default();
+        self.all(sources, |layout, record| node(layout, record, &mut index))?;
+        Ok(index)
+    }
+
+    /// Reads all files of relationships.
+    pub(super) fn edges(
+        &mut self,
+        sources: &[Source<EdgeLayout>],
+        ids: &Ids,
+    ) -> Result<(), LoadError> {
+        self.all(sources, |layout, record| edge(layout, record, ids))
+    }
+
+    fn all<L>(
+        &mut self,
+        sources: &[Source<L>],
+        mut row: impl FnMut(&L, &StringRecord) -> Result<Parsed, RowError>,
+    ) -> Result<(), LoadError> {
+        for source in sources {
+            match self.file(source, |record| row(&source.layout, record)) {
+                Ok(()) => self.bytes_read += source.bytes,
+                Err(Stop::HungUp) => return Ok(()),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn file<L>(
+        &mut self,
+        source: &Source<L>,
+        mut row: impl FnMut(&StringRecord) -> Result<Parsed, RowError>,
+    ) -> Result<(), Stop> {
+        let mut reader = open(&source.path, source.format)?;
+        let mut record = StringRecord::new();
+        let mut batch: Option<Batch> = None;
+        loop {
+            let read = reader.read_record(&mut record);
+            let line = line_of(&read, &record);
+            let parsed = match read {
+                Ok(false) => break,
+                Ok(true) => row(&record),
+                Err(error) => Err(recoverable(error, &source.path)?),
+            };
+            match parsed {
+                Ok(parsed) => {
+                    let bytes_read = self.bytes_read + reader.position().byte();
+                    let grown = grow(batch.take(), parsed, place(&source.path, line), bytes_read);
+                    batch = self.send_if_full(grown)?;
+                }
+                Err(problem) => self.bad_row(place(&source.path, line), problem)?,
+            }
+        }
+        match batch {
+            Some(batch) => Ok(self.send(Item::Batch(batch))?),
+            None => Ok(()),
+        }
+    }
+
+    fn send_if_full(&mut self, batch: Batch) -> Result<Option<Batch>, HungUp> {
+        if batch.operations.len() < self.batch_rows && batch.encoded_bytes < MAX_BATCH_BYTES {
+            return Ok(Some(batch));
+        }
+        self.send(Item::Batch(batch))?;
+        Ok(None)
+    }
+
+    fn bad_row(&mut self, place: Place, problem: RowError) -> Result<(), Stop> {
+        let row = BadRow { place, problem };
+        self.bad_rows.admit(&row)?;
+        Ok(self.send(Item::Skipped(row))?)
+    }
+
+    fn send(&self, item: Item) -> Result<(), HungUp> {
+        self.queue.blocking_send(item).map_err(|_| HungUp)
+    }
+}
+
+/// A row as an operation, with what the summary counts it under.
+struct Parsed {
+    operation: Operation,
+    counted_as: String,
+    ordinal: Ordinal,
+}
+
+fn node(layout: &NodeLayout, record: &StringRecord, index: &mut Index) -> Result<Parsed, RowError> {
+    let row = layout.row(record)?;
+    let ordinal = match row.id {
+        None => index.insert_anonymous(),
+        Some(id) => index
+            .insert(&layout.space, id)
+            .ok_or_else(|| RowError::DuplicateId {
+                space: layout.space.clone(),
+                id: id.to_owned(),
+            })?,
+    };
+    Ok(Parsed {
+        counted_as: labels_text(&row.operation),
+        operation: row.operation.into(),
+        ordinal,
+    })
+}
+
+fn labels_text(node: &CreateNode) -> String {
+    match node.labels.is_empty() {
+        true => "(no label)".to_owned(),
+        false => node.labels.join(":"),
+    }
+}
+
+fn edge(layout: &EdgeLayout, record: &StringRecord, ids: &Ids) -> Result<Parsed, RowError> {
+    let edge = layout.row(record, ids)?;
+    Ok(Parsed {
+        counted_as: edge.r#type.clone(),
+        operation: edge.into(),
+        ordinal: 0,
+    })
+}
+
+/// Adds a row to the batch, or begins one with it.
+fn grow(batch: Option<Batch>, parsed: Parsed, place: Place, bytes_read: u64) -> Batch {
+    let line = place.line;
+    let mut batch = batch.unwrap_or_else(|| Batch {
+        operations: Vec::new(),
+        first: parsed.ordinal,
+        from: place,
+        last_line: line,
+        counts: BTreeMap::new(),
+        bytes_read,
+        encoded_bytes: 0,
+    });
+    batch.encoded_bytes += parsed.operation.encoded_len();
+    batch.operations.push(parsed.operation);
+    batch.last_line = line;
+    batch.bytes_read = bytes_read;
+    *batch.counts.entry(parsed.counted_as).or_default() += 1;
+    batch
+}
+
+fn line_of(read: &Result<bool, csv::Error>, record: &StringRecord) -> u64 {
+    let position = match read {
+        Ok(_) => record.position(),
+        Err(error) => error.position(),
+    };
+    position.map_or(0, csv::Position::line)
+}
+
+/// Text that is not UTF-8 spoils its row only; a file that cannot be read any more ends the load.
+fn recoverable(error: csv::Error, path: &Path) -> Result<RowError, LoadError> {
+    match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => Ok(RowError::NotUtf8),
+        _ => Err(LoadError::Read {
+            path: path.to_owned(),
+            source: error,
+        }),
+    }
+}
+
+fn place(path: &Path, line: u64) -> Place {
+    Place {
+        file: path.display().to_string(),
+        line,
+    }
+}
+
+/// Reads only the names of the columns.
+pub(super) fn read_header(path: &Path, format: Format) -> Result<StringRecord, LoadError> {
+    let mut reader = open(path, format)?;
+    reader.headers().cloned().map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn open(path: &Path, format: Format) -> Result<Reader<File>, LoadError> {
+    let file = File::open(path).map_err(|source| LoadError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut builder = ReaderBuilder::new();
+    builder
+        .delimiter(format.delimiter)
+        .buffer_capacity(READ_BUFFER_BYTES);
+    // The number of fields is checked by the layout, which can say which line is wrong and go on.
+    builder.flexible(true);
+    match format.quote {
+        Quote::None => builder.quoting(false),
+        Quote::Character(character) => builder.quote(character),
+    };
+    Ok(builder.from_reader(file))
+}

@@ -1,0 +1,129 @@
+//! `kotoba serve`: one member.
+//!
+//! The arguments as typed; `config` turns them, with the file and the defaults, into what the process runs with.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::CliError;
+use crate::config::{Config, Settings, SettingsError};
+
+/// Run one member of a cluster
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "Examples:
+  kotoba serve                                         one member on loopback, data in ./kotoba-data
+  kotoba serve --config /etc/kotoba/kotoba.toml
+  kotoba serve --node-id node1 --address 127.0.0.1:7701 --peers 127.0.0.1:7602,127.0.0.1:7603
+
+A flag wins over its environment variable, that over the file, that over the default. `kotoba config` prints all settings.")]
+pub struct ServeArgs {
+    /// Settings file (TOML)
+    #[arg(long, value_name = "FILE", env = "KOTOBA_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A name for people; never an id
+    #[arg(long, value_name = "NAME", env = "KOTOBA_NODE_ID")]
+    pub node_id: Option<String>,
+    /// Where clients speak to this member; short for --client-listen
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "KOTOBA_ADDRESS",
+        conflicts_with = "client_listen"
+    )]
+    pub address: Option<String>,
+    /// Peer addresses of a hand-made cluster, this member's own may be among them
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "KOTOBA_PEERS",
+        value_delimiter = ','
+    )]
+    pub peers: Option<Vec<String>>,
+    /// Where this member keeps its data; one process a directory
+    #[arg(long, value_name = "DIR", env = "KOTOBA_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where other members speak to this one
+    #[arg(long, value_name = "IP:PORT", env = "KOTOBA_PEER_LISTEN")]
+    pub peer_listen: Option<String>,
+    /// Where clients speak to this member
+    #[arg(long, value_name = "IP:PORT", env = "KOTOBA_CLIENT_LISTEN")]
+    pub client_listen: Option<String>,
+    /// Probes and metrics
+    #[arg(long, value_name = "IP:PORT", env = "KOTOBA_HTTP_LISTEN")]
+    pub http_listen: Option<String>,
+    /// What other members dial; needed where the listen address is 0.0.0.0
+    #[arg(long, value_name = "HOST:PORT", env = "KOTOBA_PEER_ADVERTISE")]
+    pub peer_advertise: Option<String>,
+    /// What clients dial; needed where the listen address is 0.0.0.0
+    #[arg(long, value_name = "HOST:PORT", env = "KOTOBA_CLIENT_ADVERTISE")]
+    pub client_advertise: Option<String>,
+    /// Failure zone; the replicas of a partition are spread over zones first
+    #[arg(long, env = "KOTOBA_ZONE")]
+    pub zone: Option<String>,
+}
+
+pub(super) async fn run(args: ServeArgs) -> Result<(), CliError> {
+    let config = args
+        .into_config()
+        .map_err(|error| CliError::Usage(chain(&error)))?;
+    crate::run::serve(config)
+        .await
+        .map_err(|error| CliError::Refused(format!("{error:#}")))
+}
+
+impl ServeArgs {
+    /// The file where one is named, with flags and environment over it.
+    fn into_config(self) -> Result<Config, SettingsError> {
+        let mut settings = match &self.config {
+            Some(path) => Settings::read(path)?,
+            None => Settings::default(),
+        };
+        let over = |typed: Option<String>, setting: &mut Option<String>| {
+            if typed.is_some() {
+                *setting = typed;
+            }
+        };
+        settings.data_dir = self.data_dir.or(settings.data_dir);
+        settings.peers = self.peers.or(settings.peers);
+        over(self.node_id, &mut settings.node_id);
+        over(self.zone, &mut settings.zone);
+        over(self.peer_listen, &mut settings.listen.peer);
+        over(
+            self.client_listen.or(self.address),
+            &mut settings.listen.client,
+        );
+        over(self.http_listen, &mut settings.listen.http);
+        over(self.peer_advertise, &mut settings.advertise.peer);
+        over(self.client_advertise, &mut settings.advertise.client);
+        settings.into_config()
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_three_process_set_up_parses_as_the_original_wrote_it() {
+        let line = "kotoba serve --node-id=node1 --address=127.0.0.1:8081 --peers=127.0.0.1:8082,127.0.0.1:8083";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        let Command::Serve(args) = cli.command else {
+            panic!("{cli:?}");
+        };
+        assert_eq!(args.node_id.as_deref(), Some("node1"));
+        assert_eq!(args.peers.unwrap(), ["127.0.0.1:8082", "127.0.0.1:8083"]);
+    }
+}

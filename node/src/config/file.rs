@@ -1,0 +1,219 @@
+//! The settings file (TOML) and its merge with flags into a `Config`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{
+    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing,
+};
+
+/// Why the settings could not be used; the message names the file, the key and the line.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    #[error("read the settings file {path}: does it exist and may this user read it?")]
+    ReadFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the settings file {path} is not understood")]
+    ParseFile {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    #[error("{key} = {value:?} is not HOST:PORT; write for example {example:?}")]
+    Address {
+        key: &'static str,
+        value: String,
+        example: &'static str,
+    },
+    #[error("{key} must be {rule}")]
+    Impossible {
+        key: &'static str,
+        rule: &'static str,
+    },
+}
+
+/// The settings file as typed. Flags and environment fill the same struct.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub data_dir: Option<PathBuf>,
+    pub zone: Option<String>,
+    pub node_id: Option<String>,
+    pub peers: Option<Vec<String>>,
+    pub listen: ListenSettings,
+    pub advertise: AdvertiseSettings,
+    pub membership: MembershipSettings,
+    pub storage: StorageSettings,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenSettings {
+    pub peer: Option<String>,
+    pub client: Option<String>,
+    pub http: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdvertiseSettings {
+    pub peer: Option<String>,
+    pub client: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MembershipSettings {
+    pub heartbeat_interval_ms: Option<u64>,
+    pub failure_detection_interval_ms: Option<u64>,
+    pub max_missed_heartbeats: Option<u32>,
+    pub failure_timeout_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageSettings {
+    pub state_cache_mib: Option<usize>,
+    pub history_retention_s: Option<u64>,
+}
+
+impl Settings {
+    /// Reads a settings file; an unknown key or a wrong type is refused with its line.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::ReadFile {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| SettingsError::ParseFile {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Fills in the defaults and checks what can be checked without starting.
+    pub fn into_config(self) -> Result<Config, SettingsError> {
+        let peer_listen = listen("listen.peer", self.listen.peer, DEFAULT_PEER_PORT)?;
+        let client_listen = listen("listen.client", self.listen.client, DEFAULT_CLIENT_PORT)?;
+        let http_listen = listen("listen.http", self.listen.http, DEFAULT_HTTP_PORT)?;
+        let peer_advertise = advertise("advertise.peer", self.advertise.peer, peer_listen)?;
+        let client_advertise = advertise("advertise.client", self.advertise.client, client_listen)?;
+        Ok(Config {
+            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("kotoba-data")),
+            peer_listen,
+            client_listen,
+            http_listen,
+            peer_advertise,
+            client_advertise,
+            zone: self.zone.unwrap_or_default(),
+            name: self.node_id.unwrap_or_default(),
+            peers: self.peers.unwrap_or_default(),
+            membership: self.membership.into_config()?,
+            timing: Timing::default(),
+            state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,
+            history_retention: Duration::from_secs(self.storage.history_retention_s.unwrap_or(600)),
+            raft: crate::raft::Settings::default(),
+            link_filter: None,
+        })
+    }
+}
+
+impl MembershipSettings {
+    fn into_config(self) -> Result<MembershipConfig, SettingsError> {
+        let default = MembershipConfig::default();
+        let millis = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+        let config = MembershipConfig {
+            heartbeat_interval: millis(self.heartbeat_interval_ms, default.heartbeat_interval),
+            failure_detection_interval: millis(
+                self.failure_detection_interval_ms,
+                default.failure_detection_interval,
+            ),
+            max_missed_heartbeats: self.max_missed_heartbeats.unwrap_or(default.max_missed_heartbeats),
+            failure_timeout: millis(self.failure_timeout_ms, default.failure_timeout),
+        };
+        if config.heartbeat_interval.is_zero() || config.failure_detection_interval.is_zero() {
+            return Err(SettingsError::Impossible {
+                key: "membership intervals",
+                rule: "above 0 ms",
+            });
+        }
+        if config.failure_timeout < config.suspect_after() {
+            return Err(SettingsError::Impossible {
+                key: "membership.failure_timeout_ms",
+                rule: "at least heartbeat_interval_ms * max_missed_heartbeats",
+            });
+        }
+        Ok(config)
+    }
+}
+
+fn listen(key: &'static str, typed: Option<String>, port: u16) -> Result<SocketAddr, SettingsError> {
+    let Some(value) = typed else {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    };
+    value.parse().map_err(|_| SettingsError::Address {
+        key,
+        value,
+        example: "0.0.0.0:7700",
+    })
+}
+
+/// What others dial: as typed, or the listen address where that names one host.
+fn advertise(key: &'static str, typed: Option<String>, listen: SocketAddr) -> Result<String, SettingsError> {
+    match typed {
+        Some(value) if is_host_and_port(&value) => Ok(value),
+        Some(value) => Err(SettingsError::Address {
+            key,
+            value,
+            example: "kotoba-0.kotoba-peers:7600",
+        }),
+        None if listen.ip().is_unspecified() => Err(SettingsError::Impossible {
+            key,
+            rule: "set where the listen address is 0.0.0.0: other members must know a host name to dial",
+        }),
+        None => Ok(listen.to_string()),
+    }
+}
+
+fn is_host_and_port(value: &str) -> bool {
+    value
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_a_member_on_loopback() {
+        let config = Settings::default().into_config().unwrap();
+        assert_eq!(config.client_advertise, "127.0.0.1:7700");
+        assert_eq!(config.membership, MembershipConfig::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = toml::from_str::<Settings>("zone = \"a\"\nzonne = \"b\"\n").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("zonne") && text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn listening_everywhere_needs_an_advertised_name() {
+        let settings: Settings = toml::from_str("[listen]\npeer = \"0.0.0.0:7600\"").unwrap();
+        let text = settings.into_config().unwrap_err().to_string();
+        assert!(text.contains("advertise.peer"), "{text}");
+    }
+
+    #[test]
+    fn a_failure_timeout_below_the_suspicion_is_refused() {
+        let settings: Settings = toml::from_str("[membership]\nfailure_timeout_ms = 10").unwrap();
+        assert!(settings.into_config().is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Operations of a request, and their results.
+
+use std::collections::BTreeSet;
+
+use kotoba_graph::id::EntityId;
+use kotoba_graph::operation::{EntityRef, Operation, OperationResult};
+use kotoba_proto::v1;
+use kotoba_proto::v1::operation::Kind;
+
+use super::Invalid;
+use super::value::properties_from;
+
+/// The operations of a request as they were sent.
+pub fn operations(sent: Vec<v1::Operation>) -> Result<Vec<Operation>, Invalid> {
+    sent.into_iter()
+        .enumerate()
+        .map(|(at, sent)| operation(sent).map_err(|invalid| invalid.within(format_args!("operations[{at}]"))))
+        .collect()
+}
+
+fn operation(sent: v1::Operation) -> Result<Operation, Invalid> {
+    let kind = sent.kind.ok_or_else(|| Invalid::new("operation", "has no kind"))?;
+    Ok(match kind {
+        Kind::CreateNode(create) => Operation::CreateNode {
+            labels: create.labels.into_iter().collect(),
+            properties: properties_from(create.properties)?,
+        },
+        Kind::UpdateNode(update) => Operation::UpdateNode {
+            node: existing("id", update.id)?,
+            set: properties_from(update.set_properties)?,
+            add_labels: names(update.add_labels),
+            remove_labels: names(update.remove_labels),
+            replace: update.replace_properties,
+        },
+        Kind::DeleteNode(delete) => Operation::DeleteNode {
+            node: existing("id", delete.id)?,
+            detach: delete.detach,
+        },
+        Kind::CreateEdge(create) => Operation::CreateEdge {
+            edge_type: create.r#type,
+            source: end("source", create.source)?,
+            target: end("target", create.target)?,
+            properties: properties_from(create.properties)?,
+        },
+        Kind::UpdateEdge(update) => Operation::UpdateEdge {
+            edge: existing("id", update.id)?,
+            set: properties_from(update.set_properties)?,
+            replace: update.replace_properties,
+        },
+        Kind::DeleteEdge(delete) => Operation::DeleteEdge {
+            edge: existing("id", delete.id)?,
+        },
+    })
+}
+
+fn names(sent: Vec<String>) -> BTreeSet<String> {
+    sent.into_iter().collect()
+}
+
+fn existing(field: &str, number: u64) -> Result<EntityRef, Invalid> {
+    entity_id(field, number).map(EntityRef::Id)
+}
+
+fn end(field: &str, sent: Option<v1::NodeRef>) -> Result<EntityRef, Invalid> {
+    match sent.and_then(|reference| reference.kind) {
+        Some(v1::node_ref::Kind::Id(number)) => existing(field, number),
+        Some(v1::node_ref::Kind::Operation(at)) => Ok(EntityRef::Operation(at as usize)),
+        None => Err(Invalid::new(field, "is missing")),
+    }
+}
+
+/// An id as it was sent.
+pub fn entity_id(field: &str, number: u64) -> Result<EntityId, Invalid> {
+    EntityId::from_number(number).ok_or_else(|| Invalid::new(field, format!("{number} is no entity id: they are below 2^63")))
+}
+
+/// What the operations did, as it is sent.
+pub fn results(results: &[OperationResult]) -> Vec<v1::OperationResult> {
+    results
+        .iter()
+        .map(|result| v1::OperationResult {
+            id: result.id.number(),
+            cid: result.cid.to_bytes().to_vec().into(),
+        })
+        .collect()
+}

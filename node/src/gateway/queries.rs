@@ -1,0 +1,106 @@
+//! Queries: one snapshot over all partitions, rows as soon as they are known, a bounded number on the way.
+
+use kotoba_graph::query::{Error as GraphError, Plan, Query, Row};
+use kotoba_state::ids::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::Gateway;
+use crate::transaction::ReadError;
+
+/// Rows of one message of an answer.
+const ROWS_PER_BATCH: usize = 256;
+
+/// Why a query ended without its last row.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error(transparent)]
+    Refused(#[from] GraphError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the query took longer than a request may: narrow it, or give it a limit")]
+    Timeout,
+    #[error("bookmark {0} was never given by this cluster")]
+    Bookmark(u64),
+    /// Whoever asked is gone.
+    #[error("the client does not listen any more")]
+    Gone,
+}
+
+/// A part of an answer.
+#[derive(Debug)]
+pub struct RowBatch {
+    pub rows: Vec<Row>,
+    pub snapshot: Timestamp,
+    /// In the last part: how many rows there were in all.
+    pub total: Option<u64>,
+}
+
+impl Gateway {
+    /// Runs a query and sends its rows; waits while the receiver is full.
+    pub async fn query(
+        &self,
+        query: Query,
+        bookmark: Timestamp,
+        count_only: bool,
+        rows: mpsc::Sender<Result<RowBatch, QueryError>>,
+    ) {
+        let deadline = Instant::now() + self.request_timeout;
+        let run = self.run_query(query, bookmark, count_only, &rows);
+        let outcome = timeout_at(deadline, run).await.unwrap_or(Err(QueryError::Timeout));
+        if let Err(error) = outcome {
+            // Nobody to tell where the receiver is gone.
+            let _ = rows.send(Err(error)).await;
+        }
+    }
+
+    async fn run_query(
+        &self,
+        query: Query,
+        bookmark: Timestamp,
+        count_only: bool,
+        rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
+    ) -> Result<(), QueryError> {
+        let mut plan = Plan::new(query)?;
+        let snapshot = self.coordinator.take_snapshot().await?;
+        if bookmark > snapshot {
+            return Err(QueryError::Bookmark(bookmark.0));
+        }
+        let mut total = 0;
+        let mut answers = Vec::new();
+        loop {
+            let step = plan.advance(answers)?;
+            total += step.rows.len() as u64;
+            if !count_only {
+                send_rows(step.rows, snapshot, rows).await?;
+            }
+            match step.next {
+                Some(reads) => answers = self.coordinator.read_at(snapshot, reads).await?,
+                None => break,
+            }
+        }
+        let last = RowBatch {
+            rows: Vec::new(),
+            snapshot,
+            total: Some(total),
+        };
+        rows.send(Ok(last)).await.map_err(|_| QueryError::Gone)
+    }
+}
+
+async fn send_rows(
+    mut found: Vec<Row>,
+    snapshot: Timestamp,
+    rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
+) -> Result<(), QueryError> {
+    while !found.is_empty() {
+        let rest = found.split_off(found.len().min(ROWS_PER_BATCH));
+        let batch = RowBatch {
+            rows: std::mem::replace(&mut found, rest),
+            snapshot,
+            total: None,
+        };
+        rows.send(Ok(batch)).await.map_err(|_| QueryError::Gone)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The service on the client port. Any member answers; errors carry what a client library needs to act.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use kotoba_graph::operation::Error as GraphError;
+use kotoba_proto::error::status;
+use kotoba_proto::v1::cluster_service_server::ClusterService;
+use kotoba_proto::v1::error_detail::Kind;
+use kotoba_proto::v1::{
+    CheckHealthRequest, CheckHealthResponse, ClusterEvent, ExecuteOperationRequest, ExecuteOperationResponse,
+    ExecuteQueryRequest, ExecuteQueryResponse, GetClusterConfigRequest, GetClusterConfigResponse, GetStatusRequest,
+    GetStatusResponse, JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, LeaveClusterResponse,
+    SubscribeEventsRequest,
+};
+use kotoba_state::ids::Timestamp;
+use kotoba_state::meta::{Answer as MetaAnswer, Command, MemberState};
+use kotoba_state::placement::VIRTUAL_NODES;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status};
+
+use super::{Gateway, OperationError, QueryError, RowBatch, convert, status as cluster_status};
+use crate::member::Process;
+use crate::member::running::Running;
+use crate::transaction::ReadError;
+
+/// Parts of an answer that wait for a slow client; then the query waits.
+const PARTS_IN_FLIGHT: usize = 8;
+/// A join is logged by then, or the joiner asks again.
+const JOIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The client port's service.
+#[derive(Clone)]
+pub struct ClientEndpoint {
+    pub process: Arc<Process>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl ClientEndpoint {
+    fn member(&self) -> Result<Arc<Running>, Status> {
+        self.process.running().ok_or_else(|| {
+            status(Kind::Unassigned, "this process belongs to no cluster yet: it waits for Bootstrap or Join")
+        })
+    }
+
+    fn gateway(&self) -> Result<Arc<Gateway>, Status> {
+        self.member()?
+            .gateway()
+            .ok_or_else(|| status(Kind::NoLeader, "this member waits for a leader of the meta group"))
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for ClientEndpoint {
+    type ExecuteQueryStream = Streamed<ExecuteQueryResponse>;
+    type SubscribeEventsStream = Streamed<ClusterEvent>;
+
+    async fn execute_operation(&self, request: Request<ExecuteOperationRequest>) -> Answer<ExecuteOperationResponse> {
+        let gateway = self.gateway()?;
+        let operations = convert::operations(request.into_inner().operations).map_err(invalid)?;
+        // Runs on where the client goes away: a commit must not be cut off in the middle.
+        let outcome = tokio::spawn(async move { gateway.execute(operations).await }).await;
+        let outcome = outcome.map_err(|error| status(Kind::UnknownOutcome, error.to_string()))?;
+        let outcome = outcome.map_err(operation_status)?;
+        Ok(Response::new(ExecuteOperationResponse {
+            results: convert::results(&outcome.results),
+            bookmark: outcome.bookmark.0,
+        }))
+    }
+
+    async fn execute_query(&self, request: Request<ExecuteQueryRequest>) -> Answer<Self::ExecuteQueryStream> {
+        let gateway = self.gateway()?;
+        let request = request.into_inner();
+        let query = convert::query(request.query).map_err(invalid)?;
+        let (sender, parts) = mpsc::channel(PARTS_IN_FLIGHT);
+        let bookmark = Timestamp(request.bookmark);
+        tokio::spawn(async move { gateway.query(query, bookmark, request.count_only, sender).await });
+        let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
+        Ok(Response::new(Box::pin(answer)))
+    }
+
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {
+        let running = self.member()?;
+        Ok(Response::new(cluster_status::gather(&running).await))
+    }
+
+    async fn check_health(&self, _: Request<CheckHealthRequest>) -> Answer<CheckHealthResponse> {
+        let running = self.member()?;
+        Ok(Response::new(cluster_status::health(&cluster_status::gather(&running).await)))
+    }
+
+    async fn subscribe_events(&self, _: Request<SubscribeEventsRequest>) -> Answer<Self::SubscribeEventsStream> {
+        let running = self.member()?;
+        let events = BroadcastStream::new(running.events.subscribe()).map(|event| {
+            event.map_err(|lagged| status(Kind::Transient, format!("this subscriber is too slow, {lagged}: subscribe again")))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn join_cluster(&self, request: Request<JoinClusterRequest>) -> Answer<JoinClusterResponse> {
+        let running = self.member()?;
+        let request = request.into_inner();
+        if request.disk_id.is_empty() || request.peer_address.is_empty() || request.client_address.is_empty() {
+            return Err(status(Kind::Invalid, "a join needs disk_id, peer_address and client_address"));
+        }
+        let command = Command::Join {
+            disk_id: request.disk_id,
+            peer_address: request.peer_address,
+            client_address: request.client_address,
+            zone: request.zone,
+            name: request.name,
+            version: request.version,
+        };
+        match running.meta_client.propose(&command, JOIN_TIMEOUT).await {
+            Ok(MetaAnswer::Joined { cluster_id, member, state }) => Ok(Response::new(JoinClusterResponse {
+                cluster_id,
+                member_id: member.0,
+                state: cluster_status::member_state(state).into(),
+            })),
+            Ok(MetaAnswer::Refused(reason)) => Err(status(Kind::Refused, reason)),
+            Ok(other) => Err(Status::internal(format!("the join was answered {other:?}"))),
+            Err(error) => Err(status(Kind::NoLeader, error.to_string())),
+        }
+    }
+
+    async fn leave_cluster(&self, request: Request<LeaveClusterRequest>) -> Answer<LeaveClusterResponse> {
+        let running = self.member()?;
+        let id = request.into_inner().member_id;
+        let catalogue = running.catalogue.get();
+        match catalogue.members.values().find(|member| member.id.0 == id && member.state != MemberState::Removed) {
+            Some(_) => Err(Status::unimplemented(
+                "this version cannot drain a member yet, and removing one that holds replicas would lose redundancy",
+            )),
+            None => Err(status(Kind::NotFound, format!("there is no member {id}"))),
+        }
+    }
+
+    async fn get_cluster_config(&self, _: Request<GetClusterConfigRequest>) -> Answer<GetClusterConfigResponse> {
+        let catalogue = self.member()?.catalogue.get();
+        let settings = catalogue
+            .settings
+            .as_ref()
+            .ok_or_else(|| status(Kind::NoLeader, "the catalogue has not reached this member yet"))?;
+        Ok(Response::new(GetClusterConfigResponse {
+            replication_factor: settings.replication_factor,
+            partition_count: settings.partition_count,
+            virtual_nodes: VIRTUAL_NODES,
+            max_parallel_moves: settings.max_parallel_moves,
+        }))
+    }
+}
+
+fn part_of_answer(part: RowBatch) -> ExecuteQueryResponse {
+    ExecuteQueryResponse {
+        rows: part.rows.into_iter().map(convert::row).collect(),
+        snapshot: part.snapshot.0,
+        row_count: part.total.unwrap_or(0),
+        done: part.total.is_some(),
+    }
+}
+
+fn invalid(invalid: convert::Invalid) -> Status {
+    status(Kind::Invalid, invalid.to_string())
+}
+
+fn operation_status(error: OperationError) -> Status {
+    let text = with_causes(&error);
+    match error {
+        OperationError::Refused(refusal) => status(kind_of_refusal(&refusal), text),
+        OperationError::Transient(_) => status(Kind::Transient, text),
+        OperationError::TooLarge(_) => status(Kind::Invalid, text),
+        OperationError::UnknownOutcome(_) => status(Kind::UnknownOutcome, text),
+        OperationError::Broken(_) => Status::internal(text),
+    }
+}
+
+fn kind_of_refusal(error: &GraphError) -> Kind {
+    match error {
+        GraphError::OperationCount(_)
+        | GraphError::Entity { .. }
+        | GraphError::LabelTwice { .. }
+        | GraphError::Reference { .. }
+        | GraphError::TooLarge(_) => Kind::Invalid,
+        GraphError::NodeNotFound { .. } | GraphError::EdgeNotFound { .. } => Kind::NotFound,
+        GraphError::HasEdges { .. } | GraphError::TooManyEdges => Kind::Refused,
+        GraphError::Read(_) => Kind::Unspecified,
+    }
+}
+
+fn query_status(error: QueryError) -> Status {
+    let text = with_causes(&error);
+    match error {
+        QueryError::Refused(kotoba_graph::query::Error::Read(_)) => Status::internal(text),
+        QueryError::Refused(_) | QueryError::Bookmark(_) => status(Kind::Invalid, text),
+        QueryError::Read(ReadError::Broken(_)) => Status::internal(text),
+        QueryError::Read(ReadError::Unavailable(_) | ReadError::TooOld) => status(Kind::Transient, text),
+        QueryError::Timeout => Status::deadline_exceeded(text),
+        QueryError::Gone => Status::cancelled(text),
+    }
+}
+
+/// The message with those of its causes behind it: a client gets one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

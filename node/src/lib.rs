@@ -1,0 +1,20 @@
+//! The KotobaDB member process: a shell of disk, network and tasks around the pure crates.
+//!
+//! `raft` knows bytes; `transaction` knows keys; `gateway` knows the graph; `member` and `catalogue` know the cluster.
+//! `run` is a process from its start to its end; `cli` is what a person types.
+
+pub mod catalogue;
+pub mod cli;
+pub mod config;
+pub mod dev;
+pub mod gateway;
+pub mod http;
+pub mod member;
+pub mod metrics;
+pub mod peer;
+pub mod peers_flag;
+pub mod raft;
+pub mod router;
+pub mod run;
+pub mod server;
+pub mod transaction;

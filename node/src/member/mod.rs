@@ -1,0 +1,127 @@
+//! One process: its disk, its identity, and the member that runs once it has one.
+
+pub mod addresses;
+pub mod directory;
+mod founding;
+pub mod identity;
+mod ready;
+pub mod replicas;
+pub mod running;
+mod sequences;
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+pub use founding::{FoundError, FoundingRequest};
+pub use sequences::Sequences;
+
+use crate::config::Config;
+use crate::member::directory::{Directory, DirectoryError};
+use crate::member::identity::{Assignment, Identity, IdentityError};
+use crate::member::running::{Running, StartError};
+use crate::peer::raft_door::RaftDoor;
+
+/// Why a process could not become, or be, a member.
+#[derive(Debug, thiserror::Error)]
+pub enum AssignError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("the member cannot be started")]
+    Start(#[source] Arc<StartError>),
+}
+
+/// Why the process cannot start at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// The process: Unassigned while its disk is empty, a member for ever after.
+pub struct Process {
+    pub config: Config,
+    pub raft_door: RaftDoor,
+    /// Ends everything that runs.
+    pub cancel: CancellationToken,
+    identity: Mutex<Identity>,
+    running: OnceCell<Arc<Running>>,
+    /// Why the process has to end, where that is not a signal.
+    fatal: Arc<OnceLock<String>>,
+    _directory: Directory,
+}
+
+impl Process {
+    /// Locks the data directory and reads who this is; nothing runs yet.
+    pub fn open(config: Config) -> Result<Arc<Self>, OpenError> {
+        let directory = Directory::open(&config.data_dir)?;
+        let identity = Identity::open(directory.path(), || uuid::Uuid::new_v4().to_string())?;
+        Ok(Arc::new(Process {
+            config,
+            raft_door: RaftDoor::default(),
+            cancel: CancellationToken::new(),
+            identity: Mutex::new(identity),
+            running: OnceCell::new(),
+            fatal: Arc::default(),
+            _directory: directory,
+        }))
+    }
+
+    /// Starts the member where the disk belongs to one.
+    pub async fn start_if_assigned(self: &Arc<Self>) -> Result<(), AssignError> {
+        let assignment = self.identity().assignment().cloned();
+        match assignment {
+            Some(assignment) => self.start(assignment).await,
+            None => {
+                info!(disk_id = self.disk_id(), "the disk is empty: waiting for Bootstrap or Join");
+                Ok(())
+            }
+        }
+    }
+
+    /// Binds the disk to a member, durably, and starts it; saying it again does no harm.
+    pub async fn assign(self: &Arc<Self>, disk_id: &str, assignment: Assignment) -> Result<(), AssignError> {
+        self.identity().assign(disk_id, assignment)?;
+        let assignment = self.identity().assignment().cloned();
+        match assignment {
+            Some(assignment) => self.start(assignment).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn start(self: &Arc<Self>, assignment: Assignment) -> Result<(), AssignError> {
+        let started = self.running.get_or_try_init(|| Running::start(self.clone(), assignment));
+        started.await.map_err(|error| AssignError::Start(Arc::new(error)))?;
+        Ok(())
+    }
+
+    /// The member, once it runs.
+    pub fn running(&self) -> Option<Arc<Running>> {
+        self.running.get().cloned()
+    }
+
+    pub fn disk_id(&self) -> String {
+        self.identity().disk_id().to_owned()
+    }
+
+    pub fn assignment(&self) -> Option<Assignment> {
+        self.identity().assignment().cloned()
+    }
+
+    /// Why the process ended itself, if it did.
+    pub fn fatal(&self) -> Option<String> {
+        self.fatal.get().cloned()
+    }
+
+    fn finish_founding(&self) -> Result<(), IdentityError> {
+        self.identity().finish_founding()
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

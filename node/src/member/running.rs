@@ -1,0 +1,238 @@
+//! A member at work: its groups, its copy of the catalogue, and the services on top of them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use kotoba_proto::v1::{ClusterEvent, GetStatusResponse};
+use kotoba_state::ids::{GroupId, MemberId};
+use kotoba_state::meta::{Answer, Command, MetaMachine, Partition};
+use tokio::sync::{broadcast, watch};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::addresses::AddressBook;
+use super::identity::Assignment;
+use super::replicas::{LocalPartitions, ReplicaKeeper, ServePartition};
+use super::{Process, Sequences, founding};
+use crate::catalogue::client::MetaClient;
+use crate::catalogue::driver::{Driver, Observation};
+use crate::catalogue::local::LocalCatalogue;
+use crate::catalogue::oracle::Oracle;
+use crate::catalogue::timestamps::TimestampSource;
+use crate::gateway::{Gateway, events, status};
+use crate::peer::clients::PeerClients;
+use crate::raft::{self, Group, Groups, GroupsConfig};
+use crate::router::Router;
+use crate::transaction::{Coordinator, LeaderSettings, PartitionLeader};
+
+/// A start waits this long at a time for the meta leader, then says so and goes on waiting.
+const COME_UP_STEP: Duration = Duration::from_secs(5);
+/// Events kept for subscribers that are slower than the cluster.
+const MAX_EVENTS: usize = 1_024;
+
+/// Why the member cannot run on this disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("open the stores of this member")]
+    OpenGroups(#[source] raft::OpenError),
+    #[error("start the replica of the meta group")]
+    StartMeta(#[source] raft::StartError),
+    #[error("read the catalogue")]
+    ReadCatalogue(#[source] anyhow::Error),
+}
+
+/// The member.
+pub struct Running {
+    pub me: MemberId,
+    pub cluster_id: String,
+    pub groups: Groups,
+    pub meta: Group,
+    pub meta_client: MetaClient,
+    pub catalogue: LocalCatalogue,
+    pub oracle: Oracle,
+    pub timestamps: Arc<TimestampSource>,
+    pub peers: Arc<PeerClients>,
+    pub partitions: LocalPartitions,
+    pub router: Arc<Router>,
+    pub observed: watch::Receiver<Option<Arc<Observation>>>,
+    pub events: broadcast::Sender<ClusterEvent>,
+    gateway: OnceLock<Arc<Gateway>>,
+}
+
+impl Running {
+    /// Opens the stores and starts everything; what needs a leader comes up by itself when there is one.
+    pub(super) async fn start(process: Arc<Process>, assignment: Assignment) -> Result<Arc<Self>, StartError> {
+        let addresses = AddressBook::new(&assignment.peers);
+        let groups = open_groups(&process, &assignment, &addresses).await?;
+        let meta = groups
+            .start_replica(GroupId::Meta, assignment.meta_replica, Arc::new(MetaMachine))
+            .await
+            .map_err(StartError::StartMeta)?;
+        process.raft_door.open(groups.service());
+        let catalogue = LocalCatalogue::follow(meta.clone(), process.cancel.clone())
+            .await
+            .map_err(StartError::ReadCatalogue)?;
+        addresses.follow(catalogue.clone());
+        let (observed_sender, observed) = watch::channel(None);
+        let running = Arc::new(Self::assemble(&process, &assignment, addresses, groups, meta, catalogue, observed));
+        running.spawn_tasks(&process, observed_sender);
+        if let Some(founding) = assignment.founding {
+            tokio::spawn(founding::finish(process.clone(), running.clone(), founding));
+        }
+        tokio::spawn(running.clone().come_up(process));
+        info!(member = %running.me, cluster_id = running.cluster_id, "member started");
+        Ok(running)
+    }
+
+    fn assemble(
+        process: &Process,
+        assignment: &Assignment,
+        addresses: AddressBook,
+        groups: Groups,
+        meta: Group,
+        catalogue: LocalCatalogue,
+        observed: watch::Receiver<Option<Arc<Observation>>>,
+    ) -> Self {
+        let peers = Arc::new(PeerClients::new(
+            assignment.cluster_id.clone(),
+            assignment.member,
+            Arc::new(addresses),
+            process.config.timing.peer_call_timeout,
+        ));
+        let partitions = LocalPartitions::default();
+        let oracle = Oracle::start(meta.clone());
+        let meta_client = MetaClient::new(meta.clone(), peers.clone(), catalogue.clone());
+        Running {
+            me: assignment.member,
+            cluster_id: assignment.cluster_id.clone(),
+            timestamps: Arc::new(TimestampSource::start(oracle.clone(), meta_client.clone(), peers.clone())),
+            oracle,
+            meta_client,
+            router: Arc::new(Router::new(catalogue.clone(), partitions.clone(), peers.clone())),
+            groups,
+            meta,
+            catalogue,
+            peers,
+            partitions,
+            observed,
+            events: broadcast::Sender::new(MAX_EVENTS),
+            gateway: OnceLock::new(),
+        }
+    }
+
+    fn spawn_tasks(self: &Arc<Self>, process: &Arc<Process>, observed: watch::Sender<Option<Arc<Observation>>>) {
+        let config = &process.config;
+        let keeper = ReplicaKeeper {
+            me: self.me,
+            groups: self.groups.clone(),
+            meta: self.meta_client.clone(),
+            catalogue: self.catalogue.clone(),
+            partitions: self.partitions.clone(),
+            serve: serve_partition(self.timestamps.clone(), self.router.clone(), config.history_retention),
+        };
+        tokio::spawn(keeper.run(process.cancel.clone()));
+        let driver = Driver {
+            meta: self.meta.clone(),
+            client: self.meta_client.clone(),
+            catalogue: self.catalogue.clone(),
+            peers: self.peers.clone(),
+            membership: config.membership.clone(),
+            interval: config.timing.driver_interval,
+            observed,
+            leading_since: Instant::now(),
+        };
+        tokio::spawn(driver.run(process.cancel.clone()));
+        tokio::spawn(events::follow(self.clone(), process.cancel.clone()));
+    }
+
+    /// Tells the catalogue where this member is now, takes an incarnation, and opens the gateway.
+    async fn come_up(self: Arc<Self>, process: Arc<Process>) {
+        let describe = Command::DescribeMember {
+            member: self.me,
+            disk_id: process.disk_id(),
+            peer_address: process.config.peer_advertise.clone(),
+            client_address: process.config.client_advertise.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        while !process.cancel.is_cancelled() {
+            match self.try_come_up(&describe).await {
+                Ok(incarnation) => {
+                    self.recover(COME_UP_STEP).await;
+                    self.open_gateway(incarnation, &process);
+                    return;
+                }
+                Err(reason) => warn!(reason, "this member does not serve clients yet"),
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn try_come_up(&self, describe: &Command) -> Result<u64, String> {
+        let propose = |command| async move {
+            self.meta_client.propose(command, COME_UP_STEP).await.map_err(|error| error.to_string())
+        };
+        match propose(describe).await? {
+            Answer::Refused(reason) => return Err(format!("the catalogue does not take this member: {reason}")),
+            _ => {}
+        }
+        match propose(&Command::NextIncarnation).await? {
+            Answer::Incarnation(incarnation) => Ok(incarnation),
+            other => Err(format!("no incarnation was given: {other:?}")),
+        }
+    }
+
+    fn open_gateway(&self, incarnation: u64, process: &Process) {
+        let coordinator =
+            Coordinator::new(self.me, incarnation, self.timestamps.clone(), self.router.clone());
+        let gateway = Gateway::new(
+            coordinator,
+            Sequences::new(self.meta_client.clone()),
+            process.config.timing.request_timeout,
+        );
+        let _ = self.gateway.set(Arc::new(gateway));
+        info!(member = %self.me, incarnation, "serving clients");
+    }
+
+    /// What answers operations and queries; none before the member has come up.
+    pub fn gateway(&self) -> Option<Arc<Gateway>> {
+        self.gateway.get().cloned()
+    }
+
+    /// The cluster's status as the leader of the meta group sees it; none where this member does not lead.
+    pub async fn leader_status(&self) -> Option<GetStatusResponse> {
+        self.meta.read_barrier().await.ok()?;
+        let observation = self.observed.borrow().clone()?;
+        Some(status::from_leader(self, &observation))
+    }
+}
+
+fn serve_partition(timestamps: Arc<TimestampSource>, router: Arc<Router>, retention: Duration) -> ServePartition {
+    Box::new(move |partition: &Partition, group: Group| {
+        let settings = LeaderSettings {
+            history_retention: retention,
+            ..LeaderSettings::default()
+        };
+        PartitionLeader::start(partition.id, Arc::new(group), timestamps.clone(), router.clone(), settings)
+    })
+}
+
+async fn open_groups(
+    process: &Arc<Process>,
+    assignment: &Assignment,
+    addresses: &AddressBook,
+) -> Result<Groups, StartError> {
+    let config = GroupsConfig {
+        data_dir: process.config.data_dir.clone(),
+        cluster_id: assignment.cluster_id.clone(),
+        member_id: assignment.member,
+        settings: process.config.raft.clone(),
+        link_filter: process.config.link_filter.clone(),
+    };
+    let (reason, cancel) = (process.fatal.clone(), process.cancel.clone());
+    let fatal = Box::new(move |fatal: raft::Fatal| {
+        error!(error = %fatal, "the disk failed: this process ends, and nothing more is acknowledged");
+        let _ = reason.set(fatal.to_string());
+        cancel.cancel();
+    });
+    Groups::open(config, Arc::new(addresses.clone()), fatal).await.map_err(StartError::OpenGroups)
+}

@@ -1,0 +1,186 @@
+//! What a member answers to its peers, apart from Raft's lanes. Every message says whom it is meant for, and is refused
+//! by anyone else.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kotoba_proto::v1::change_replicas_request::Change;
+use kotoba_proto::v1::peer_service_server::PeerService;
+use kotoba_proto::v1::{
+    AssignRequest, AssignResponse, ChangeReplicasRequest, ChangeReplicasResponse, Envelope, GetStatusResponse,
+    LeaderStatusRequest, MetaAnswer, MetaCommand, ObserveReplicasRequest, ObserveReplicasResponse, ObservedReplica,
+    PartitionRequest, PartitionResponse, ReplicaProgress, TakeTimestampsRequest, TakeTimestampsResponse,
+};
+use kotoba_state::ids::{MemberId, PartitionId, ReplicaId};
+use tonic::{Request, Response, Status};
+
+use super::clients::PEER_FORMAT;
+use crate::member::Process;
+use crate::member::identity::{Assignment, PeerAddress};
+use crate::member::running::Running;
+use crate::raft::{Group, GroupObservation, MembershipError, ProposeError};
+use crate::transaction::{Failure, message};
+
+/// The service on the peer port.
+#[derive(Clone)]
+pub struct PeerEndpoint {
+    pub process: Arc<Process>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl PeerEndpoint {
+    /// The running member, if the message is meant for it.
+    fn member(&self, envelope: Option<&Envelope>) -> Result<Arc<Running>, Status> {
+        let running = self
+            .process
+            .running()
+            .ok_or_else(|| Status::unavailable("this process belongs to no cluster yet"))?;
+        let envelope = envelope.ok_or_else(|| Status::invalid_argument("the message names no receiver"))?;
+        if envelope.format != PEER_FORMAT {
+            return Err(Status::failed_precondition(format!(
+                "peer messages of format {} are not known to this build, which knows {PEER_FORMAT}",
+                envelope.format
+            )));
+        }
+        let meant = envelope.cluster_id == running.cluster_id && envelope.to_member_id == running.me.0;
+        if !meant {
+            return Err(Status::failed_precondition(format!(
+                "this is member {} of cluster {}, the message was for member {} of cluster {}",
+                running.me, running.cluster_id, envelope.to_member_id, envelope.cluster_id
+            )));
+        }
+        Ok(running)
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for PeerEndpoint {
+    async fn assign(&self, request: Request<AssignRequest>) -> Answer<AssignResponse> {
+        let request = request.into_inner();
+        let assignment = Assignment {
+            cluster_id: request.cluster_id,
+            member: MemberId(request.member_id),
+            meta_replica: ReplicaId(request.meta_replica_id),
+            peers: request
+                .peers
+                .into_iter()
+                .map(|peer| PeerAddress {
+                    member: MemberId(peer.member_id),
+                    address: peer.address,
+                })
+                .collect(),
+            founding: None,
+        };
+        self.process
+            .assign(&request.disk_id, assignment)
+            .await
+            .map_err(|error| Status::failed_precondition(format!("{error:#}")))?;
+        Ok(Response::new(AssignResponse {}))
+    }
+
+    async fn propose_meta(&self, request: Request<MetaCommand>) -> Answer<MetaAnswer> {
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        let proposed = running.meta.propose(request.body.to_vec()).await.map_err(|error| match error {
+            ProposeError::NotLeader { .. } | ProposeError::Stopped => Status::unavailable(error.to_string()),
+            ProposeError::Unknown => Status::unknown(error.to_string()),
+            ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
+        })?;
+        Ok(Response::new(MetaAnswer {
+            body: proposed.answer.into(),
+            applied_index: proposed.index,
+        }))
+    }
+
+    async fn take_timestamps(&self, request: Request<TakeTimestampsRequest>) -> Answer<TakeTimestampsResponse> {
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        let first = running
+            .oracle
+            .take(request.count)
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(TakeTimestampsResponse { first: first.0 }))
+    }
+
+    async fn partition(&self, request: Request<PartitionRequest>) -> Answer<PartitionResponse> {
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        let decoded: message::Request =
+            message::decode(&request.body).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let response = match running.partitions.get(PartitionId(request.partition)) {
+            Some(local) => local.leader.handle(decoded).await,
+            None => Err(Failure::NotLeader { leader: None }),
+        };
+        Ok(Response::new(PartitionResponse {
+            body: message::encode(&response).into(),
+        }))
+    }
+
+    async fn leader_status(&self, request: Request<LeaderStatusRequest>) -> Answer<GetStatusResponse> {
+        let running = self.member(request.into_inner().envelope.as_ref())?;
+        running
+            .leader_status()
+            .await
+            .map(Response::new)
+            .ok_or_else(|| Status::unavailable("this member does not lead the meta group"))
+    }
+
+    async fn change_replicas(&self, request: Request<ChangeReplicasRequest>) -> Answer<ChangeReplicasResponse> {
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        let local = running
+            .partitions
+            .get(PartitionId(request.partition))
+            .ok_or_else(|| Status::unavailable("this member has no replica of the partition"))?;
+        let change = request.change.ok_or_else(|| Status::invalid_argument("no change is named"))?;
+        change_membership(&local.group, change).await.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(ChangeReplicasResponse {}))
+    }
+
+    async fn observe_replicas(&self, request: Request<ObserveReplicasRequest>) -> Answer<ObserveReplicasResponse> {
+        let running = self.member(request.into_inner().envelope.as_ref())?;
+        Ok(Response::new(ObserveReplicasResponse {
+            member_id: running.me.0,
+            replicas: running.groups.list().iter().map(|group| observed(&group.observe())).collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+}
+
+async fn change_membership(group: &Group, change: Change) -> Result<(), MembershipError> {
+    match change {
+        Change::AddLearner(add) => group.add_learner(ReplicaId(add.replica_id), MemberId(add.member_id)).await,
+        Change::ReplaceVoters(replace) => {
+            let voters: BTreeSet<ReplicaId> = replace.voters.into_iter().map(ReplicaId).collect();
+            group.replace_voters(voters, &replace.expected_membership_log_id).await
+        }
+        Change::RemoveLearner(remove) => group.remove_learner(ReplicaId(remove.replica_id)).await,
+        Change::TransferLeader(transfer) => group.transfer_leader(ReplicaId(transfer.to_replica_id)).await,
+    }
+}
+
+fn observed(seen: &GroupObservation) -> ObservedReplica {
+    ObservedReplica {
+        group: seen.group.number(),
+        replica_id: seen.replica.0,
+        leader_replica_id: seen.leader.map_or(0, |leader| leader.0),
+        term: seen.term,
+        last_log_index: seen.last_log_index,
+        applied_index: seen.applied,
+        voters: seen.voters.iter().flatten().map(|voter| voter.0).collect(),
+        learners: seen.learners.iter().map(|learner| learner.0).collect(),
+        joint: seen.voters.len() > 1 || !seen.membership_committed,
+        membership_log_id: seen.membership_log_id.clone(),
+        progress: seen
+            .progress
+            .iter()
+            .map(|(replica, progress)| ReplicaProgress {
+                replica_id: replica.0,
+                matched_index: progress.matched_index,
+                silent_ms: progress.silent_ms,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,73 @@
+//! Who leads a group, as one of its replicas knows it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kotoba_state::ids::{MemberId, ReplicaId};
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use openraft::type_config::alias::WatchReceiverOf;
+use tokio::sync::watch;
+
+use crate::raft::counters::{Counters, count};
+use crate::raft::network::Transport;
+use crate::raft::types::{ReplicaKey, TypeConfig};
+
+type ServerMetrics = RaftServerMetrics<TypeConfig>;
+
+/// Who leads. Only a read barrier proves that it still does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leadership {
+    pub term: u64,
+    pub leader: Option<(ReplicaId, MemberId)>,
+    /// This replica is the leader.
+    pub leading: bool,
+}
+
+impl Leadership {
+    fn of(metrics: &ServerMetrics) -> Self {
+        let member = |replica: ReplicaId| {
+            let member = metrics.membership_config.get_node(&replica).copied();
+            (replica, member.unwrap_or_default())
+        };
+        Leadership {
+            term: metrics.vote.leader_id.term,
+            leader: metrics.current_leader.map(member),
+            leading: metrics.state == ServerState::Leader,
+        }
+    }
+}
+
+/// Publishes each change until Raft ends, and keeps the links to all members of the group warm.
+pub async fn follow(
+    key: ReplicaKey,
+    mut metrics: WatchReceiverOf<TypeConfig, ServerMetrics>,
+    transport: Arc<Transport>,
+    counters: Arc<Counters>,
+    published: watch::Sender<Leadership>,
+) {
+    let mut linked = BTreeSet::new();
+    loop {
+        // Cloned at once: holding it would block Raft's core.
+        let current = metrics.borrow_watched().clone();
+        let members: BTreeSet<MemberId> = current.membership_config.nodes().map(|(_, member)| *member).collect();
+        if members != linked {
+            transport.keep(key.group, members.clone());
+            linked = members;
+        }
+        let leadership = Leadership::of(&current);
+        let before = *published.borrow();
+        if leadership.leader.is_some() && leadership.leader != before.leader {
+            count(&counters.leader_changes);
+        }
+        published.send_if_modified(|known| std::mem::replace(known, leadership) != leadership);
+        if metrics.changed().await.is_err() {
+            published.send_modify(|known| {
+                known.leading = false;
+                known.leader = None;
+            });
+            return;
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Reads that see everything acknowledged before them, and waiting for what is not applied yet.
+
+use std::time::Instant;
+
+use kotoba_state::ids::{MemberId, ReplicaId};
+use openraft::ReadPolicy;
+use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::metrics::WaitError as RaftWaitError;
+
+use super::{Group, leader_of};
+
+/// Why a linearizable read cannot be served here now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BarrierError {
+    #[error("this replica does not lead its group")]
+    NotLeader { leader: Option<(ReplicaId, MemberId)> },
+    #[error("no majority confirmed the leader in time")]
+    NoQuorum,
+    #[error("this replica is stopped")]
+    Stopped,
+}
+
+/// Why something was not awaited to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    #[error("not reached in time")]
+    Timeout,
+    #[error("this replica is stopped")]
+    Stopped,
+}
+
+impl Group {
+    /// Returns once everything committed before the call is applied here. Only a leader can: it asks a majority whether it
+    /// still leads. Calls that wait at the same time share the question.
+    pub async fn read_barrier(&self) -> Result<(), BarrierError> {
+        let ask = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(self.inner.settings.barrier_timeout, ask).await {
+            Ok(Ok(_read_log_id)) => Ok(()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                Err(BarrierError::NotLeader {
+                    leader: leader_of(&forward),
+                })
+            }
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) | Err(_) => {
+                Err(BarrierError::NoQuorum)
+            }
+            Ok(Err(RaftError::Fatal(_))) => Err(BarrierError::Stopped),
+        }
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    pub async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), WaitError> {
+        let mut applied = self.applied();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        let reached = tokio::time::timeout_at(deadline.into(), reached);
+        match self.inner.stopped.run_until_cancelled(reached).await {
+            Some(Ok(Ok(_))) => Ok(()),
+            Some(Err(_)) => Err(WaitError::Timeout),
+            Some(Ok(Err(_))) | None => Err(WaitError::Stopped),
+        }
+    }
+
+    /// Waits until this replica has applied all that it may have served before a restart. Reads before that could go back
+    /// in time.
+    pub async fn wait_for_recovery(&self, deadline: Instant) -> Result<(), WaitError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.inner.raft.wait_for_recovery(Some(left)).await {
+            Ok(_metrics) => Ok(()),
+            Err(RaftWaitError::Timeout(..)) => Err(WaitError::Timeout),
+            Err(RaftWaitError::ShuttingDown) => Err(WaitError::Stopped),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What runs beside the groups of a member: checkpoints, one at a time, and hints of links that came up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kotoba_state::ids::{MemberId, ReplicaId};
+use openraft::async_runtime::watch::WatchReceiver;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use crate::raft::network::{LocalReplica, Registry};
+use crate::raft::settings::Settings;
+use crate::raft::state::CheckpointPolicy;
+
+/// How often states are looked at, at most: a look costs a few atomics per replica.
+const SHORTEST_LOOK: Duration = Duration::from_millis(20);
+/// Looks within the age at which a state is due.
+const LOOKS_PER_AGE: u32 = 4;
+
+/// Makes each state durable when it is due. One at a time: the disk has one head, and the memory of one commit is enough.
+pub async fn checkpoint(registry: Arc<Registry>, settings: Settings) {
+    let policy = CheckpointPolicy {
+        dirty_bytes: settings.checkpoint_dirty_bytes,
+        age: settings.checkpoint_age,
+    };
+    let mut look = tokio::time::interval((policy.age / LOOKS_PER_AGE).max(SHORTEST_LOOK));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        for replica in registry.all() {
+            if !replica.state.is_due(policy) {
+                continue;
+            }
+            let state = replica.state.clone();
+            // A failure is reported by the state itself, which then refuses to apply.
+            let _ = tokio::task::spawn_blocking(move || state.checkpoint()).await;
+        }
+    }
+}
+
+/// Ends the pauses of all leaders here towards a member whose link came up.
+pub async fn reset_backoff(registry: Arc<Registry>, mut links: mpsc::Receiver<MemberId>) {
+    while let Some(member) = links.recv().await {
+        for replica in registry.all() {
+            let there = replicas_on(&replica, member);
+            if replica.raft.is_leader() && !there.is_empty() {
+                // A replica that stops needs no hint.
+                let _ = replica.raft.trigger().reset_backoff(there).await;
+            }
+        }
+    }
+}
+
+fn replicas_on(replica: &LocalReplica, member: MemberId) -> Vec<ReplicaId> {
+    let metrics = replica.raft.server_metrics().borrow_watched().clone();
+    let nodes = metrics.membership_config.nodes();
+    nodes.filter(|(_, there)| **there == member).map(|(replica, _)| *replica).collect()
+}

@@ -1,0 +1,33 @@
+//! Consensus: runs the Raft groups of this member. Bytes in, bytes out.
+//!
+//! This module wraps openraft completely: nobody outside it names one of its types. It owns the log file that all groups
+//! share, the state file of each replica, and the lanes between members. It knows nothing of what the bytes mean.
+//!
+//! Start at [`Groups`] (all replicas of this member) and [`Group`] (one running replica).
+
+mod codec;
+mod counters;
+mod fatal;
+mod group;
+mod groups;
+mod lock;
+mod log;
+mod network;
+mod settings;
+mod snapshot;
+mod state;
+mod types;
+
+#[cfg(test)]
+mod suite;
+
+pub use counters::Counts;
+pub use fatal::{Fatal, FatalHook};
+pub use group::{
+    BarrierError, Group, GroupObservation, Leadership, MembershipError, ProposeError, Proposed, ReplicaProgress,
+    WaitError,
+};
+pub use groups::{Groups, GroupsConfig, OpenError, RetireError, StartError};
+pub use network::{LinkFilter, PeerAddresses, RaftEndpoint, peer_server};
+pub use settings::{GroupSettings, MAX_PROPOSAL_BYTES, Settings};
+pub use state::StateView;

@@ -1,0 +1,47 @@
+//! The replicas that messages from peers may be for.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use kotoba_state::ids::{GroupId, ReplicaId};
+
+use crate::raft::lock::lock;
+use crate::raft::state::ReplicaState;
+use crate::raft::types::{Raft, ReplicaKey};
+
+/// What the receiving side needs of a replica that runs here.
+#[derive(Clone)]
+pub struct LocalReplica {
+    pub key: ReplicaKey,
+    pub raft: Raft,
+    pub state: Arc<ReplicaState>,
+}
+
+/// Replicas that run here.
+#[derive(Default)]
+pub struct Registry(Mutex<BTreeMap<ReplicaKey, LocalReplica>>);
+
+impl Registry {
+    pub fn insert(&self, replica: LocalReplica) {
+        lock(&self.0).insert(replica.key, replica);
+    }
+
+    pub fn remove(&self, key: ReplicaKey) {
+        lock(&self.0).remove(&key);
+    }
+
+    pub fn all(&self) -> Vec<LocalReplica> {
+        lock(&self.0).values().cloned().collect()
+    }
+
+    /// Exactly the replica that is meant, or why not: never another one of the same group.
+    pub fn find(&self, group: u64, replica: u64) -> Result<LocalReplica, String> {
+        let known = GroupId::from_number(group).ok_or_else(|| format!("no group has the number {group}"))?;
+        let key = ReplicaKey {
+            group: known,
+            replica: ReplicaId(replica),
+        };
+        let found = lock(&self.0).get(&key).cloned();
+        found.ok_or_else(|| format!("{key} does not run here"))
+    }
+}

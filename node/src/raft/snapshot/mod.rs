@@ -1,0 +1,20 @@
+//! Snapshots: a pinned view at the sender, sorted blocks on the way, a state file not yet in use at the receiver.
+
+mod block;
+mod load;
+mod receive;
+mod send;
+
+pub use load::{LoadedFile, Loader};
+pub use receive::receive;
+pub use send::send;
+
+use super::state::StateView;
+
+/// What openraft hands around as a snapshot.
+pub enum SnapshotData {
+    /// To be sent, or to be copied.
+    View(StateView),
+    /// Received whole, verified and durable; installing it is a rename.
+    Loaded(LoadedFile),
+}

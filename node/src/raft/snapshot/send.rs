@@ -1,0 +1,125 @@
+//! Sends a snapshot: a header, then blocks from a pinned view, on a connection of its own.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kotoba_proto::v1::SnapshotBlock;
+use openraft::raft::SnapshotResponse;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::SnapshotData;
+use super::block::{Block, each_block};
+use crate::raft::codec::{CodecError, SnapshotHeader, from_bytes, to_bytes};
+use crate::raft::counters::count;
+use crate::raft::network::{DialError, Dialer, Route, Transport};
+use crate::raft::state::{PinnedKeys, StateView};
+use crate::raft::types::{Snapshot, TypeConfig, Vote};
+
+/// Blocks read ahead of the stream.
+const BLOCK_QUEUE: usize = 2;
+/// A receiver that takes no block for this long is given up.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// From the last block to the answer: the receiver makes its file durable.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Why a snapshot did not arrive. It is tried again after a pause.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    #[error("{0}")]
+    Dial(#[from] DialError),
+    #[error("the receiver refuses: {0}")]
+    Refused(String),
+    #[error("the receiver took no block for {} s", IDLE_TIMEOUT.as_secs())]
+    Stalled,
+    #[error("the receiver did not confirm the last block in {} s", FINISH_TIMEOUT.as_secs())]
+    Unconfirmed,
+    #[error("the state cannot be read: {0}")]
+    Read(String),
+    #[error("the answer cannot be read: {0}")]
+    Answer(#[from] CodecError),
+    #[error("a snapshot that was received cannot be sent on before it is installed")]
+    NotInstalled,
+}
+
+/// Sends a snapshot and waits until it is installed. Waits for its turn first.
+pub async fn send(
+    transport: &Transport,
+    dialer: &Dialer,
+    route: Route,
+    vote: Vote,
+    snapshot: Snapshot,
+) -> Result<SnapshotResponse<TypeConfig>, SendError> {
+    let SnapshotData::View(view) = snapshot.snapshot else {
+        return Err(SendError::NotInstalled);
+    };
+    let _turn = transport.snapshots.acquire().await.expect("the semaphore is never closed");
+    let mut client = dialer.connect().await?;
+    let header = SnapshotHeader {
+        vote,
+        meta: snapshot.meta,
+    };
+    let first = SnapshotBlock {
+        envelope: Some(dialer.envelope()),
+        group: route.from.group.number(),
+        from_replica: route.from.replica.0,
+        to_replica: route.to.0,
+        header: to_bytes(&header).into(),
+        ..SnapshotBlock::default()
+    };
+    let (blocks, queued) = mpsc::channel(BLOCK_QUEUE);
+    let stream = tokio_stream::once(first).chain(ReceiverStream::new(queued));
+    let read = read_blocks(view, blocks, dialer.clone());
+    let answer = async {
+        let answer = client.install_snapshot(stream).await;
+        answer.map_err(|status| SendError::Refused(status.message().to_owned()))
+    };
+    let mut answer = std::pin::pin!(answer);
+    let answer = tokio::select! {
+        // An early answer: the receiver refuses, or knows all of it already.
+        answer = &mut answer => answer?,
+        read = read => {
+            read?;
+            tokio::time::timeout(FINISH_TIMEOUT, answer).await.map_err(|_| SendError::Unconfirmed)??
+        }
+    };
+    count(&transport.counters().snapshots_sent);
+    Ok(from_bytes(&answer.into_inner().body)?)
+}
+
+/// Reads on the blocking pool and queues for the stream, with an eye on the pace.
+async fn read_blocks(view: StateView, blocks: mpsc::Sender<SnapshotBlock>, dialer: Dialer) -> Result<(), SendError> {
+    let (sender, mut read) = mpsc::channel(1);
+    let reader = tokio::task::spawn_blocking(move || read_all(view.keys(), &sender));
+    while let Some(block) = read.recv().await {
+        if dialer.is_cut() {
+            return Err(SendError::Dial(DialError::Cut(dialer.to)));
+        }
+        match tokio::time::timeout(IDLE_TIMEOUT, blocks.send(block)).await {
+            Ok(Ok(())) => {}
+            // The stream has ended; its answer says why.
+            Ok(Err(_)) => std::future::pending().await,
+            Err(_) => return Err(SendError::Stalled),
+        }
+    }
+    match reader.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(SendError::Read(error.to_string())),
+        Err(error) => Err(SendError::Read(error.to_string())),
+    }
+}
+
+fn read_all(keys: &PinnedKeys, sender: &mpsc::Sender<SnapshotBlock>) -> Result<(), redb::Error> {
+    each_block(keys, |block| sender.blocking_send(on_wire(block)).is_ok())
+}
+
+fn on_wire(block: Block) -> SnapshotBlock {
+    SnapshotBlock {
+        pairs: block.pairs,
+        checksum: block.checksum,
+        total_pairs: block.total_pairs,
+        header: Bytes::new(),
+        ..SnapshotBlock::default()
+    }
+}

@@ -1,0 +1,165 @@
+//! The state as openraft drives it.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{OptionalSend, RaftSnapshotBuilder};
+
+use super::error::StateError;
+use super::replica::ReplicaState;
+use crate::raft::snapshot::SnapshotData;
+use crate::raft::types::{Answer, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+
+/// Bytes of commands applied in one transaction: more would only make readers of the newest state wait longer.
+const APPLY_BYTES: usize = 4 << 20;
+/// Entries applied in one transaction, for the same reason.
+const APPLY_ENTRIES: usize = 4_096;
+/// Bytes not yet durable at which applying waits for a checkpoint: the checkpointer cannot keep up.
+const MAX_DIRTY_BYTES: usize = 128 << 20;
+
+/// Drives a [`ReplicaState`] on the blocking pool.
+pub struct ReplicaStore {
+    state: Arc<ReplicaState>,
+}
+
+impl ReplicaStore {
+    pub fn new(state: Arc<ReplicaState>) -> Self {
+        ReplicaStore { state }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&ReplicaState) -> Result<T, StateError> + Send + 'static,
+    ) -> io::Result<T> {
+        blocking(self.state.clone(), step).await
+    }
+
+    async fn apply_batch(&self, batch: Batch) -> io::Result<()> {
+        let Batch { entries, responders } = batch;
+        let answers = self
+            .blocking(move |state| {
+                let answers = state.apply(&entries)?;
+                if state.dirty_bytes() > MAX_DIRTY_BYTES {
+                    state.checkpoint()?;
+                }
+                Ok(answers)
+            })
+            .await?;
+        answer(responders, answers);
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    state: Arc<ReplicaState>,
+    step: impl FnOnce(&ReplicaState) -> Result<T, StateError> + Send + 'static,
+) -> io::Result<T> {
+    let result = tokio::task::spawn_blocking(move || step(&state)).await;
+    Ok(result.map_err(io::Error::other)??)
+}
+
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    responders: Vec<Option<ApplyResponder<TypeConfig>>>,
+}
+
+async fn next_batch(
+    entries: &mut (impl Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin),
+) -> io::Result<Batch> {
+    let mut batch = Batch::default();
+    let mut bytes = 0;
+    while bytes < APPLY_BYTES
+        && batch.entries.len() < APPLY_ENTRIES
+        && let Some(item) = entries.next().await
+    {
+        let (entry, responder) = item?;
+        bytes += match &entry.payload {
+            Payload::Normal(command) => command.0.len(),
+            Payload::Blank | Payload::Membership(_) => 0,
+        };
+        batch.entries.push(entry);
+        batch.responders.push(responder);
+    }
+    Ok(batch)
+}
+
+fn answer(responders: Vec<Option<ApplyResponder<TypeConfig>>>, answers: Vec<Answer>) {
+    for (responder, answer) in responders.into_iter().zip(answers) {
+        if let Some(responder) = responder {
+            responder.send(answer);
+        }
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for ReplicaStore {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = self.state.applied();
+        Ok((applied.log_id, applied.membership))
+    }
+
+    async fn apply<Entries>(&mut self, entries: Entries) -> io::Result<()>
+    where
+        Entries: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut entries = entries.fuse();
+        loop {
+            let batch = next_batch(&mut entries).await?;
+            if batch.entries.is_empty() {
+                return Ok(());
+            }
+            self.apply_batch(batch).await?;
+        }
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<SnapshotBuilder> {
+        Some(self.get_snapshot_builder().await)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            state: self.state.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+        let meta = meta.clone();
+        self.blocking(move |state| state.install(&meta, snapshot)).await
+    }
+
+    /// The state itself is the snapshot, always the newest: a fresh view costs next to nothing.
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let view = self.blocking(ReplicaState::durable_view).await?;
+        Ok(view.applied().log_id.is_some().then(|| snapshot_of(view)))
+    }
+}
+
+/// Builds a snapshot: one checkpoint and a pinned view.
+pub struct SnapshotBuilder {
+    state: Arc<ReplicaState>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        blocking(self.state.clone(), ReplicaState::durable_view).await.map(snapshot_of)
+    }
+}
+
+fn snapshot_of(view: super::StateView) -> Snapshot {
+    let applied = view.applied();
+    let meta = SnapshotMeta {
+        last_log_id: applied.log_id,
+        last_membership: applied.membership.clone(),
+    };
+    Snapshot {
+        meta,
+        snapshot: SnapshotData::View(view),
+    }
+}

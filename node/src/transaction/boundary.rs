@@ -1,0 +1,113 @@
+//! The outside world of a transaction, each part one narrow trait, so that tests can break it on purpose.
+
+use async_trait::async_trait;
+use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
+use kotoba_state::store::Read;
+use tokio::sync::watch;
+
+use super::message::{Failure, Reply, Request};
+use crate::raft::{BarrierError, Group, Leadership, ProposeError};
+
+/// Why a group did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// Nothing happened.
+    #[error("this replica does not lead its partition")]
+    NotLeader { leader: Option<MemberId> },
+    /// The proposal may still be applied.
+    #[error("the outcome of a proposal is unknown")]
+    Unknown,
+    #[error("a proposal may have at most {limit} bytes: send fewer or smaller operations in one request")]
+    TooLarge { limit: usize },
+    #[error("the state of the partition cannot be read: {0}")]
+    State(String),
+}
+
+/// The replica of a partition, as the transaction layer sees it.
+#[async_trait]
+pub trait PartitionGroup: Send + Sync + 'static {
+    /// Proposes a command of the partition's state machine; returns its answer when it is applied and visible here.
+    async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError>;
+    /// Returns once everything committed before the call is applied here. Only a leader can.
+    async fn read_barrier(&self) -> Result<(), GroupError>;
+    /// Pins the state as of the last applied entry.
+    fn view(&self) -> Result<Box<dyn Read + Send>, GroupError>;
+    fn leadership(&self) -> Leadership;
+    fn watch_leadership(&self) -> watch::Receiver<Leadership>;
+}
+
+/// The source of timestamps. It batches only requests that already wait, and keeps nothing.
+#[async_trait]
+pub trait Timestamps: Send + Sync + 'static {
+    /// A timestamp above every one issued before this call.
+    async fn take(&self) -> Result<Timestamp, CallError>;
+    /// The largest timestamp known here to be issued, if it was issued a moment ago.
+    fn recent(&self) -> Option<Timestamp>;
+}
+
+/// Why a partition gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was done: the same call may be made again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The call was sent, and may have been done.
+    #[error("the outcome of a call is unknown: {0}")]
+    Unknown(String),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// The way to the leaders of all partitions.
+#[async_trait]
+pub trait Partitions: Send + Sync + 'static {
+    /// Asks a partition's leader; finds the new one after a change, as long as nothing was done yet.
+    async fn call(&self, partition: PartitionId, request: Request) -> Result<Reply, CallError>;
+    fn partition_of(&self, slot: u16) -> PartitionId;
+    /// First and last slot of a partition.
+    fn slots_of(&self, partition: PartitionId) -> (u16, u16);
+    /// All partitions, ascending by their slots.
+    fn all(&self) -> Vec<PartitionId>;
+}
+
+#[async_trait]
+impl PartitionGroup for Group {
+    async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError> {
+        match Group::propose(self, command).await {
+            Ok(proposed) => Ok(proposed.answer),
+            Err(ProposeError::NotLeader { leader }) => Err(not_leader(leader)),
+            Err(ProposeError::Unknown) => Err(GroupError::Unknown),
+            Err(ProposeError::TooLarge { limit }) => Err(GroupError::TooLarge { limit }),
+            Err(ProposeError::Stopped) => Err(GroupError::NotLeader { leader: None }),
+        }
+    }
+
+    async fn read_barrier(&self) -> Result<(), GroupError> {
+        match Group::read_barrier(self).await {
+            Ok(()) => Ok(()),
+            Err(BarrierError::NotLeader { leader }) => Err(not_leader(leader)),
+            Err(BarrierError::NoQuorum | BarrierError::Stopped) => Err(GroupError::NotLeader { leader: None }),
+        }
+    }
+
+    fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
+        match Group::view(self) {
+            Ok(view) => Ok(Box::new(view)),
+            Err(error) => Err(GroupError::State(format!("{error:?}"))),
+        }
+    }
+
+    fn leadership(&self) -> Leadership {
+        Group::leadership(self)
+    }
+
+    fn watch_leadership(&self) -> watch::Receiver<Leadership> {
+        Group::watch_leadership(self)
+    }
+}
+
+fn not_leader<R>(leader: Option<(R, MemberId)>) -> GroupError {
+    GroupError::NotLeader {
+        leader: leader.map(|(_, member)| member),
+    }
+}

@@ -1,0 +1,167 @@
+//! The gateway's side of a transaction: snapshot, reads, and the commit by one phase or two.
+//!
+//! The order of the steps is the protocol's: prepare everywhere, then the commit timestamp, then refresh what was only
+//! read, then commit at the primary, and only then tell the client. What is told is true: "aborted" only where the
+//! commit was never sent or the primary's log says so, else the outcome is called unknown.
+
+mod commit;
+mod read;
+mod resolve;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kotoba_state::ids::{MemberId, Timestamp};
+use kotoba_state::partition::{Condition, Key, Op, Span, TxnHead, TxnId};
+use tokio::sync::Semaphore;
+
+pub use read::span_of;
+
+use super::boundary::{CallError, Partitions, Timestamps};
+use crate::catalogue::driver::now_ms;
+
+/// From when on anyone may roll back a transaction whose coordinator is silent. Only liveness hangs on it.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Transactions whose secondaries are resolved in the background at once; beyond that, readers do it as they meet them.
+const MAX_RESOLVING: usize = 1_024;
+
+/// Coordinates the transactions of one member.
+pub struct Coordinator {
+    member: MemberId,
+    incarnation: u64,
+    counter: AtomicU64,
+    timestamps: Arc<dyn Timestamps>,
+    partitions: Arc<dyn Partitions>,
+    resolving: Arc<Semaphore>,
+}
+
+/// A read did not get its answer; nothing is changed by it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("a partition did not answer: {0}")]
+    Unavailable(String),
+    #[error("the snapshot is older than the versions that are kept: begin again")]
+    TooOld,
+    #[error("a partition failed: {0}")]
+    Broken(String),
+}
+
+/// A transaction did not commit, or nobody can say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing was applied: run the whole transaction again.
+    #[error("conflict with another transaction: {0}")]
+    Conflict(String),
+    /// Nothing was applied.
+    #[error("a condition does not hold")]
+    ConditionFailed(Key),
+    /// Nothing was applied.
+    #[error("a partition did not answer: {0}")]
+    Unavailable(String),
+    /// Nothing was applied.
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("the commit was sent and its outcome could not be learnt: {0}")]
+    UnknownOutcome(String),
+    #[error("a partition failed: {0}")]
+    Broken(String),
+}
+
+/// The writes of a transaction, and what must hold when it commits besides its reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    pub writes: BTreeMap<Key, Op>,
+    pub conditions: Vec<Condition>,
+}
+
+/// A transaction under way.
+pub struct Transaction<'a> {
+    coordinator: &'a Coordinator,
+    id: TxnId,
+    start: Option<Timestamp>,
+    spans: Vec<Span>,
+}
+
+impl Coordinator {
+    /// `incarnation` is of this start of the process, so that no transaction id is used twice.
+    pub fn new(
+        member: MemberId,
+        incarnation: u64,
+        timestamps: Arc<dyn Timestamps>,
+        partitions: Arc<dyn Partitions>,
+    ) -> Self {
+        Coordinator {
+            member,
+            incarnation,
+            counter: AtomicU64::new(0),
+            timestamps,
+            partitions,
+            resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
+        }
+    }
+
+    /// Begins a transaction; its snapshot is taken when it first reads.
+    pub fn begin(&self) -> Transaction<'_> {
+        Transaction {
+            coordinator: self,
+            id: TxnId {
+                member: self.member,
+                incarnation: self.incarnation,
+                counter: self.counter.fetch_add(1, Ordering::Relaxed),
+            },
+            start: None,
+            spans: Vec::new(),
+        }
+    }
+
+    async fn timestamp(&self) -> Result<Timestamp, String> {
+        self.timestamps.take().await.map_err(|error| error.to_string())
+    }
+}
+
+impl Transaction<'_> {
+    /// The timestamp that the transaction reads at; taken now if none was yet.
+    pub async fn snapshot(&mut self) -> Result<Timestamp, ReadError> {
+        match self.start {
+            Some(start) => Ok(start),
+            None => {
+                let start = self.coordinator.timestamp().await.map_err(ReadError::Unavailable)?;
+                Ok(*self.start.insert(start))
+            }
+        }
+    }
+
+    /// Where a transaction has read nothing, any issued timestamp that is not too old will do as its start: the only
+    /// price of an older one is a false conflict on keys that were written since, and fresh keys have none.
+    async fn start_for_writing(&mut self) -> Result<Timestamp, CommitError> {
+        if self.start.is_none() {
+            self.start = self.coordinator.timestamps.recent();
+        }
+        self.snapshot().await.map_err(|error| CommitError::Unavailable(error.to_string()))
+    }
+
+    fn head(&self, start_ts: Timestamp, primary: Key) -> TxnHead {
+        let deadline_ms = now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
+        TxnHead {
+            txn: self.id,
+            start_ts,
+            primary,
+            deadline_ms,
+        }
+    }
+}
+
+impl From<CallError> for ReadError {
+    fn from(error: CallError) -> Self {
+        use super::message::Failure;
+        match error {
+            CallError::Failed(Failure::TooOld) => ReadError::TooOld,
+            CallError::Failed(Failure::Broken(cause)) => ReadError::Broken(cause),
+            CallError::Failed(failure) => ReadError::Unavailable(failure.to_string()),
+            // A read that may have been done is a read that may be done again.
+            CallError::Unavailable(cause) | CallError::Unknown(cause) => ReadError::Unavailable(cause),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Snapshot reads over all partitions: fan out, merge, and remember what was looked at.
+
+use std::collections::BTreeMap;
+
+use futures::future::try_join_all;
+use kotoba_graph::id::Slot;
+use kotoba_graph::read::{Answer, Read};
+use kotoba_state::ids::{PartitionId, Timestamp};
+use kotoba_state::partition::{Span, slot_of};
+
+use super::{Coordinator, ReadError, Transaction};
+use crate::transaction::message::{Reply, Request};
+
+/// Reads of one partition, each with the position of the read it answers.
+type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
+
+impl Transaction<'_> {
+    /// Answers each read at its position, all at the transaction's snapshot, and keeps them as its read set.
+    pub async fn read(&mut self, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
+        let snapshot = self.snapshot().await?;
+        self.spans.extend(reads.iter().map(span_of));
+        self.coordinator.read_at(snapshot, reads).await
+    }
+}
+
+impl Coordinator {
+    /// A timestamp to read at: above every commit that was acknowledged before this call.
+    pub async fn take_snapshot(&self) -> Result<Timestamp, ReadError> {
+        self.timestamp().await.map_err(ReadError::Unavailable)
+    }
+
+    /// Answers each read at its position, at a snapshot, without any transaction.
+    pub async fn read_at(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
+        let mut answers: Vec<Answer> = reads.iter().map(empty_answer).collect();
+        let calls = self.route(reads).into_iter().map(|(partition, routed)| async move {
+            let (positions, reads): (Vec<usize>, Vec<Read>) = routed.into_iter().unzip();
+            let reply = self.partitions.call(partition, Request::Read { snapshot, reads }).await?;
+            match reply {
+                Reply::Read(parts) if parts.len() == positions.len() => Ok((positions, parts)),
+                other => Err(ReadError::Broken(format!("{other:?} is no answer to these reads"))),
+            }
+        });
+        for (positions, parts) in try_join_all(calls).await? {
+            for (position, part) in positions.into_iter().zip(parts) {
+                merge(&mut answers[position], part);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn route(&self, reads: Vec<Read>) -> Routed {
+        let mut routed = Routed::new();
+        for (position, read) in reads.into_iter().enumerate() {
+            match read {
+                Read::Get { ref key } => {
+                    let partition = self.partitions.partition_of(slot_of(key));
+                    routed.entry(partition).or_default().push((position, read));
+                }
+                Read::Scan { ref from, .. } => {
+                    let partition = self.partitions.partition_of(slot_of(from));
+                    routed.entry(partition).or_default().push((position, read));
+                }
+                Read::ScanSlots(scan) => {
+                    for partition in self.partitions.all() {
+                        let (first, last) = self.partitions.slots_of(partition);
+                        let slots = Slot::new(first).zip(Slot::new(last));
+                        if let Some(part) = slots.and_then(|(first, last)| scan.within(first, last)) {
+                            routed.entry(partition).or_default().push((position, Read::ScanSlots(part)));
+                        }
+                    }
+                }
+            }
+        }
+        routed
+    }
+}
+
+fn empty_answer(read: &Read) -> Answer {
+    match read {
+        Read::Get { .. } => Answer::Value(None),
+        Read::Scan { .. } | Read::ScanSlots(_) => Answer::Pairs {
+            pairs: Vec::new(),
+            more: Vec::new(),
+        },
+    }
+}
+
+/// Puts one partition's part into the answer to the whole read.
+fn merge(answer: &mut Answer, part: Answer) {
+    match (answer, part) {
+        (Answer::Pairs { pairs, more }, Answer::Pairs { pairs: new, more: left }) => {
+            pairs.extend(new);
+            more.extend(left);
+        }
+        (answer, part) => *answer = part,
+    }
+}
+
+/// What a read looks at, gaps included.
+pub fn span_of(read: &Read) -> Span {
+    match read {
+        Read::Get { key } => Span::Key(key.clone()),
+        Read::Scan { from, to, .. } => Span::Range {
+            from: from.clone(),
+            to: to.clone(),
+        },
+        Read::ScanSlots(scan) => Span::Slots {
+            first: scan.first.number(),
+            last: scan.last.number(),
+            suffix_from: scan.range.suffix_from.clone(),
+            suffix_to: scan.range.suffix_to.clone(),
+        },
+    }
+}

@@ -1,0 +1,209 @@
+//! The partition's side of a transaction, at the replica that leads: reads, refreshes, and everything that is proposed.
+//!
+//! A read waits at latches, proves leadership, then opens one view and answers everything from it; whatever it learns of
+//! undecided transactions, it reads again. Nothing that holds a latch can be cancelled by a client that goes away.
+
+mod commit;
+mod evaluate;
+mod read;
+mod settle;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kotoba_state::ids::{PartitionId, Timestamp};
+use kotoba_state::partition::{self as state, CheckTxn, Command, Push, Status, TxnHead, TxnStatus};
+use tokio_util::sync::CancellationToken;
+
+use super::boundary::{GroupError, PartitionGroup, Partitions, Timestamps};
+use super::latch::{LatchError, Latches};
+use super::maintenance;
+use super::message::{Failure, Reply, Request, Response};
+use crate::catalogue::driver::now_ms;
+
+/// Bounds and intervals of a partition's leader.
+#[derive(Clone, Debug)]
+pub struct LeaderSettings {
+    /// How long versions are kept for readers in the past.
+    pub history_retention: Duration,
+    /// Between two rounds of tidying up.
+    pub maintenance_interval: Duration,
+    /// How long outcomes of transactions are kept for those who ask late; longer than a transaction may live.
+    pub record_retention: Duration,
+}
+
+impl Default for LeaderSettings {
+    fn default() -> Self {
+        LeaderSettings {
+            history_retention: Duration::from_secs(600),
+            maintenance_interval: Duration::from_secs(5),
+            record_retention: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Serves one partition from this member; it answers only while its replica leads.
+pub struct PartitionLeader {
+    pub(super) partition: PartitionId,
+    pub(super) group: Arc<dyn PartitionGroup>,
+    pub(super) timestamps: Arc<dyn Timestamps>,
+    pub(super) partitions: Arc<dyn Partitions>,
+    pub(super) settings: LeaderSettings,
+    pub(super) latches: Arc<Latches>,
+    /// The largest snapshot served: later intents commit above it anyway, and say so to readers below.
+    pub(super) max_seen: AtomicU64,
+    stop: CancellationToken,
+}
+
+impl PartitionLeader {
+    /// Starts serving; ends with [`PartitionLeader::stop`].
+    pub fn start(
+        partition: PartitionId,
+        group: Arc<dyn PartitionGroup>,
+        timestamps: Arc<dyn Timestamps>,
+        partitions: Arc<dyn Partitions>,
+        settings: LeaderSettings,
+    ) -> Arc<Self> {
+        let leader = Arc::new(PartitionLeader {
+            partition,
+            group,
+            timestamps,
+            partitions,
+            settings,
+            latches: Arc::default(),
+            max_seen: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+        });
+        tokio::spawn(leader.stop.clone().run_until_cancelled_owned(leader.clone().watch_step_down()));
+        tokio::spawn(leader.stop.clone().run_until_cancelled_owned(maintenance::run(leader.clone())));
+        leader
+    }
+
+    /// Ends the background tasks; requests under way end by themselves.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Answers one request of the protocol.
+    pub async fn handle(self: &Arc<Self>, request: Request) -> Response {
+        match request {
+            Request::Read { snapshot, reads } => self.read(snapshot, reads).await.map(Reply::Read),
+            Request::Refresh(refresh) => self.refresh(refresh).await.map(Reply::Refresh),
+            Request::OnePhase(one_phase) => self.one_phase(one_phase).await.map(Reply::OnePhase),
+            Request::Prepare(prepare) => self.prepare(prepare).await.map(Reply::Prepare),
+            Request::Commit(commit) => match self.propose(&Command::Commit(commit)).await? {
+                state::Answer::Commit(answer) => Ok(Reply::Commit(answer)),
+                other => Err(wrong_answer(&other)),
+            },
+            Request::CheckTxn { head, push } => self.check_txn(head, push).await.map(Reply::Status),
+            Request::Resolve { txn, decided } => {
+                self.propose(&Command::ResolveIntents { txn, decided }).await?;
+                Ok(Reply::Resolved)
+            }
+            Request::Forget { txn, resolved } => {
+                self.propose(&Command::Forget { txn, resolved }).await?;
+                Ok(Reply::Forgotten)
+            }
+        }
+    }
+
+    /// A transaction's outcome. It is read, and only what has to change it is proposed.
+    async fn check_txn(&self, head: TxnHead, push: Push) -> Result<TxnStatus, Failure> {
+        self.group.read_barrier().await.map_err(failure)?;
+        let view = self.group.view().map_err(failure)?;
+        let asked = head.clone();
+        let status = blocking(move || state::status(view.as_ref(), &asked)).await?;
+        let snapshot = match push {
+            Push::MinCommit(snapshot) => snapshot,
+            Push::None | Push::AbortExpired | Push::Abort => Timestamp(u64::MAX),
+        };
+        let answer = status.answer(snapshot);
+        let live = match status {
+            Status::Pending { deadline_ms, .. } => deadline_ms >= now_ms(),
+            Status::Absent => head.deadline_ms >= now_ms(),
+            Status::Committed(_) | Status::Aborted | Status::Gone => true,
+        };
+        if answer != TxnStatus::Pending || push == Push::None || (push == Push::AbortExpired && live) {
+            return Ok(answer);
+        }
+        let check = CheckTxn {
+            head,
+            now_ms: now_ms(),
+            push,
+        };
+        match self.propose(&Command::CheckTxn(check)).await? {
+            state::Answer::CheckTxn(status) => Ok(status),
+            other => Err(wrong_answer(&other)),
+        }
+    }
+
+    pub(super) async fn propose(&self, command: &Command) -> Result<state::Answer, Failure> {
+        let answer = self.group.propose(command.encode()).await.map_err(failure)?;
+        state::Answer::decode(&answer).map_err(|error| Failure::Broken(error.to_string()))
+    }
+
+    /// The term in which this replica leads.
+    pub(super) fn leading_term(&self) -> Result<u64, Failure> {
+        let leadership = self.group.leadership();
+        match leadership.leading {
+            true => Ok(leadership.term),
+            false => Err(Failure::NotLeader {
+                leader: leadership.leader.map(|(_, member)| member),
+            }),
+        }
+    }
+
+    pub(super) fn note_seen(&self, snapshot: Timestamp) {
+        self.max_seen.fetch_max(snapshot.0, Ordering::AcqRel);
+    }
+
+    /// Voids the latches of every term that ends, so that waiting readers fail.
+    async fn watch_step_down(self: Arc<Self>) {
+        let mut changes = self.group.watch_leadership();
+        let mut leading: Option<u64> = None;
+        loop {
+            let now = *changes.borrow_and_update();
+            let current = now.leading.then_some(now.term);
+            if let Some(ended) = leading.filter(|term| Some(*term) != current) {
+                self.latches.step_down(ended);
+            }
+            leading = current;
+            if changes.changed().await.is_err() {
+                self.latches.step_down(u64::MAX);
+                return;
+            }
+        }
+    }
+}
+
+pub(super) fn failure(error: GroupError) -> Failure {
+    match error {
+        GroupError::NotLeader { leader } => Failure::NotLeader { leader },
+        GroupError::Unknown => Failure::Unknown,
+        GroupError::TooLarge { .. } => Failure::TooLarge(error.to_string()),
+        GroupError::State(cause) => Failure::Broken(cause),
+    }
+}
+
+pub(super) fn latch_failure(error: LatchError) -> Failure {
+    match error {
+        LatchError::Timeout => Failure::Busy(error.to_string()),
+        LatchError::SteppedDown => Failure::NotLeader { leader: None },
+    }
+}
+
+pub(super) fn wrong_answer(answer: &state::Answer) -> Failure {
+    Failure::Broken(format!("the state machine answered {answer:?} to another question"))
+}
+
+/// Runs a read of the store where it may block.
+pub(super) async fn blocking<T: Send + 'static, E: std::fmt::Debug + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::Broken(format!("{error:?}"))),
+        Err(error) => Err(Failure::Broken(error.to_string())),
+    }
+}

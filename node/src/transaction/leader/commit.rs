@@ -1,0 +1,194 @@
+//! Writing: Prepare, and the whole transaction in one phase.
+//!
+//! One phase: latch the written keys, then take the commit timestamp, then refresh elsewhere, then propose; the latches
+//! go only when the result is visible, or the leadership has ended.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kotoba_state::ids::Timestamp;
+use kotoba_state::partition::{
+    self as state, Command, CommitOnePhase, Condition, Key, MetIntent, OnePhaseAnswer, Prepare, PrepareAnswer, Refusal,
+    Span, intent_of,
+};
+use tokio::time::{Instant, sleep};
+
+use super::settle::Met;
+use super::{PartitionLeader, blocking, failure, latch_failure, wrong_answer};
+use crate::transaction::latch::Held;
+use crate::transaction::message::{Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
+
+/// How long a writer waits for others on its keys before it gives way; the client's transaction is then tried again.
+const WRITE_WAIT: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// Latching anew after a change of term or a closed timestamp.
+const MAX_ATTEMPTS: usize = 8;
+/// Between two attempts to learn whether an unanswered proposal was applied.
+const PROBE_AFTER: Duration = Duration::from_millis(100);
+
+impl PartitionLeader {
+    /// Puts intents, after giving those in the way a moment to go.
+    pub(super) async fn prepare(&self, mut prepare: Prepare) -> Result<PrepareAnswer, Failure> {
+        let deadline = Instant::now() + WRITE_WAIT;
+        loop {
+            prepare.min_commit_hint = Timestamp(self.max_seen.load(Ordering::Acquire) + 1);
+            let answer = match self.propose(&Command::Prepare(prepare.clone())).await? {
+                state::Answer::Prepare(answer) => answer,
+                other => return Err(wrong_answer(&other)),
+            };
+            let PrepareAnswer::Refused(Refusal::Intent { key, holder }) = answer else {
+                return Ok(answer);
+            };
+            let refused = PrepareAnswer::Refused(Refusal::Intent {
+                key: key.clone(),
+                holder: holder.clone(),
+            });
+            if Instant::now() >= deadline {
+                return Ok(refused);
+            }
+            self.wait_for_intents_of(vec![key], deadline).await?;
+        }
+    }
+
+    /// Commits in one phase. The work goes on where the caller does not wait for it any more, because of its latches.
+    pub(super) async fn one_phase(self: &Arc<Self>, request: OnePhase) -> Result<OnePhaseReply, Failure> {
+        let leader = self.clone();
+        let work = tokio::spawn(async move { leader.commit_one_phase(request).await });
+        work.await.unwrap_or(Err(Failure::Unknown))
+    }
+
+    async fn commit_one_phase(self: &Arc<Self>, request: OnePhase) -> Result<OnePhaseReply, Failure> {
+        let touched: Vec<Key> = touched(&request);
+        for _ in 0..MAX_ATTEMPTS {
+            self.wait_for_intents_of(touched.clone(), Instant::now() + WRITE_WAIT).await?;
+            let term = self.leading_term()?;
+            let held = self.latches.acquire(term, request.head.txn, request.writes.keys(), WRITE_WAIT).await;
+            let held = held.map_err(latch_failure)?;
+            let commit_ts = match self.timestamps.take().await {
+                Ok(commit_ts) => commit_ts,
+                Err(error) => return Err(Failure::Busy(error.to_string())),
+            };
+            if let Some(refusal) = self.refresh_elsewhere(&request, commit_ts).await? {
+                return Ok(OnePhaseReply::NotProposed(refusal));
+            }
+            // From here on only the end of this leadership takes the latches away.
+            if !held.is_valid() {
+                continue;
+            }
+            match self.propose_one_phase(&request, commit_ts, term, held).await? {
+                OnePhaseAnswer::Committed(at) => return Ok(OnePhaseReply::Committed(at)),
+                OnePhaseAnswer::Aborted => return Ok(OnePhaseReply::Aborted),
+                OnePhaseAnswer::Refused(refusal) => return Ok(OnePhaseReply::Refused(refusal)),
+                OnePhaseAnswer::TooOld => return Ok(OnePhaseReply::TooOld),
+                OnePhaseAnswer::Retry => {}
+            }
+        }
+        Err(Failure::Busy("the partition's leader keeps changing".to_owned()))
+    }
+
+    async fn propose_one_phase(
+        self: &Arc<Self>,
+        request: &OnePhase,
+        commit_ts: Timestamp,
+        term: u64,
+        held: Held,
+    ) -> Result<OnePhaseAnswer, Failure> {
+        let command = Command::CommitOnePhase(CommitOnePhase {
+            head: request.head.clone(),
+            commit_ts,
+            epoch: term,
+            writes: request.writes.clone(),
+            reads: request.reads.clone(),
+            conditions: request.conditions.clone(),
+        });
+        match self.propose(&command).await {
+            Ok(state::Answer::OnePhase(answer)) => Ok(answer),
+            Ok(other) => Err(wrong_answer(&other)),
+            Err(Failure::Unknown) => {
+                tokio::spawn(self.clone().hold_until_visible(held));
+                Err(Failure::Unknown)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Keeps latches whose proposal was not answered, until a later entry of the same leader is applied: then the
+    /// earlier one is, too, or never will be.
+    async fn hold_until_visible(self: Arc<Self>, held: Held) {
+        let probe = Command::CloseTs { closed: Timestamp(0) };
+        while held.is_valid() && self.propose(&probe).await.is_err() {
+            sleep(PROBE_AFTER).await;
+        }
+    }
+
+    /// What was read on other partitions must still hold there while the latches here are held.
+    async fn refresh_elsewhere(&self, request: &OnePhase, commit_ts: Timestamp) -> Result<Option<Refusal>, Failure> {
+        let calls = request.elsewhere.iter().map(|part| {
+            let refresh = Refresh {
+                head: request.head.clone(),
+                commit_ts,
+                spans: part.spans.clone(),
+                conditions: part.conditions.clone(),
+            };
+            self.partitions.call(self.partitions.partition_of(part.slot), Request::Refresh(refresh))
+        });
+        for answer in join_all(calls).await {
+            match answer {
+                Ok(Reply::Refresh(RefreshReply::Valid)) => {}
+                Ok(Reply::Refresh(RefreshReply::Changed)) => {
+                    return Ok(Some(Refusal::ReadConflict { key: Key::new() }));
+                }
+                Ok(Reply::Refresh(RefreshReply::ConditionFailed(key))) => {
+                    return Ok(Some(condition_failed(request, key)));
+                }
+                Ok(other) => return Err(Failure::Broken(format!("{other:?} is no answer to a refresh"))),
+                Err(error) => return Err(Failure::Busy(error.to_string())),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits, holding nothing, until no transaction has an intent on the keys; decided ones are cleared. One that stays
+    /// open until the deadline is left to the state machine to refuse.
+    async fn wait_for_intents_of(&self, keys: Vec<Key>, deadline: Instant) -> Result<(), Failure> {
+        loop {
+            let view = self.group.view().map_err(failure)?;
+            let looked = keys.clone();
+            let met = blocking(move || {
+                let mut met = Vec::new();
+                for key in looked {
+                    let intent = intent_of(view.as_ref(), &key)?;
+                    met.extend(intent.map(|intent| MetIntent { key, intent }));
+                }
+                Ok::<_, kotoba_state::store::StoreError>(met)
+            })
+            .await?;
+            if met.is_empty() || Instant::now() >= deadline {
+                return Ok(());
+            }
+            if self.resolve_decided(met).await? == Met::Open {
+                sleep(LOOK_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+/// Keys on which an intent of another refuses the transaction.
+fn touched(request: &OnePhase) -> Vec<Key> {
+    let read = request.reads.iter().filter_map(|span| match span {
+        Span::Key(key) => Some(key.clone()),
+        Span::Range { .. } | Span::Slots { .. } => None,
+    });
+    request.writes.keys().cloned().chain(read).collect()
+}
+
+fn condition_failed(request: &OnePhase, key: Key) -> Refusal {
+    let conditions = request.elsewhere.iter().flat_map(|part| &part.conditions);
+    let kind = conditions.clone().find(|condition: &&Condition| condition.key == key).map(|condition| condition.kind);
+    Refusal::ConditionFailed {
+        key,
+        kind: kind.unwrap_or(state::ConditionKind::Exists),
+    }
+}

@@ -1,0 +1,162 @@
+//! Evaluating the reads of one request in one view. Pure: a view in, answers or what is in the way out.
+
+use kotoba_graph::key;
+use kotoba_graph::read::{Answer, Pair, Read, SlotScan};
+use kotoba_state::ids::Timestamp;
+use kotoba_state::partition::{self as state, Known, MetIntent, ReadAt, ScanLimits, read_at, scan_at};
+use kotoba_state::store::{Read as View, StoreError};
+
+/// Bytes of one request's answer, with room for its frame below the limit of a message between members.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// Pairs of one scan where the reader names no limit.
+const DEFAULT_PAIRS: usize = 1_024;
+
+/// What came of evaluating a request.
+pub enum Evaluated {
+    Answers(Vec<Answer>),
+    /// Transactions that have to be asked about first.
+    Blocked(Vec<MetIntent>),
+    /// The snapshot lies below the versions that are kept.
+    TooOld,
+}
+
+pub fn evaluate(
+    view: &dyn View,
+    snapshot: Timestamp,
+    reads: Vec<Read>,
+    known: &Known,
+) -> Result<Evaluated, StoreError> {
+    if snapshot < state::version_floor(view)? {
+        return Ok(Evaluated::TooOld);
+    }
+    let mut reader = Reader {
+        view,
+        snapshot,
+        known,
+        blocked: Vec::new(),
+        bytes_left: MAX_ANSWER_BYTES,
+    };
+    let answers = reads.into_iter().map(|read| reader.answer(read)).collect::<Result<_, _>>()?;
+    Ok(match reader.blocked.is_empty() {
+        true => Evaluated::Answers(answers),
+        false => Evaluated::Blocked(reader.blocked),
+    })
+}
+
+struct Reader<'a> {
+    view: &'a dyn View,
+    snapshot: Timestamp,
+    known: &'a Known,
+    blocked: Vec<MetIntent>,
+    bytes_left: usize,
+}
+
+impl Reader<'_> {
+    fn answer(&mut self, read: Read) -> Result<Answer, StoreError> {
+        match read {
+            Read::Get { key } => self.get(&key).map(Answer::Value),
+            Read::Scan {
+                from,
+                to,
+                limit,
+                keys_only,
+            } => self.scan(from, to, limit, keys_only),
+            Read::ScanSlots(scan) => self.scan_slots(&scan),
+        }
+    }
+
+    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match read_at(self.view, key, self.snapshot, self.known)? {
+            ReadAt::Value(value) => {
+                self.spend(value.as_ref().map_or(0, Vec::len));
+                Ok(value)
+            }
+            ReadAt::Blocked(intent) => {
+                self.blocked.push(intent);
+                Ok(None)
+            }
+        }
+    }
+
+    fn scan(
+        &mut self,
+        from: Vec<u8>,
+        to: Vec<u8>,
+        limit: Option<usize>,
+        keys_only: bool,
+    ) -> Result<Answer, StoreError> {
+        let (pairs, resume) = self.page(&from, &to, limit.unwrap_or(DEFAULT_PAIRS), keys_only)?;
+        let more = resume.map(|from| Read::Scan {
+            from,
+            to,
+            limit,
+            keys_only,
+        });
+        Ok(Answer::Pairs {
+            pairs,
+            more: more.into_iter().collect(),
+        })
+    }
+
+    /// The same range slot after slot, until the page is full.
+    fn scan_slots(&mut self, scan: &SlotScan) -> Result<Answer, StoreError> {
+        let limit = scan.limit.unwrap_or(DEFAULT_PAIRS);
+        let mut found: Vec<Pair> = Vec::new();
+        for (from, to) in scan.ranges() {
+            if found.len() >= limit || self.bytes_left == 0 {
+                return self.continued(scan, found, &from);
+            }
+            let (pairs, resume) = self.page(&from, &to, limit - found.len(), scan.keys_only)?;
+            found.extend(pairs);
+            if let Some(next) = resume {
+                return self.continued(scan, found, &next);
+            }
+        }
+        Ok(Answer::Pairs {
+            pairs: found,
+            more: Vec::new(),
+        })
+    }
+
+    /// A full page, and the read that goes on at `next`: from its slot on, above the key before it.
+    fn continued(&self, scan: &SlotScan, pairs: Vec<Pair>, next: &[u8]) -> Result<Answer, StoreError> {
+        let slot = key::slot_of(next).map_err(StoreError::new)?;
+        let (start, _) = scan.range.in_slot(slot);
+        // Pages resume right above a key that was visited, which is that key with a zero byte behind it.
+        let after = (next != start.as_slice()).then(|| next.strip_suffix(&[0]).unwrap_or(next).to_vec());
+        let rest = SlotScan {
+            first: slot,
+            after,
+            ..scan.clone()
+        };
+        Ok(Answer::Pairs {
+            pairs,
+            more: vec![Read::ScanSlots(rest)],
+        })
+    }
+
+    fn page(
+        &mut self,
+        from: &[u8],
+        to: &[u8],
+        pairs: usize,
+        keys_only: bool,
+    ) -> Result<(Vec<Pair>, Option<Vec<u8>>), StoreError> {
+        let limits = ScanLimits {
+            pairs,
+            bytes: self.bytes_left,
+        };
+        let page = scan_at(self.view, from, to, self.snapshot, limits, self.known)?;
+        self.blocked.extend(page.blocked);
+        let mut pairs = page.pairs;
+        if keys_only {
+            pairs.iter_mut().for_each(|(_, value)| value.clear());
+        }
+        self.spend(pairs.iter().map(|(key, value)| key.len() + value.len()).sum());
+        Ok((pairs, page.resume))
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+    }
+}

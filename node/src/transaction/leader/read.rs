@@ -1,0 +1,84 @@
+//! Snapshot reads and refreshes: latches, barrier, one view, and again for what is not settled yet.
+
+use std::time::Duration;
+
+use kotoba_graph::read::{Answer, Read};
+use kotoba_state::ids::Timestamp;
+use kotoba_state::partition::{self as state, Known, Refusal, RefreshOutcome, Span};
+use tokio::time::Instant;
+
+use super::evaluate::{self, Evaluated};
+use super::settle::Met;
+use super::{PartitionLeader, blocking, failure, latch_failure};
+use crate::transaction::coordinator::span_of;
+use crate::transaction::latch::LatchError;
+use crate::transaction::message::{Failure, Refresh, RefreshReply};
+
+/// The longest that a read waits for latches and for undecided transactions together.
+const READ_WITHIN: Duration = Duration::from_secs(8);
+/// A refresh may be asked for by one who holds latches elsewhere: it waits only a moment, or two could wait for ever.
+const REFRESH_LATCH_WITHIN: Duration = Duration::from_millis(100);
+/// Rounds of a refresh; each has resolved what the one before met.
+const REFRESH_ROUNDS: usize = 8;
+
+impl PartitionLeader {
+    /// Answers all reads at a snapshot, from one view.
+    pub(super) async fn read(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, Failure> {
+        let deadline = Instant::now() + READ_WITHIN;
+        let spans: Vec<Span> = reads.iter().map(span_of).collect();
+        let mut known = Known::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::Busy("transactions on the keys read do not come to an end".to_owned()));
+            }
+            let term = self.leading_term()?;
+            self.latches.wait_clear(term, None, &spans, left).await.map_err(latch_failure)?;
+            self.group.read_barrier().await.map_err(failure)?;
+            // Opened after both: a commit that was in flight is in it, and a later one is above the snapshot.
+            let view = self.group.view().map_err(failure)?;
+            self.note_seen(snapshot);
+            let (asked, seen) = (reads.clone(), known.clone());
+            match blocking(move || evaluate::evaluate(view.as_ref(), snapshot, asked, &seen)).await? {
+                Evaluated::Answers(answers) => return Ok(answers),
+                Evaluated::TooOld => return Err(Failure::TooOld),
+                Evaluated::Blocked(intents) => self.settle_for_reading(intents, snapshot, &mut known).await?,
+            }
+        }
+    }
+
+    /// Whether what a transaction read still holds at its commit timestamp.
+    pub(super) async fn refresh(&self, refresh: Refresh) -> Result<RefreshReply, Failure> {
+        let mut spans = refresh.spans.clone();
+        spans.extend(refresh.conditions.iter().map(|condition| Span::Key(condition.key.clone())));
+        for _ in 0..REFRESH_ROUNDS {
+            let term = self.leading_term()?;
+            let txn = Some(refresh.head.txn);
+            match self.latches.wait_clear(term, txn, &spans, REFRESH_LATCH_WITHIN).await {
+                Ok(()) => {}
+                Err(LatchError::Timeout) => return Ok(RefreshReply::Changed),
+                Err(error @ LatchError::SteppedDown) => return Err(latch_failure(error)),
+            }
+            self.group.read_barrier().await.map_err(failure)?;
+            let view = self.group.view().map_err(failure)?;
+            self.note_seen(refresh.commit_ts);
+            let asked = refresh.clone();
+            let outcome = blocking(move || {
+                state::refresh(view.as_ref(), &asked.head, asked.commit_ts, &asked.spans, &asked.conditions)
+            });
+            match outcome.await? {
+                RefreshOutcome::Unchanged => return Ok(RefreshReply::Valid),
+                RefreshOutcome::Refused(Refusal::ConditionFailed { key, .. }) => {
+                    return Ok(RefreshReply::ConditionFailed(key));
+                }
+                RefreshOutcome::Refused(_) => return Ok(RefreshReply::Changed),
+                RefreshOutcome::Blocked(intents) => {
+                    if self.resolve_decided(intents).await? == Met::Open {
+                        return Ok(RefreshReply::Changed);
+                    }
+                }
+            }
+        }
+        Ok(RefreshReply::Changed)
+    }
+}

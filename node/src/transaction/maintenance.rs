@@ -1,0 +1,175 @@
+//! Tidying up, at each partition's leader: ends transactions whose coordinator is gone, resolves what they left, drops
+//! outcomes nobody asks for any more and versions no snapshot can see.
+//!
+//! Every command is bounded, and a partition in which nothing happens proposes nothing.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kotoba_state::ids::Timestamp;
+use kotoba_state::partition::{
+    self as state, Answer, Command, Decided, Push, TxnHead, Unfinished, expired_intents, unfinished,
+};
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use super::leader::{PartitionLeader, blocking, failure};
+use super::message::{Failure, Reply, Request};
+use crate::catalogue::driver::now_ms;
+
+/// Unfinished transactions and expired intents looked at in one round.
+const MAX_LOOKED_AT: usize = 256;
+/// Records, or versions, that one command drops: it blocks the partition's other writes while it runs.
+const MAX_DROPPED: u32 = 2_048;
+/// Commands of one kind in one round.
+const MAX_COMMANDS: usize = 16;
+/// Timestamps remembered with the time they were taken; one a round covers the longest retention.
+const MAX_SAMPLES: usize = 4_096;
+
+/// Runs until the leader stops; does something only while the replica leads.
+pub(super) async fn run(leader: Arc<PartitionLeader>) {
+    let mut tidier = Tidier {
+        leader: leader.clone(),
+        samples: VecDeque::new(),
+        proposed: None,
+    };
+    loop {
+        sleep(leader.settings.maintenance_interval).await;
+        match leader.leading_term() {
+            Ok(_) => {
+                if let Err(error) = tidier.round().await {
+                    debug!(partition = %leader.partition, error = %error, "maintenance goes on in the next round");
+                }
+            }
+            Err(_) => tidier.samples.clear(),
+        }
+    }
+}
+
+struct Tidier {
+    leader: Arc<PartitionLeader>,
+    /// Timestamps with the moment at which they were the newest.
+    samples: VecDeque<(Instant, Timestamp)>,
+    /// The floors that were last reached: nothing is proposed where they would not rise.
+    proposed: Option<(Timestamp, Timestamp)>,
+}
+
+impl Tidier {
+    async fn round(&mut self) -> Result<(), Failure> {
+        self.end_expired().await?;
+        self.finish_unresolved().await?;
+        self.sample().await?;
+        self.raise_floors().await
+    }
+
+    /// Rolls back transactions whose deadline has passed, by asking their primaries to.
+    async fn end_expired(&self) -> Result<(), Failure> {
+        let view = self.leader.group.view().map_err(failure)?;
+        let now = now_ms();
+        let (expired, _) = blocking(move || expired_intents(view.as_ref(), &[], now, MAX_LOOKED_AT)).await?;
+        if !expired.is_empty() {
+            self.leader.resolve_decided(expired).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries committed transactions of which this partition is the primary to their other partitions.
+    async fn finish_unresolved(&self) -> Result<(), Failure> {
+        let view = self.leader.group.view().map_err(failure)?;
+        let found = blocking(move || unfinished(view.as_ref(), MAX_LOOKED_AT)).await?;
+        for transaction in found {
+            match transaction {
+                Unfinished::Pending(head) => self.end_pending(head).await?,
+                Unfinished::Unresolved { head, commit_ts, slots } => self.resolve(head, commit_ts, slots).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_pending(&self, head: TxnHead) -> Result<(), Failure> {
+        if head.deadline_ms < now_ms() {
+            let status = self.leader.ask(&head, Push::AbortExpired).await?;
+            debug!(txn = %head.txn, ?status, "an expired transaction was ended");
+        }
+        Ok(())
+    }
+
+    async fn resolve(&self, head: TxnHead, at: Timestamp, slots: BTreeSet<u16>) -> Result<(), Failure> {
+        // Its coordinator does this itself; only what is left after its time is done here.
+        if head.deadline_ms >= now_ms() {
+            return Ok(());
+        }
+        let partitions = &self.leader.partitions;
+        let mut resolved = BTreeSet::new();
+        for slot in slots {
+            let decided = Decided::Committed(at);
+            let request = Request::Resolve { txn: head.txn, decided };
+            if matches!(partitions.call(partitions.partition_of(slot), request).await, Ok(Reply::Resolved)) {
+                resolved.insert(slot);
+            }
+        }
+        self.leader.propose(&Command::Forget { txn: head.txn, resolved }).await?;
+        Ok(())
+    }
+
+    async fn sample(&mut self) -> Result<(), Failure> {
+        let newest = self.leader.timestamps.recent().unwrap_or_default();
+        if newest > self.samples.back().map_or(Timestamp(0), |(_, timestamp)| *timestamp) {
+            self.samples.push_back((Instant::now(), newest));
+        }
+        if self.samples.len() > MAX_SAMPLES {
+            self.samples.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The newest timestamp that is at least this old.
+    fn issued_before(&self, age: Duration) -> Timestamp {
+        let old = self.samples.iter().take_while(|(at, _)| at.elapsed() >= age);
+        old.last().map_or(Timestamp(0), |(_, timestamp)| *timestamp)
+    }
+
+    async fn raise_floors(&mut self) -> Result<(), Failure> {
+        let settings = &self.leader.settings;
+        let floors = (self.issued_before(settings.record_retention), self.issued_before(settings.history_retention));
+        if self.proposed.is_some_and(|before| floors.0 <= before.0 && floors.1 <= before.1) {
+            return Ok(());
+        }
+        if !self.has_something_to_drop(floors).await? {
+            return Ok(());
+        }
+        for _ in 0..MAX_COMMANDS {
+            let command = Command::RecordFloor {
+                floor: floors.0,
+                max_records: MAX_DROPPED,
+            };
+            match self.leader.propose(&command).await? {
+                Answer::RecordFloor { floor, blocked_by: None } if floor < floors.0 => {}
+                _ => break,
+            }
+        }
+        for _ in 0..MAX_COMMANDS {
+            let command = Command::VersionFloor {
+                floor: floors.1,
+                max_versions: MAX_DROPPED,
+            };
+            match self.leader.propose(&command).await? {
+                Answer::VersionFloor { more: true, .. } => {}
+                _ => break,
+            }
+        }
+        self.proposed = Some(floors);
+        Ok(())
+    }
+
+    async fn has_something_to_drop(&self, floors: (Timestamp, Timestamp)) -> Result<bool, Failure> {
+        let view = self.leader.group.view().map_err(failure)?;
+        let current = blocking(move || {
+            let view = view.as_ref();
+            Ok::<_, kotoba_state::store::StoreError>((state::record_floor(view)?, state::version_floor(view)?))
+        })
+        .await?;
+        Ok(floors.0 > current.0 || floors.1 > current.1)
+    }
+}

@@ -1,0 +1,145 @@
+//! What the transaction layer asks of a partition's leader, and what comes back: one format byte, then postcard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kotoba_graph::read::{Answer, Read};
+use kotoba_state::ids::{MemberId, Timestamp};
+use kotoba_state::partition::{
+    Commit, CommitAnswer, Condition, Decided, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Span, TxnHead, TxnId,
+    TxnStatus,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Of requests and responses; members of one cluster may run two versions for the time of an upgrade.
+const FORMAT: u8 = 1;
+
+/// One step of the protocol at one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Answers all reads from one view, at a snapshot.
+    Read {
+        snapshot: Timestamp,
+        reads: Vec<Read>,
+    },
+    Refresh(Refresh),
+    /// A whole transaction that writes this partition only.
+    OnePhase(OnePhase),
+    Prepare(Prepare),
+    Commit(Commit),
+    /// A transaction's outcome, at its primary.
+    CheckTxn { head: TxnHead, push: Push },
+    Resolve { txn: TxnId, decided: Decided },
+    Forget { txn: TxnId, resolved: BTreeSet<u16> },
+}
+
+/// Whether what was read still holds at a later timestamp.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    pub head: TxnHead,
+    pub commit_ts: Timestamp,
+    pub spans: Vec<Span>,
+    pub conditions: Vec<Condition>,
+}
+
+/// The transaction that commits in one phase.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnePhase {
+    pub head: TxnHead,
+    pub writes: BTreeMap<Key, Op>,
+    /// Read on this partition.
+    pub reads: Vec<Span>,
+    pub conditions: Vec<Condition>,
+    /// Read, or required, on other partitions: refreshed there by the leader while it holds the latches.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// What a transaction read or requires on a partition that it does not write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// Any slot of that partition.
+    pub slot: u16,
+    pub spans: Vec<Span>,
+    pub conditions: Vec<Condition>,
+}
+
+/// The answer to a request of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    Read(Vec<Answer>),
+    Refresh(RefreshReply),
+    OnePhase(OnePhaseReply),
+    Prepare(PrepareAnswer),
+    Commit(CommitAnswer),
+    Status(TxnStatus),
+    Resolved,
+    Forgotten,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RefreshReply {
+    Valid,
+    /// What was read has changed, or someone undecided may change it.
+    Changed,
+    /// A condition is false at the commit timestamp.
+    ConditionFailed(Key),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnePhaseReply {
+    Committed(Timestamp),
+    /// Refused for good; the tombstone is in the log.
+    Refused(Refusal),
+    /// Refused before anything was proposed.
+    NotProposed(Refusal),
+    /// Rolled back by someone else.
+    Aborted,
+    /// An earlier attempt may have ended in any way.
+    TooOld,
+}
+
+/// The leader could not serve the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// Nothing was done.
+    #[error("this replica does not lead its partition")]
+    NotLeader { leader: Option<MemberId> },
+    /// Nothing was done.
+    #[error("the partition is busy: {0}")]
+    Busy(String),
+    /// It may have been done, or may still be.
+    #[error("the outcome of a proposal is unknown")]
+    Unknown,
+    /// The snapshot is older than what the partition keeps.
+    #[error("the snapshot is older than the versions that are kept: begin again")]
+    TooOld,
+    #[error("{0}")]
+    TooLarge(String),
+    /// The replica's disk, or a bug.
+    #[error("the partition failed: {0}")]
+    Broken(String),
+}
+
+/// What travels back.
+pub type Response = Result<Reply, Failure>;
+
+/// Bytes that are no message of this build's format.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    #[error("partition message format {0} is not known to this build, which knows {FORMAT}: upgrade it")]
+    Format(u8),
+    #[error("a partition message is empty or damaged")]
+    Damaged,
+}
+
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    postcard::to_extend(message, vec![FORMAT]).expect("memory takes every byte, and every field has a postcard form")
+}
+
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match bytes.split_first() {
+        None => Err(DecodeError::Damaged),
+        Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|_| DecodeError::Damaged),
+        Some((&other, _)) => Err(DecodeError::Format(other)),
+    }
+}

@@ -1,0 +1,18 @@
+//! Transactions: snapshot reads, buffered writes, commit by one phase or two, and resolving what others left behind.
+//!
+//! It knows partitions as ranges of keys, and nothing of nodes and edges. The protocol is the model-checked one of the
+//! design's transaction reference; a change of it passes the model first. `Coordinator` runs on the gateway,
+//! `PartitionLeader` beside the leader replica of each partition.
+
+mod boundary;
+mod coordinator;
+mod latch;
+mod leader;
+mod maintenance;
+pub mod message;
+
+pub use boundary::{CallError, GroupError, PartitionGroup, Partitions, Timestamps};
+pub use coordinator::{CommitError, Coordinator, ReadError, Transaction, Writes};
+pub use latch::{LatchError, Latches};
+pub use leader::{LeaderSettings, PartitionLeader};
+pub use message::{Failure, Reply, Request, Response};

@@ -1,0 +1,294 @@
+//! What a partition's log entries say, and what applying one answers.
+//!
+//! Both travel as one format byte followed by postcard. No command holds a clock reading that the state machine
+//! would have taken itself: `now` comes in the entry.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::span::Span;
+use crate::ids::{MemberId, Timestamp};
+
+/// Of commands, and of answers; a build that changes the shape of either writes another number.
+const FORMAT: u8 = 1;
+
+/// An ordered key; its first two bytes are the slot, big-endian.
+pub type Key = Vec<u8>;
+pub type Value = Vec<u8>;
+
+/// A transaction, for ever: none is used twice.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct TxnId {
+    pub member: MemberId,
+    /// Which start of the member's process; larger at every start.
+    pub incarnation: u64,
+    pub counter: u64,
+}
+
+impl fmt::Display for TxnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.member, self.incarnation, self.counter)
+    }
+}
+
+/// Who a transaction is and where its outcome is kept: enough for anyone to find it and to finish it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TxnHead {
+    pub txn: TxnId,
+    pub start_ts: Timestamp,
+    /// One of the written keys. The partition that holds it keeps the outcome, also after a split.
+    pub primary: Key,
+    /// From when on anyone may roll it back; milliseconds since the epoch. Only for liveness, never for safety.
+    pub deadline_ms: u64,
+}
+
+/// What a transaction does to a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    Put(Value),
+    Delete,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ConditionKind {
+    Exists,
+    Absent,
+}
+
+/// Something that must be true of a key where a transaction commits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Condition {
+    pub key: Key,
+    pub kind: ConditionKind,
+    /// Set only if every transaction that can make it false reads, on this same partition, a range in which this
+    /// transaction leaves an intent; it then needs no refresh at the commit timestamp.
+    pub guarded: bool,
+}
+
+/// Puts intents on a partition, after checking everything; all or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepare {
+    pub head: TxnHead,
+    /// Slots written anywhere; the partition of the primary keeps them to know who is unresolved.
+    pub participants: BTreeSet<u16>,
+    pub writes: BTreeMap<Key, Op>,
+    /// What the transaction read on this partition, gaps of ranges included.
+    pub reads: Vec<Span>,
+    pub conditions: Vec<Condition>,
+    /// One above the largest snapshot the leader has served: such readers need not ask about the intents.
+    pub min_commit_hint: Timestamp,
+}
+
+/// The commit point of a transaction that writes several partitions; at the primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    pub head: TxnHead,
+    pub commit_ts: Timestamp,
+}
+
+/// What an asker does to a transaction that has no outcome yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Push {
+    None,
+    /// Rolls it back if its deadline is past.
+    AbortExpired,
+    /// Rolls it back.
+    Abort,
+    /// Makes it commit above this snapshot.
+    MinCommit(Timestamp),
+}
+
+/// Asks for a transaction's outcome, at the primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckTxn {
+    pub head: TxnHead,
+    /// Milliseconds since the epoch, by the proposer's clock.
+    pub now_ms: u64,
+    pub push: Push,
+}
+
+/// A final outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Decided {
+    Committed(Timestamp),
+    Aborted,
+}
+
+/// A whole transaction that writes one partition only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitOnePhase {
+    pub head: TxnHead,
+    pub commit_ts: Timestamp,
+    /// The term of the leadership under which the written keys were latched.
+    pub epoch: u64,
+    pub writes: BTreeMap<Key, Op>,
+    pub reads: Vec<Span>,
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    Prepare(Prepare),
+    Commit(Commit),
+    CheckTxn(CheckTxn),
+    /// Turns a transaction's intents into versions, or drops them.
+    ResolveIntents {
+        txn: TxnId,
+        decided: Decided,
+    },
+    /// The slots that are resolved; the record may go when none is left. At the primary.
+    Forget {
+        txn: TxnId,
+        resolved: BTreeSet<u16>,
+    },
+    CommitOnePhase(CommitOnePhase),
+    /// No one-phase commit at or below this is applied after it. Proposers give an issued timestamp.
+    CloseTs {
+        closed: Timestamp,
+    },
+    /// Outcomes of transactions that started at or below may be dropped; at most `max_records` are looked at.
+    RecordFloor {
+        floor: Timestamp,
+        max_records: u32,
+    },
+    /// Versions hidden below may be dropped; at most `max_versions` are looked at.
+    VersionFloor {
+        floor: Timestamp,
+        max_versions: u32,
+    },
+}
+
+/// Why a transaction was refused; nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// (a) A written key has a version above the start timestamp.
+    WriteConflict { key: Key },
+    /// (b) Something read has changed since.
+    ReadConflict { key: Key },
+    /// (c), (d') Another transaction, maybe undecided, is in the way.
+    Intent { key: Key, holder: TxnHead },
+    /// (d) A condition is false.
+    ConditionFailed { key: Key, kind: ConditionKind },
+    /// (d''') A condition's key changed above the commit timestamp.
+    ConditionConflict { key: Key },
+    /// The transaction started below what this partition still knows.
+    TooOld,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PrepareAnswer {
+    Prepared,
+    Aborted,
+    Committed(Timestamp),
+    Refused(Refusal),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommitAnswer {
+    /// Also when it was committed before, then at the first timestamp.
+    Committed(Timestamp),
+    Aborted,
+    /// It has no record and is below the record floor: final, and no longer known how it ended.
+    Gone,
+    /// A reader moved it: commit at this timestamp or above.
+    Pushed(Timestamp),
+}
+
+/// What a primary knows of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TxnStatus {
+    Committed(Timestamp),
+    Aborted,
+    /// Below the record floor: final, and if committed then resolved everywhere.
+    Gone,
+    Pending,
+    /// Undecided, and if it commits then above this snapshot.
+    PendingAbove(Timestamp),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnePhaseAnswer {
+    /// Also when an earlier attempt committed, then at its timestamp.
+    Committed(Timestamp),
+    /// Rolled back by someone else.
+    Aborted,
+    /// Refused for good: the tombstone is in the log.
+    Refused(Refusal),
+    /// No record, and below the record floor: an earlier attempt may have ended in any way.
+    TooOld,
+    /// Nothing happened; latch again and take another timestamp.
+    Retry,
+}
+
+/// What applying a command answers to whoever proposed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    Prepare(PrepareAnswer),
+    Commit(CommitAnswer),
+    CheckTxn(TxnStatus),
+    Resolved,
+    Forgotten,
+    OnePhase(OnePhaseAnswer),
+    Closed(Timestamp),
+    /// How far the floor came, and the unfinished transaction that stops it.
+    RecordFloor {
+        floor: Timestamp,
+        blocked_by: Option<TxnHead>,
+    },
+    VersionFloor {
+        floor: Timestamp,
+        /// More could be dropped below it than the command allowed to look at.
+        more: bool,
+    },
+}
+
+/// Bytes that are no command or answer of this build's format.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    #[error(
+        "partition log format {0} is not known to this build, which knows {FORMAT}: start a newer build"
+    )]
+    Unknown(u8),
+    #[error("a partition log entry is empty")]
+    Empty,
+    #[error("a partition log entry is damaged")]
+    Damaged(#[source] postcard::Error),
+}
+
+impl Command {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        decode(bytes)
+    }
+}
+
+impl Answer {
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        decode(bytes)
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![FORMAT])
+        .expect("writing to memory cannot fail, and every field has a postcard form")
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
+    match bytes.split_first() {
+        None => Err(FormatError::Empty),
+        Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(FormatError::Damaged),
+        Some((&other, _)) => Err(FormatError::Unknown(other)),
+    }
+}

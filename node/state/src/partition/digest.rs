@@ -1,0 +1,107 @@
+//! The state digest: the sum modulo 2^256 of the hash of every live entry, by which replicas find a diverged one.
+//!
+//! A sum can be kept up to date entry by entry in any order, without reading the rest of the partition.
+
+use super::command::Op;
+use super::keys::{self, Scalar};
+use super::versions::Version;
+use crate::store::{Read, StoreError, Write};
+
+const LIMBS: usize = 4;
+
+/// A sum of hashes, little-endian.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateDigest([u64; LIMBS]);
+
+/// The digest of all live entries: of each key its newest committed version, unless that is a deletion.
+pub fn digest(store: &dyn Read) -> Result<[u8; 32], StoreError> {
+    Ok(StateDigest::load(store)?.bytes())
+}
+
+/// The same from a full scan, to prove that the kept one is right.
+pub fn digest_by_scan(store: &dyn Read) -> Result<[u8; 32], StoreError> {
+    let mut digest = StateDigest::default();
+    let mut last = None;
+    let (from, to) = keys::all_versions();
+    for pair in store.scan(&from, &to)? {
+        let (place, bytes) = pair?;
+        let (key, version) = Version::parse(&place, &bytes)?;
+        if last.as_ref() != Some(&key) {
+            digest.add(&key, &version);
+            last = Some(key);
+        }
+    }
+    Ok(digest.bytes())
+}
+
+impl StateDigest {
+    pub(super) fn load(store: &dyn Read) -> Result<Self, StoreError> {
+        match store.get(&keys::scalar(Scalar::Digest))? {
+            None => Ok(StateDigest::default()),
+            Some(bytes) => {
+                let bytes = bytes.try_into().map_err(|_| keys::damaged("digest"))?;
+                Ok(StateDigest::from_bytes(bytes))
+            }
+        }
+    }
+
+    pub(super) fn save(&self, store: &mut dyn Write) -> Result<(), StoreError> {
+        store.put(&keys::scalar(Scalar::Digest), &self.bytes())
+    }
+
+    pub(super) fn add(&mut self, key: &[u8], version: &Version) {
+        let Some(hash) = hash(key, version) else {
+            return;
+        };
+        let mut carry = false;
+        for (limb, other) in self.0.iter_mut().zip(hash.0) {
+            let (sum, over) = limb.overflowing_add(other);
+            let (sum, over_carry) = sum.overflowing_add(u64::from(carry));
+            *limb = sum;
+            carry = over || over_carry;
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8], version: &Version) {
+        let Some(hash) = hash(key, version) else {
+            return;
+        };
+        let mut borrow = false;
+        for (limb, other) in self.0.iter_mut().zip(hash.0) {
+            let (rest, under) = limb.overflowing_sub(other);
+            let (rest, under_borrow) = rest.overflowing_sub(u64::from(borrow));
+            *limb = rest;
+            borrow = under || under_borrow;
+        }
+    }
+
+    fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (chunk, limb) in bytes.chunks_exact_mut(8).zip(self.0) {
+            chunk.copy_from_slice(&limb.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: [u8; 32]) -> Self {
+        let mut limbs = [0; LIMBS];
+        for (limb, chunk) in limbs.iter_mut().zip(bytes.chunks_exact(8)) {
+            *limb = u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
+        }
+        StateDigest(limbs)
+    }
+}
+
+/// The hash of a live entry; none for a deletion.
+fn hash(key: &[u8], version: &Version) -> Option<StateDigest> {
+    let Op::Put(value) = &version.op else {
+        return None;
+    };
+    let mut hasher = blake3::Hasher::new();
+    // The length keeps (key, value) pairs apart that are equal when joined.
+    hasher.update(&(key.len() as u64).to_le_bytes());
+    hasher.update(key);
+    hasher.update(&version.commit_ts.0.to_le_bytes());
+    hasher.update(value);
+    Some(StateDigest::from_bytes(*hasher.finalize().as_bytes()))
+}

@@ -1,0 +1,98 @@
+//! The partition's monotone timestamps: closed, record floor, version floor.
+
+use super::collect::collect;
+use super::command::{Answer, TxnHead};
+use super::keys::{self, Scalar};
+use super::records;
+use crate::ids::Timestamp;
+use crate::store::{Read, StoreError, Write};
+
+/// No one-phase commit at or below will be applied: followers may read up to here.
+pub fn closed_ts(store: &dyn Read) -> Result<Timestamp, StoreError> {
+    load(store, Scalar::ClosedTs)
+}
+
+/// Of transactions that started at or below, a missing record means: decided, and resolved everywhere.
+pub fn record_floor(store: &dyn Read) -> Result<Timestamp, StoreError> {
+    load(store, Scalar::RecordFloor)
+}
+
+/// Snapshots below may miss versions, and are refused.
+pub fn version_floor(store: &dyn Read) -> Result<Timestamp, StoreError> {
+    load(store, Scalar::VersionFloor)
+}
+
+pub(super) fn close_ts(store: &mut dyn Write, closed: Timestamp) -> Result<Answer, StoreError> {
+    raise(store, Scalar::ClosedTs, closed).map(Answer::Closed)
+}
+
+/// Raises the record floor as far as unfinished transactions and the bound on the work allow.
+pub(super) fn raise_record_floor(
+    store: &mut dyn Write,
+    floor: Timestamp,
+    max_records: u32,
+) -> Result<Answer, StoreError> {
+    let blocked_by = records::oldest_unfinished(store)?.filter(|head| head.start_ts <= floor);
+    let allowed = match &blocked_by {
+        Some(head) => Timestamp(head.start_ts.0.saturating_sub(1)),
+        None => floor,
+    };
+    let (finished, reached) = finished_up_to(store, allowed, max_records)?;
+    for head in finished {
+        records::drop_record(store, &head)?;
+    }
+    let floor = raise(store, Scalar::RecordFloor, reached)?;
+    Ok(Answer::RecordFloor { floor, blocked_by })
+}
+
+/// At most `max_records` records, and the floor that dropping them reaches.
+fn finished_up_to(
+    store: &dyn Read,
+    floor: Timestamp,
+    max_records: u32,
+) -> Result<(Vec<TxnHead>, Timestamp), StoreError> {
+    let (from, to) = keys::records_up_to(floor);
+    let mut heads = Vec::new();
+    for (seen, pair) in (0..).zip(store.scan(&from, &to)?) {
+        let txn = keys::parse_by_start(&pair?.0)?;
+        let record = records::load(store, txn)?.ok_or_else(|| keys::damaged("record index"))?;
+        if seen == max_records {
+            // Others with this start may follow, so the floor stays below it.
+            return Ok((heads, Timestamp(record.head.start_ts.0.saturating_sub(1))));
+        }
+        heads.push(record.head);
+    }
+    Ok((heads, floor))
+}
+
+/// Raises the version floor and drops some of what is hidden below it.
+pub(super) fn raise_version_floor(
+    store: &mut dyn Write,
+    floor: Timestamp,
+    max_versions: u32,
+) -> Result<Answer, StoreError> {
+    let floor = raise(store, Scalar::VersionFloor, floor)?;
+    // A version stands for the record of a one-phase commit, so none goes before the record floor covers it.
+    let limit = floor.min(record_floor(store)?);
+    let more = collect(store, limit, max_versions)?;
+    Ok(Answer::VersionFloor { floor, more })
+}
+
+fn raise(store: &mut dyn Write, which: Scalar, to: Timestamp) -> Result<Timestamp, StoreError> {
+    let before = load(store, which)?;
+    if to <= before {
+        return Ok(before);
+    }
+    store.put(&keys::scalar(which), &to.0.to_be_bytes())?;
+    Ok(to)
+}
+
+fn load(store: &dyn Read, which: Scalar) -> Result<Timestamp, StoreError> {
+    match store.get(&keys::scalar(which))? {
+        None => Ok(Timestamp(0)),
+        Some(bytes) => {
+            let bytes = bytes.try_into().map_err(|_| keys::damaged("timestamp"))?;
+            Ok(Timestamp(u64::from_be_bytes(bytes)))
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Where things lie in a partition's store: the first byte is the space, the rest keeps the order of what it names.
+//!
+//! Versions: user key (escaped, so that no key is a prefix of another), then the inverted commit timestamp: a scan
+//! meets keys in order and of each key the newest version first.
+
+use super::command::TxnId;
+use crate::ids::{MemberId, Timestamp};
+use crate::store::StoreError;
+
+const SCALAR: u8 = 1;
+const VERSION: u8 = 2;
+const INTENT: u8 = 3;
+const INTENT_OF_TXN: u8 = 4;
+const RECORD: u8 = 5;
+const RECORD_BY_START: u8 = 6;
+const GARBAGE: u8 = 7;
+const UNFINISHED_BY_START: u8 = 8;
+
+/// A zero byte inside a key is followed by this, above `END`, so that longer keys sort after their prefixes.
+const ESCAPED_ZERO: u8 = 0xFF;
+const END: [u8; 2] = [0, 0];
+const TXN_BYTES: usize = 24;
+const TIMESTAMP_BYTES: usize = 8;
+
+/// The partition's own values.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scalar {
+    ClosedTs = 1,
+    RecordFloor = 2,
+    VersionFloor = 3,
+    Digest = 4,
+}
+
+/// Bounds of a scan, `from` inclusive and `to` exclusive.
+pub(super) type Bounds = (Vec<u8>, Vec<u8>);
+
+pub(super) fn scalar(which: Scalar) -> Vec<u8> {
+    vec![SCALAR, which as u8]
+}
+
+pub(super) fn version(key: &[u8], commit_ts: Timestamp) -> Vec<u8> {
+    let mut bytes = version_start(key);
+    bytes.extend_from_slice(&(!commit_ts.0).to_be_bytes());
+    bytes
+}
+
+/// All versions of a key at or below a timestamp, newest first.
+pub(super) fn versions_at(key: &[u8], at: Timestamp) -> Bounds {
+    let mut end = version_start(key);
+    end.extend_from_slice(&[0xFF; TIMESTAMP_BYTES + 1]);
+    (version(key, at), end)
+}
+
+/// All versions of the keys of a range.
+pub(super) fn versions_in(from: &[u8], to: &[u8]) -> Bounds {
+    (version_start(from), version_start(to))
+}
+
+pub(super) fn all_versions() -> Bounds {
+    (vec![VERSION], vec![VERSION + 1])
+}
+
+fn version_start(key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.len() + 12);
+    bytes.push(VERSION);
+    for &byte in key {
+        bytes.push(byte);
+        if byte == 0 {
+            bytes.push(ESCAPED_ZERO);
+        }
+    }
+    bytes.extend_from_slice(&END);
+    bytes
+}
+
+/// The user key and timestamp of a version's place.
+pub(super) fn parse_version(bytes: &[u8]) -> Result<(Vec<u8>, Timestamp), StoreError> {
+    let escaped_end = bytes.len().checked_sub(TIMESTAMP_BYTES + END.len());
+    let Some(end) = escaped_end.filter(|end| *end >= 1) else {
+        return Err(damaged("version"));
+    };
+    let inverted = parse_u64(&bytes[end + END.len()..])?;
+    let mut key = Vec::with_capacity(end);
+    let mut rest = bytes[1..end].iter();
+    while let Some(&byte) = rest.next() {
+        if byte == 0 && rest.next() != Some(&ESCAPED_ZERO) {
+            return Err(damaged("version"));
+        }
+        key.push(byte);
+    }
+    Ok((key, Timestamp(!inverted)))
+}
+
+pub(super) fn intent(key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.len() + 1);
+    bytes.push(INTENT);
+    bytes.extend_from_slice(key);
+    bytes
+}
+
+pub(super) fn intents_in(from: &[u8], to: &[u8]) -> Bounds {
+    (intent(from), intent(to))
+}
+
+/// Intents from a user key on.
+pub(super) fn intents_from(from: &[u8]) -> Bounds {
+    (intent(from), vec![INTENT + 1])
+}
+
+/// The user key of an intent's place, or of an entry of the index of intents by transaction.
+pub(super) fn parse_intent(bytes: &[u8]) -> Vec<u8> {
+    bytes[1..].to_vec()
+}
+
+pub(super) fn intent_of_txn(txn: TxnId, key: &[u8]) -> Vec<u8> {
+    let mut bytes = with_txn(INTENT_OF_TXN, txn);
+    bytes.extend_from_slice(key);
+    bytes
+}
+
+/// The index entries of a transaction's intents. Ids are counted up, so the next number ends the range.
+pub(super) fn intents_of_txn(txn: TxnId) -> Bounds {
+    (
+        with_txn(INTENT_OF_TXN, txn),
+        with_txn(INTENT_OF_TXN, successor(txn)),
+    )
+}
+
+pub(super) fn parse_intent_of_txn(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+    bytes
+        .get(1 + TXN_BYTES..)
+        .map(<[u8]>::to_vec)
+        .ok_or_else(|| damaged("intent index"))
+}
+
+pub(super) fn record(txn: TxnId) -> Vec<u8> {
+    with_txn(RECORD, txn)
+}
+
+pub(super) fn record_by_start(start_ts: Timestamp, txn: TxnId) -> Vec<u8> {
+    by_start(RECORD_BY_START, start_ts, txn)
+}
+
+/// Index entries of all records whose transactions started at or below.
+pub(super) fn records_up_to(start_ts: Timestamp) -> Bounds {
+    let mut end = vec![RECORD_BY_START];
+    end.extend_from_slice(&start_ts.0.to_be_bytes());
+    end.extend_from_slice(&[0xFF; TXN_BYTES + 1]);
+    (vec![RECORD_BY_START], end)
+}
+
+pub(super) fn unfinished_by_start(start_ts: Timestamp, txn: TxnId) -> Vec<u8> {
+    by_start(UNFINISHED_BY_START, start_ts, txn)
+}
+
+pub(super) fn all_unfinished() -> Bounds {
+    (vec![UNFINISHED_BY_START], vec![UNFINISHED_BY_START + 1])
+}
+
+fn by_start(space: u8, start_ts: Timestamp, txn: TxnId) -> Vec<u8> {
+    let mut bytes = vec![space];
+    bytes.extend_from_slice(&start_ts.0.to_be_bytes());
+    bytes.extend_from_slice(&with_txn(space, txn)[1..]);
+    bytes
+}
+
+/// The transaction of an entry of either index by start.
+pub(super) fn parse_by_start(bytes: &[u8]) -> Result<TxnId, StoreError> {
+    let at = |from: usize| {
+        bytes
+            .get(from..from + 8)
+            .ok_or_else(|| damaged("record index"))
+    };
+    Ok(TxnId {
+        member: MemberId(parse_u64(at(9)?)?),
+        incarnation: parse_u64(at(17)?)?,
+        counter: parse_u64(at(25)?)?,
+    })
+}
+
+pub(super) fn garbage(commit_ts: Timestamp, key: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![GARBAGE];
+    bytes.extend_from_slice(&commit_ts.0.to_be_bytes());
+    bytes.extend_from_slice(key);
+    bytes
+}
+
+/// Garbage entries at or below a timestamp, oldest first.
+pub(super) fn garbage_up_to(limit: Timestamp) -> Bounds {
+    let end = match limit.0.checked_add(1) {
+        Some(next) => garbage(Timestamp(next), &[]),
+        None => vec![GARBAGE + 1],
+    };
+    (vec![GARBAGE], end)
+}
+
+pub(super) fn parse_garbage(bytes: &[u8]) -> Result<(Timestamp, Vec<u8>), StoreError> {
+    let timestamp = bytes.get(1..9).ok_or_else(|| damaged("garbage"))?;
+    Ok((Timestamp(parse_u64(timestamp)?), bytes[9..].to_vec()))
+}
+
+fn with_txn(space: u8, txn: TxnId) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(1 + TXN_BYTES);
+    bytes.push(space);
+    for part in [txn.member.0, txn.incarnation, txn.counter] {
+        bytes.extend_from_slice(&part.to_be_bytes());
+    }
+    bytes
+}
+
+/// The next id in the order of their bytes.
+fn successor(txn: TxnId) -> TxnId {
+    match txn.counter.checked_add(1) {
+        Some(counter) => TxnId { counter, ..txn },
+        None => TxnId {
+            incarnation: txn.incarnation.saturating_add(1),
+            counter: 0,
+            ..txn
+        },
+    }
+}
+
+fn parse_u64(bytes: &[u8]) -> Result<u64, StoreError> {
+    bytes
+        .try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| damaged("number"))
+}
+
+/// Bytes in the store that this build did not write.
+pub(super) fn damaged(what: &str) -> StoreError {
+    StoreError::new(format!("a {what} of the partition's store is damaged"))
+}

@@ -1,0 +1,225 @@
+//! Reading a range at a snapshot: versions and intents merged in key order, a page at a time.
+
+use std::iter::Peekable;
+
+use super::command::{Key, Value};
+use super::intents::{self, Intent, MetIntent};
+use super::keys;
+use super::read::{Known, Seen, see, value};
+use super::span::after;
+use super::versions::Version;
+use crate::ids::Timestamp;
+use crate::store::{Pairs, Read, StoreError};
+
+/// Blocking intents after which a page stops: they are asked about together, and more would wait on few answers.
+const MAX_INTENTS: usize = 128;
+/// Keys visited for one page, so that a range full of deletions cannot hold a request for ever.
+const MAX_KEYS: usize = 65_536;
+/// Versions above the snapshot that are stepped over before it is cheaper to seek.
+const STEPS_BEFORE_SEEK: usize = 8;
+
+/// Where a page ends at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScanLimits {
+    pub pairs: usize,
+    /// Of keys and values; at least one pair is returned however large.
+    pub bytes: usize,
+}
+
+/// One page of a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScanPage {
+    /// In key order; without the keys that blocking intents stand on.
+    pub pairs: Vec<(Key, Value)>,
+    /// Intents whose transactions the reader has to ask about, then read again.
+    pub blocked: Vec<MetIntent>,
+    /// Where the next page starts; `None` where the range is done.
+    pub resume: Option<Key>,
+}
+
+/// Reads the keys `from <= key < to` at a snapshot. The caller has refused snapshots below the version floor.
+pub fn scan_at(
+    view: &dyn Read,
+    from: &[u8],
+    to: &[u8],
+    snapshot: Timestamp,
+    limits: ScanLimits,
+    known: &Known,
+) -> Result<ScanPage, StoreError> {
+    let mut merged = Merged::open(view, from, to, snapshot)?;
+    let mut page = ScanPage::default();
+    let mut bytes = 0;
+    let mut visited = 0;
+    let mut next = from.to_vec();
+    while let Some((key, found)) = merged.next()? {
+        let full = page.pairs.len() >= limits.pairs || bytes >= limits.bytes;
+        if full || page.blocked.len() >= MAX_INTENTS || visited >= MAX_KEYS {
+            page.resume = Some(next);
+            return Ok(page);
+        }
+        visited += 1;
+        next = after(&key);
+        match decide(found, snapshot, known) {
+            Decision::Value(None) => {}
+            Decision::Value(Some(value)) => {
+                bytes += key.len() + value.len();
+                page.pairs.push((key, value));
+            }
+            Decision::Ask(intent) => page.blocked.push(MetIntent { key, intent }),
+        }
+    }
+    Ok(page)
+}
+
+/// What a key has: its version at the snapshot and its intent.
+struct Found {
+    version: Option<Version>,
+    intent: Option<Intent>,
+}
+
+enum Decision {
+    Value(Option<Value>),
+    Ask(Intent),
+}
+
+fn decide(found: Found, snapshot: Timestamp, known: &Known) -> Decision {
+    let committed = found.version.and_then(|version| value(version.op));
+    match found.intent {
+        None => Decision::Value(committed),
+        Some(intent) => match see(&intent, snapshot, known) {
+            Seen::Ignore => Decision::Value(committed),
+            Seen::Take => Decision::Value(value(intent.op)),
+            Seen::Ask => Decision::Ask(intent),
+        },
+    }
+}
+
+/// Keys that have a version at the snapshot or an intent, in order.
+struct Merged<'a> {
+    versions: Versions<'a>,
+    version: Option<(Key, Version)>,
+    intents: Pairs<'a>,
+    intent: Option<(Key, Intent)>,
+}
+
+impl<'a> Merged<'a> {
+    fn open(
+        view: &'a dyn Read,
+        from: &[u8],
+        to: &[u8],
+        snapshot: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let (start, end) = keys::intents_in(from, to);
+        let mut merged = Merged {
+            versions: Versions::open(view, from, to, snapshot)?,
+            version: None,
+            intents: view.scan(&start, &end)?,
+            intent: None,
+        };
+        merged.version = merged.versions.next()?;
+        merged.intent = merged.next_intent()?;
+        Ok(merged)
+    }
+
+    fn next(&mut self) -> Result<Option<(Key, Found)>, StoreError> {
+        let version_key = self.version.as_ref().map(|(key, _)| key);
+        let intent_key = self.intent.as_ref().map(|(key, _)| key);
+        let Some(key) = smaller(version_key, intent_key).cloned() else {
+            return Ok(None);
+        };
+        let mut found = Found {
+            version: None,
+            intent: None,
+        };
+        if version_key == Some(&key) {
+            let next = self.versions.next()?;
+            found.version = std::mem::replace(&mut self.version, next).map(|(_, version)| version);
+        }
+        if self.intent.as_ref().map(|(key, _)| key) == Some(&key) {
+            let next = self.next_intent()?;
+            found.intent = std::mem::replace(&mut self.intent, next).map(|(_, intent)| intent);
+        }
+        Ok(Some((key, found)))
+    }
+
+    fn next_intent(&mut self) -> Result<Option<(Key, Intent)>, StoreError> {
+        let Some(pair) = self.intents.next() else {
+            return Ok(None);
+        };
+        let (place, bytes) = pair?;
+        Ok(Some((keys::parse_intent(&place), intents::parse(&bytes)?)))
+    }
+}
+
+fn smaller<'k>(a: Option<&'k Key>, b: Option<&'k Key>) -> Option<&'k Key> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Of every key of a range the newest version at or below the snapshot.
+struct Versions<'a> {
+    view: &'a dyn Read,
+    end: Vec<u8>,
+    snapshot: Timestamp,
+    pairs: Peekable<Pairs<'a>>,
+}
+
+impl<'a> Versions<'a> {
+    fn open(
+        view: &'a dyn Read,
+        from: &[u8],
+        to: &[u8],
+        snapshot: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let (start, end) = keys::versions_in(from, to);
+        let pairs = view.scan(&start, &end)?.peekable();
+        Ok(Versions {
+            view,
+            end,
+            snapshot,
+            pairs,
+        })
+    }
+
+    fn next(&mut self) -> Result<Option<(Key, Version)>, StoreError> {
+        let mut steps = 0;
+        while let Some(pair) = self.pairs.next() {
+            let (place, bytes) = pair?;
+            let (key, commit_ts) = keys::parse_version(&place)?;
+            if commit_ts <= self.snapshot {
+                let found = Version::parse(&place, &bytes)?;
+                self.skip_older(&key)?;
+                return Ok(Some(found));
+            }
+            steps += 1;
+            if steps == STEPS_BEFORE_SEEK {
+                self.seek(keys::version(&key, self.snapshot))?;
+                steps = 0;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves the iterator at the next key.
+    fn skip_older(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        let (_, key_end) = keys::versions_at(key, Timestamp(0));
+        let mut steps = 0;
+        while let Some(Ok((place, _))) = self.pairs.peek()
+            && *place < key_end
+        {
+            self.pairs.next();
+            steps += 1;
+            if steps == STEPS_BEFORE_SEEK {
+                return self.seek(key_end);
+            }
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, start: Vec<u8>) -> Result<(), StoreError> {
+        self.pairs = self.view.scan(&start, &self.end)?.peekable();
+        Ok(())
+    }
+}

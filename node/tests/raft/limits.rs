@@ -1,0 +1,79 @@
+//! Large commands pass up to the limit, and not beyond; large states travel as snapshots.
+
+use kotoba_node::raft::{MAX_PROPOSAL_BYTES, ProposeError};
+use kotoba_state::ids::MemberId;
+
+use crate::cluster::{Cluster, deadline, eventually, replica_of};
+use crate::machine::{all, get, set};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_command_passes_and_one_byte_more_does_not() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.group(cluster.leader().await);
+    let value = vec![7; MAX_PROPOSAL_BYTES - set("big", b"").len()];
+    let proposed = leader.propose(set("big", &value)).await.unwrap();
+    for member in cluster.members.keys() {
+        let group = cluster.group(*member);
+        group.wait_applied(proposed.index, deadline()).await.unwrap();
+        assert!(get(&group.view().unwrap(), "big").as_deref() == Some(&value));
+    }
+    let larger = vec![7; value.len() + 1];
+    assert_eq!(
+        leader.propose(set("big", &larger)).await,
+        Err(ProposeError::TooLarge {
+            limit: MAX_PROPOSAL_BYTES
+        })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_commands_at_once_are_replicated_in_order() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.group(cluster.leader().await);
+    let writes = (0..24u8).map(|number| {
+        let leader = leader.clone();
+        let command = set(&format!("big{number}"), &vec![number; 1 << 20]);
+        async move { leader.propose(command).await.unwrap() }
+    });
+    futures::future::join_all(writes).await;
+    for member in cluster.members.keys() {
+        cluster.caught_up(*member).await;
+    }
+    let states = cluster.members.keys().map(|member| all(&cluster.group(*member).view().unwrap()));
+    let states: Vec<_> = states.collect();
+    assert_eq!(states[0].len(), 24);
+    assert!(states.iter().all(|state| *state == states[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_of_many_blocks_travels_to_a_new_learner() {
+    let mut cluster = Cluster::of(1).await;
+    let leader = cluster.group(MemberId(1));
+    for round in 0..4 {
+        let writes = (0..100u8).map(|number| {
+            let leader = leader.clone();
+            let command = set(&format!("r{round}-{number}"), &vec![number; 20_000]);
+            async move { leader.propose(command).await.unwrap() }
+        });
+        futures::future::join_all(writes).await;
+    }
+    eventually("the log is shortened", || async {
+        (leader.observe().snapshot_index > 300).then_some(())
+    })
+    .await;
+    let new = MemberId(2);
+    cluster.start(new).await;
+    let learner = cluster.start_replica(new).await;
+    leader.add_learner(replica_of(new), new).await.unwrap();
+    cluster.caught_up(new).await;
+    assert_eq!(cluster.members[&new].groups.counts().snapshots_installed, 1);
+    assert!(all(&learner.view().unwrap()) == all(&leader.view().unwrap()));
+
+    // What was installed is durable by itself, and the replica goes on from it.
+    cluster.stop(new).await;
+    cluster.start(new).await;
+    let learner = cluster.start_replica(new).await;
+    assert_eq!(all(&learner.view().unwrap()).len(), 400);
+    let last = cluster.set("last", b"1").await;
+    learner.wait_applied(last.index, deadline()).await.unwrap();
+}

@@ -1,0 +1,30 @@
+//! What a pass really did. The status is derived from this, so that it cannot tell what was only planned.
+
+use crate::crd::Bootstrap;
+
+/// The outcome of the apply step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    pub step: StepOutcome,
+    /// The record of a founding that this pass wrote, or found written.
+    pub bootstrap: Option<Bootstrap>,
+}
+
+/// How the one step of the plan went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum StepOutcome {
+    /// The plan had none.
+    #[default]
+    None,
+    Done(Done),
+    /// The database refused it or did not answer; the next pass looks again and decides anew.
+    Failed(String),
+}
+
+/// A step that the database confirmed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    Bootstrapped,
+    Joined { slot: u32, member_id: u64 },
+    RebalanceStarted { moves: usize },
+}

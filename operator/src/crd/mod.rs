@@ -1,0 +1,15 @@
+//! The custom resource `KotobaCluster`: what a person writes (spec) and what they read back (status).
+//!
+//! Field docs are the user's manual: they become the CRD's descriptions. Rules that need no cluster state
+//! are CEL rules on the types, so that the API server refuses a bad edit at once and no webhook is needed.
+
+mod conditions;
+mod spec;
+mod status;
+
+pub use conditions::{ConditionStatus, ConditionType, set_conditions, truth_of};
+pub use spec::{KotobaCluster, KotobaClusterSpec, PullPolicy, Resources, Storage, Topology, WhenUnsatisfiable};
+pub use status::{
+    BlockedBy, Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, Operation,
+    OperationType, PartitionSummary,
+};

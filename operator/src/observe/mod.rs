@@ -1,0 +1,193 @@
+//! Everything one reconcile knows, read once at its start. Plan, validate, build and status see the world only through this.
+//!
+//! The types here are plain data; the reading is in `read` (Kubernetes) and `ask` (the database).
+
+mod ask;
+mod read;
+
+use std::collections::BTreeMap;
+
+use crate::crd::{Health, KotobaClusterStatus, MemberState};
+pub use ask::{ask_database, target};
+pub use read::{Error, read_kubernetes};
+
+/// What is there now.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// What the operator wrote last: the latch, the bootstrap record, the members known then.
+    pub recorded: KotobaClusterStatus,
+    pub stateful_set: Option<StatefulSet>,
+    /// By ordinal: every slot that has a pod or a claim.
+    pub slots: BTreeMap<u32, Slot>,
+    /// Objects that bear a name this cluster needs and belong to something else, as `Kind name`.
+    pub taken_names: Vec<String>,
+    pub database: Database,
+}
+
+impl Observed {
+    pub fn process(&self, slot: u32) -> &Process {
+        self.slots.get(&slot).map_or(&Process::NoPod, |slot| &slot.process)
+    }
+
+    pub fn pod(&self, slot: u32) -> Option<&Pod> {
+        self.slots.get(&slot)?.pod.as_ref()
+    }
+
+    /// The processes that answered, by slot.
+    pub fn identities(&self) -> impl Iterator<Item = (u32, &Identity)> {
+        self.slots
+            .iter()
+            .filter_map(|(slot, seen)| Some((*slot, seen.process.identity()?)))
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StatefulSet {
+    pub replicas: u32,
+    /// Size that its claim template asks for; the template cannot be changed.
+    pub claim_size: Option<String>,
+    /// Revision that a pod made now would get; none while the controller has not seen the last change.
+    pub update_revision: Option<String>,
+}
+
+/// One ordinal of the StatefulSet.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    pub pod: Option<Pod>,
+    pub claim: Option<Claim>,
+    pub process: Process,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pod {
+    pub uid: String,
+    pub ip: Option<String>,
+    /// Passes its readiness probe.
+    pub ready: bool,
+    pub deleting: bool,
+    pub revision: Option<String>,
+    /// None: the pod has no Kubernetes node yet. Empty: its node has no zone label.
+    pub zone: Option<String>,
+    /// Why it does not run, in Kubernetes' words.
+    pub trouble: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Claim {
+    pub bound: bool,
+    /// Asked for.
+    pub size: String,
+}
+
+/// What the process in a pod says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Process {
+    #[default]
+    NoPod,
+    /// It did not answer; the reason in words.
+    Silent(String),
+    Answered(Identity),
+}
+
+impl Process {
+    pub fn identity(&self) -> Option<&Identity> {
+        match self {
+            Process::Answered(identity) => Some(identity),
+            Process::NoPod | Process::Silent(_) => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Identity {
+    pub disk_id: String,
+    /// None: an empty disk.
+    pub membership: Option<Membership>,
+    pub ready: bool,
+    pub version: String,
+}
+
+impl Identity {
+    /// Holds a member of this cluster.
+    pub fn belongs_to(&self, cluster_id: &str) -> bool {
+        self.membership
+            .as_ref()
+            .is_some_and(|membership| membership.cluster_id == cluster_id)
+    }
+
+    /// Holds a member of another cluster.
+    pub fn is_foreign_to(&self, cluster_id: &str) -> bool {
+        self.membership.is_some() && !self.belongs_to(cluster_id)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Membership {
+    pub cluster_id: String,
+    pub member_id: u64,
+}
+
+/// What the database says of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Database {
+    /// Nobody could be asked, because no process has joined.
+    #[default]
+    NotAsked,
+    /// Members were asked and none answered; the reason in words.
+    Silent(String),
+    Answered(Catalogue),
+}
+
+impl Database {
+    /// The catalogue, whether or not it is sure to be current.
+    pub fn catalogue(&self) -> Option<&Catalogue> {
+        match self {
+            Database::Answered(catalogue) => Some(catalogue),
+            Database::NotAsked | Database::Silent(_) => None,
+        }
+    }
+}
+
+/// The database's own view, from one member.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Catalogue {
+    /// The slot that answered; steps go there.
+    pub answered_by: u32,
+    pub cluster_id: String,
+    /// Answered by the meta leader behind a read barrier. Else it is a local copy, and no step may rest on it.
+    pub linearizable: bool,
+    pub leader_member_id: Option<u64>,
+    pub members: Vec<Member>,
+    pub partitions: u32,
+    pub under_replicated: u32,
+    pub leaderless: u32,
+    pub quorum_critical: Vec<u32>,
+    pub rebalance: Rebalance,
+}
+
+impl Catalogue {
+    pub fn member(&self, member_id: u64) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == member_id)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub id: u64,
+    pub name: String,
+    pub disk_id: String,
+    pub state: MemberState,
+    pub health: Health,
+    pub replicas: u32,
+    pub leaders: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rebalance {
+    pub balanced: bool,
+    pub moves_open: u32,
+    pub moves_planned: u32,
+    pub moves_finished: u64,
+    /// Why a move waits; empty if none does.
+    pub waiting_for: String,
+}

@@ -1,0 +1,364 @@
+//! The conditions, each derived by one function. `Unknown` is said of what was not observed; nothing is assumed.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use super::View;
+use crate::apply::StepOutcome;
+use crate::crd::{ConditionStatus, ConditionType, Health, MemberState, MemberSummary};
+use crate::observe::{Catalogue, Claim, Pod};
+use crate::plan::{Activity, Predicate, Step};
+use crate::validate::quantity_bytes;
+
+/// How many names a message lists before it only counts them; a message is read on one line of `kubectl get`.
+const MAX_NAMED: usize = 5;
+
+/// One answer, before it becomes a condition.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Verdict {
+    status: ConditionStatus,
+    reason: &'static str,
+    message: String,
+}
+
+impl Verdict {
+    pub(super) fn new(status: ConditionStatus, reason: &'static str, message: impl Into<String>) -> Self {
+        Verdict {
+            status,
+            reason,
+            message: message.into(),
+        }
+    }
+
+    fn yes(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ConditionStatus::True, reason, message)
+    }
+
+    fn no(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ConditionStatus::False, reason, message)
+    }
+
+    fn unknown(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::new(ConditionStatus::Unknown, reason, message)
+    }
+
+    fn not_initialized() -> Self {
+        Self::unknown("NotInitialized", "the database is not founded yet")
+    }
+
+    fn unreachable() -> Self {
+        Self::unknown("Unreachable", "the database did not answer")
+    }
+
+    pub(super) fn into_condition(self, type_: ConditionType, generation: i64) -> Condition {
+        Condition {
+            type_: type_.as_str().to_owned(),
+            status: self.status.as_str().to_owned(),
+            reason: self.reason.to_owned(),
+            message: self.message,
+            observed_generation: Some(generation),
+            // Replaced by `set_conditions`, which knows what was there before.
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        }
+    }
+}
+
+/// All conditions, in their order.
+pub(super) fn all(view: &View<'_>) -> Vec<Condition> {
+    let verdict = |type_| match type_ {
+        ConditionType::Ready => ready(view),
+        ConditionType::Available => available(view),
+        ConditionType::Progressing => progressing(view),
+        ConditionType::Degraded => degraded(view),
+        ConditionType::Initialized => initialized(view),
+        ConditionType::Balanced => balanced(view),
+        ConditionType::QuorumAtRisk => quorum_at_risk(view),
+        ConditionType::MembersUpToDate => members_up_to_date(view),
+        ConditionType::VolumesHealthy => volumes_healthy(view),
+        ConditionType::ClusterIdConsistent => cluster_id_consistent(view),
+    };
+    ConditionType::ALL
+        .into_iter()
+        .map(|type_| verdict(type_).into_condition(type_, view.cluster.generation))
+        .collect()
+}
+
+/// The summary: what is asked for is there, serves, and nothing is left to do.
+fn ready(view: &View<'_>) -> Verdict {
+    let (available, progressing, degraded) = (available(view), progressing(view), degraded(view));
+    let refused = view.plan.waits.as_ref().filter(|wait| wait.predicate.needs_person());
+    if available.status == ConditionStatus::False {
+        return Verdict::no("NotAvailable", available.message);
+    }
+    if let Some(wait) = refused {
+        return Verdict::no(wait.predicate.as_str(), wait.message.clone());
+    }
+    if degraded.status == ConditionStatus::True {
+        return Verdict::no("Degraded", degraded.message);
+    }
+    if progressing.status == ConditionStatus::True {
+        return Verdict::no("Progressing", progressing.message);
+    }
+    for part in [available, degraded, progressing] {
+        if part.status == ConditionStatus::Unknown {
+            return Verdict::unknown(part.reason, part.message);
+        }
+    }
+    let wanted = view.cluster.replicas;
+    Verdict::yes("AllGood", format!("{wanted} of {wanted} members serve"))
+}
+
+fn available(view: &View<'_>) -> Verdict {
+    if view.cluster_id.is_none() {
+        return Verdict::no("Bootstrapping", "the database is not founded yet");
+    }
+    match view.observed.database.catalogue() {
+        Some(catalogue) => served_by(catalogue),
+        None => unserved(view),
+    }
+}
+
+fn served_by(catalogue: &Catalogue) -> Verdict {
+    if !catalogue.linearizable {
+        return Verdict::no("NoQuorum", "the meta group has no leader that a majority follows");
+    }
+    if catalogue.leaderless > 0 {
+        let message = format!("{} of {} partitions have no leader", catalogue.leaderless, catalogue.partitions);
+        return Verdict::no("PartitionsLeaderless", message);
+    }
+    let silent = catalogue.members.iter().filter(|member| member.health != Health::Alive).count();
+    if silent > 0 || catalogue.under_replicated > 0 {
+        let message = format!("all partitions have a leader; members that do not answer: {silent}");
+        return Verdict::yes("QuorumReduced", message);
+    }
+    Verdict::yes("QuorumHealthy", format!("all {} partitions have a leader", catalogue.partitions))
+}
+
+/// Without an answer, a pod that Kubernetes calls ready means that only the operator cannot reach it.
+fn unserved(view: &View<'_>) -> Verdict {
+    let ready = (0..view.plan.slots).any(|slot| view.observed.pod(slot).is_some_and(|pod| pod.ready));
+    if ready {
+        return Verdict::unreachable();
+    }
+    let missing = (0..view.plan.slots).map(|slot| view.cluster.name.pod(slot)).collect();
+    Verdict::no("WaitingForQuorum", format!("no member is ready; waiting for {}", listing(missing)))
+}
+
+fn progressing(view: &View<'_>) -> Verdict {
+    let waits = view.plan.waits.as_ref();
+    let message = view
+        .failure()
+        .map(|failure| format!("{failure}; it is tried again"))
+        .or_else(|| waits.map(|wait| wait.message.clone()))
+        .unwrap_or_else(|| doing(view));
+    if let Some(wait) = waits.filter(|wait| wait.predicate.needs_person()) {
+        let refused = wait.predicate == Predicate::ScaleInRefused;
+        let reason = if refused { "ScaleInRefused" } else { "Blocked" };
+        return Verdict::no(reason, message);
+    }
+    match view.plan.activity {
+        Activity::AtRest if waits.is_some() => Verdict::unknown("Unreachable", message),
+        Activity::AtRest | Activity::ScaleInRefused => Verdict::no("Reconciled", message),
+        Activity::Bootstrapping => Verdict::yes("Bootstrapping", message),
+        Activity::ScalingOut => Verdict::yes("ScalingOut", message),
+        Activity::Rebalancing => Verdict::yes("Rebalancing", message),
+    }
+}
+
+fn doing(view: &View<'_>) -> String {
+    let joined = view.members.iter().filter(|member| member.member_id.is_some()).count();
+    match (&view.plan.step, view.plan.activity) {
+        (Some(Step::Bootstrap(step)), _) => format!("founding the database with {} members", step.members.len()),
+        (Some(Step::Join(step)), _) => {
+            format!("{} joins; {joined} of {} have joined", step.candidate.name, view.cluster.replicas)
+        }
+        (Some(Step::Rebalance { .. }), _) => "moving partitions to their places".to_owned(),
+        (None, Activity::Bootstrapping) => "the database is founded".to_owned(),
+        (None, _) => "as the spec wants it".to_owned(),
+    }
+}
+
+fn degraded(view: &View<'_>) -> Verdict {
+    if view.cluster_id.is_none() {
+        return Verdict::not_initialized();
+    }
+    let lost = slots_with(view, |member| member.state == MemberState::Lost);
+    if !lost.is_empty() {
+        return Verdict::yes("LostVolume", format!("an empty disk where a member with data was: {}", listing(lost)));
+    }
+    let down = members_down(view);
+    if !down.is_empty() {
+        return Verdict::yes("MembersDown", format!("not serving: {}", listing(down)));
+    }
+    let Some(catalogue) = view.current() else {
+        return unobserved(view);
+    };
+    let unheard = catalogue.members.iter().filter(|member| member.health != Health::Alive);
+    let unheard: Vec<String> = unheard.map(|member| format!("member {} ({})", member.id, member.name)).collect();
+    if !unheard.is_empty() {
+        return Verdict::yes("MembersDown", format!("not heard: {}", listing(unheard)));
+    }
+    if catalogue.under_replicated > 0 {
+        let message = format!("{} partitions have fewer copies than they should", catalogue.under_replicated);
+        return Verdict::yes("UnderReplicated", message);
+    }
+    Verdict::no("AsIntended", "every partition has all its copies")
+}
+
+/// Members that should serve and do not, by Kubernetes' word or by the database's. One that joins does not count yet.
+fn members_down(view: &View<'_>) -> Vec<String> {
+    let name = &view.cluster.name;
+    slots_with(view, |member| {
+        let pod_ready = name
+            .slot_of(&member.slot)
+            .and_then(|slot| view.observed.pod(slot))
+            .is_some_and(|pod| pod.ready);
+        let heard = matches!(member.health, Health::Alive | Health::Unknown);
+        let serves = matches!(member.state, MemberState::Active | MemberState::Draining | MemberState::Unknown);
+        member.member_id.is_some() && serves && !(pod_ready && heard)
+    })
+}
+
+fn initialized(view: &View<'_>) -> Verdict {
+    if let Some(cluster_id) = view.cluster_id {
+        return Verdict::yes("Bootstrapped", format!("cluster {cluster_id}"));
+    }
+    if let Some(message) = view.waits_for(Predicate::ForeignData) {
+        return Verdict::no("ForeignData", message);
+    }
+    match &view.applied.step {
+        StepOutcome::Failed(message) => Verdict::no("BootstrapFailed", message.clone()),
+        StepOutcome::None | StepOutcome::Done(_) => Verdict::no("Pending", progressing(view).message),
+    }
+}
+
+fn balanced(view: &View<'_>) -> Verdict {
+    let Some(catalogue) = observed_catalogue(view) else {
+        return unobserved(view);
+    };
+    let state = &catalogue.rebalance;
+    if state.balanced {
+        return Verdict::yes("Balanced", "every partition is where it should be");
+    }
+    let mut message = format!(
+        "{} moves open, {} planned, {} finished",
+        state.moves_open, state.moves_planned, state.moves_finished
+    );
+    if !state.waiting_for.is_empty() {
+        message = format!("{message}; {}", state.waiting_for);
+    }
+    let reason = if state.moves_open > 0 { "Moving" } else { "Waiting" };
+    Verdict::no(reason, message)
+}
+
+fn quorum_at_risk(view: &View<'_>) -> Verdict {
+    let Some(catalogue) = observed_catalogue(view) else {
+        return unobserved(view);
+    };
+    if catalogue.quorum_critical.is_empty() {
+        return Verdict::no("Safe", "every partition can lose one more member");
+    }
+    let partitions = catalogue.quorum_critical.iter().map(u32::to_string).collect();
+    let message = format!("one more loss stops the partitions {}", listing(partitions));
+    Verdict::yes("QuorumCritical", message)
+}
+
+fn observed_catalogue<'a>(view: &View<'a>) -> Option<&'a Catalogue> {
+    view.cluster_id.and(view.current())
+}
+
+fn unobserved(view: &View<'_>) -> Verdict {
+    match (view.cluster_id, view.observed.database.catalogue()) {
+        (None, _) => Verdict::not_initialized(),
+        (Some(_), None) => Verdict::unreachable(),
+        (Some(_), Some(_)) => Verdict::unknown("NoQuorum", "the database answered without a majority behind it"),
+    }
+}
+
+fn members_up_to_date(view: &View<'_>) -> Verdict {
+    let revision = view.observed.stateful_set.as_ref().and_then(|set| set.update_revision.as_ref());
+    let Some(revision) = revision else {
+        return Verdict::unknown("NotObserved", "Kubernetes has not seen the last change of the pod template yet");
+    };
+    let outdated = pods_with(view, |pod| pod.revision.as_ref() != Some(revision));
+    if outdated.is_empty() {
+        return Verdict::yes("UpToDate", "all pods are made from the present template");
+    }
+    let message = format!(
+        "{} are made from an older template; this version does not restart pods: delete them one at a time, each when \
+         Degraded is False",
+        listing(outdated)
+    );
+    Verdict::no("WaitingForUser", message)
+}
+
+fn volumes_healthy(view: &View<'_>) -> Verdict {
+    if view.observed.stateful_set.is_none() {
+        return Verdict::unknown("NotObserved", "no volume is claimed yet");
+    }
+    if let Some(lost) = view.members.iter().find(|member| member.state == MemberState::Lost) {
+        let what_to_do = view.waits_for(Predicate::LostVolume).map_or_else(
+            || format!("pod {} has an empty disk where a member with data was", lost.slot),
+            str::to_owned,
+        );
+        return Verdict::no("LostVolume", what_to_do);
+    }
+    let unbound = claims_with(view, |claim| claim.is_none_or(|claim| !claim.bound));
+    if !unbound.is_empty() {
+        return Verdict::no("Unbound", format!("the claims {} have no volume", listing(unbound)));
+    }
+    let wanted = quantity_bytes(&view.cluster.storage_size);
+    let small = claims_with(view, |claim| claim.is_some_and(|claim| quantity_bytes(&claim.size) < wanted));
+    if !small.is_empty() {
+        let message = format!(
+            "the claims {} ask for less than {}; this version does not grow volumes: raise their request by hand",
+            listing(small),
+            view.cluster.storage_size
+        );
+        return Verdict::no("ResizeNeedsUser", message);
+    }
+    Verdict::yes("Ok", "all volumes are bound at their size")
+}
+
+fn cluster_id_consistent(view: &View<'_>) -> Verdict {
+    for (predicate, reason) in [
+        (Predicate::ForeignData, "Mismatch"),
+        (Predicate::ClusterIdMismatch, "Mismatch"),
+        (Predicate::DuplicateMemberId, "DuplicateMemberId"),
+    ] {
+        if let Some(message) = view.waits_for(predicate) {
+            return Verdict::no(reason, message);
+        }
+    }
+    if view.cluster_id.is_none() {
+        return Verdict::not_initialized();
+    }
+    let answered = view.observed.identities().count();
+    if answered == 0 {
+        return Verdict::unknown("Unreachable", "no process answered");
+    }
+    Verdict::yes("Consistent", format!("processes that answered: {answered}, none with another cluster's id"))
+}
+
+fn slots_with(view: &View<'_>, picks: impl Fn(&MemberSummary) -> bool) -> Vec<String> {
+    let picked = view.members.iter().filter(|member| picks(member));
+    picked.map(|member| member.slot.clone()).collect()
+}
+
+fn pods_with(view: &View<'_>, picks: impl Fn(&Pod) -> bool) -> Vec<String> {
+    let slots = (0..view.plan.slots).filter(|slot| view.observed.pod(*slot).is_some_and(&picks));
+    slots.map(|slot| view.cluster.name.pod(slot)).collect()
+}
+
+fn claims_with(view: &View<'_>, picks: impl Fn(Option<&Claim>) -> bool) -> Vec<String> {
+    let claim = |slot: &u32| view.observed.slots.get(slot).and_then(|slot| slot.claim.as_ref());
+    let slots = (0..view.plan.slots).filter(|slot| picks(claim(slot)));
+    slots.map(|slot| view.cluster.name.claim(slot)).collect()
+}
+
+fn listing(mut names: Vec<String>) -> String {
+    let more = names.len().saturating_sub(MAX_NAMED);
+    names.truncate(MAX_NAMED);
+    let listed = names.join(", ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
+}

@@ -1,0 +1,152 @@
+//! The status: pure, and told from what was observed and applied, never from what was planned to come true.
+
+mod conditions;
+mod members;
+mod notices;
+mod operation;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::SignedDuration;
+
+use crate::apply::{Applied, StepOutcome};
+use crate::crd::{
+    Bootstrap, BootstrapState, ConditionStatus, ConditionType, KotobaClusterStatus, MemberSummary, PartitionSummary,
+    set_conditions,
+};
+use crate::observe::{Catalogue, Observed};
+use crate::plan::{Plan, Predicate};
+use crate::validate::{Invalid, ValidatedCluster};
+pub use notices::{Notice, Severity, notices};
+
+/// How often a status is written in which only the time of observation is new. Every write goes to every watcher.
+const REFRESH_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// All that the parts of the status are made from.
+struct View<'a> {
+    cluster: &'a ValidatedCluster,
+    observed: &'a Observed,
+    plan: &'a Plan,
+    applied: &'a Applied,
+    members: &'a [MemberSummary],
+    cluster_id: Option<&'a str>,
+}
+
+impl<'a> View<'a> {
+    /// The catalogue, when it is sure to be current.
+    fn current(&self) -> Option<&'a Catalogue> {
+        self.observed.database.catalogue().filter(|catalogue| catalogue.linearizable)
+    }
+
+    fn waits_for(&self, predicate: Predicate) -> Option<&'a str> {
+        let wait = self.plan.waits.as_ref()?;
+        (wait.predicate == predicate).then_some(wait.message.as_str())
+    }
+
+    fn failure(&self) -> Option<&'a str> {
+        match &self.applied.step {
+            StepOutcome::Failed(message) => Some(message),
+            StepOutcome::None | StepOutcome::Done(_) => None,
+        }
+    }
+}
+
+/// Derives the status after a pass.
+pub fn derive(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    plan: &Plan,
+    applied: &Applied,
+    now: &Time,
+) -> KotobaClusterStatus {
+    let before = &observed.recorded;
+    let cluster_id = before.cluster_id.clone().or_else(|| plan.latch.clone());
+    let members = members::summaries(cluster, observed, plan.slots, cluster_id.as_deref());
+    let view = View {
+        cluster,
+        observed,
+        plan,
+        applied,
+        members: &members,
+        cluster_id: cluster_id.as_deref(),
+    };
+    let conditions = conditions::all(&view);
+    KotobaClusterStatus {
+        observed_generation: Some(cluster.generation),
+        last_observed_time: view.current().map(|_| now.clone()).or_else(|| before.last_observed_time.clone()),
+        replicas: count(observed.slots.values().filter(|slot| slot.pod.is_some())),
+        ready_replicas: count(observed.slots.values().filter(|slot| slot.pod.as_ref().is_some_and(|pod| pod.ready))),
+        selector: Some(cluster.name.selector_text()),
+        leader: leader(cluster, observed),
+        partitions: view.current().map(partitions),
+        operation: operation::of(&view, now),
+        bootstrap: bootstrap(&view),
+        conditions: set_conditions(&before.conditions, conditions, now),
+        cluster_id,
+        members,
+    }
+}
+
+/// The status of a resource that cannot be acted on: what was said before stays, with the generation it was said of.
+pub fn invalid(before: &KotobaClusterStatus, generation: i64, reason: &Invalid, now: &Time) -> KotobaClusterStatus {
+    let mut conditions: Vec<Condition> = before.conditions.clone();
+    for type_ in [ConditionType::Ready, ConditionType::Progressing] {
+        conditions.retain(|condition| condition.type_ != type_.as_str());
+        let verdict = conditions::Verdict::new(ConditionStatus::False, "InvalidSpec", reason.to_string());
+        conditions.push(verdict.into_condition(type_, generation));
+    }
+    KotobaClusterStatus {
+        observed_generation: Some(generation),
+        conditions: set_conditions(&before.conditions, conditions, now),
+        ..before.clone()
+    }
+}
+
+/// Whether the new status is worth a write.
+pub fn worth_writing(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> bool {
+    let same_time = KotobaClusterStatus {
+        last_observed_time: before.last_observed_time.clone(),
+        ..after.clone()
+    };
+    if same_time != *before {
+        return true;
+    }
+    match (&before.last_observed_time, &after.last_observed_time) {
+        (Some(before), Some(after)) => after.0.duration_since(before.0) >= REFRESH_INTERVAL,
+        (None, after) => after.is_some(),
+        (Some(_), None) => false,
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> i32 {
+    i32::try_from(items.count()).unwrap_or(i32::MAX)
+}
+
+fn leader(cluster: &ValidatedCluster, observed: &Observed) -> Option<String> {
+    let catalogue = observed.database.catalogue()?;
+    let member = catalogue.member(catalogue.leader_member_id?)?;
+    let by_disk = observed.identities().find_map(|(slot, identity)| {
+        let leads = identity.membership.as_ref()?.member_id == member.id;
+        leads.then(|| cluster.name.pod(slot))
+    });
+    Some(by_disk.unwrap_or_else(|| member.name.clone()))
+}
+
+fn partitions(catalogue: &Catalogue) -> PartitionSummary {
+    let number = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    PartitionSummary {
+        total: number(catalogue.partitions),
+        under_replicated: number(catalogue.under_replicated),
+        no_leader: number(catalogue.leaderless),
+        moving: number(catalogue.rebalance.moves_open),
+        quorum_critical: catalogue.quorum_critical.iter().copied().map(number).collect(),
+    }
+}
+
+fn bootstrap(view: &View<'_>) -> Option<Bootstrap> {
+    let record = view.applied.bootstrap.as_ref().or(view.observed.recorded.bootstrap.as_ref())?;
+    let state = if view.cluster_id.is_some() { BootstrapState::Done } else { record.state };
+    Some(Bootstrap {
+        state,
+        ..record.clone()
+    })
+}

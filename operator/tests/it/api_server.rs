@@ -1,0 +1,221 @@
+//! An API server of memory: get, list by label, create, replace and server-side apply with resource versions,
+//! generations and the status subresource. Enough for an operator that reads everything anew; it has no watches.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Map, Value, json};
+
+use crate::tripwire::{Tripwire, Verdict};
+
+/// Resource (plural), namespace (empty: none) and name.
+type Key = (String, String, String);
+
+#[derive(Default)]
+pub struct Store {
+    objects: BTreeMap<Key, Value>,
+    version: u64,
+}
+
+#[derive(Clone, Default)]
+pub struct ApiServer {
+    store: Arc<Mutex<Store>>,
+    pub tripwire: Tripwire,
+}
+
+/// A request's path, taken apart.
+struct Path {
+    key: Key,
+    status: bool,
+}
+
+impl ApiServer {
+    pub fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap()
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        let path = path(head.uri.path());
+        let query = head.uri.query().unwrap_or_default();
+        let (code, answer) = if self.tripwire.dead() {
+            failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "the operator is dead")
+        } else if head.method == Method::GET {
+            self.read(&path, query)
+        } else {
+            self.write(&head.method, path, body)
+        };
+        Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+    }
+
+    fn read(&self, path: &Path, query: &str) -> (StatusCode, Value) {
+        let store = self.store();
+        if path.key.2.is_empty() {
+            return (StatusCode::OK, json!({ "metadata": {}, "items": store.list(&path.key.0, query) }));
+        }
+        match store.objects.get(&path.key) {
+            Some(object) => (StatusCode::OK, object.clone()),
+            None => failure(StatusCode::NOT_FOUND, "NotFound", &path.key.2),
+        }
+    }
+
+    fn write(&self, method: &Method, mut path: Path, body: Value) -> (StatusCode, Value) {
+        if path.key.2.is_empty() {
+            path.key.2 = body["metadata"]["name"].as_str().unwrap().to_owned();
+        }
+        let mut store = self.store();
+        let before = store.objects.get(&path.key).cloned();
+        if let Err(refusal) = check_version(method, before.as_ref(), &body) {
+            return refusal;
+        }
+        let after = merged(before.as_ref(), &path, body);
+        if before.as_ref() == Some(&after) {
+            return (StatusCode::OK, after);
+        }
+        let verdict = self.tripwire.write();
+        let dead = failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "the operator is dead");
+        match verdict {
+            Verdict::Go => (StatusCode::OK, store.put(path.key, after)),
+            Verdict::DieAfter => {
+                store.put(path.key, after);
+                dead
+            }
+            Verdict::DieBefore | Verdict::Dead => dead,
+        }
+    }
+}
+
+impl Store {
+    pub fn get(&self, plural: &str, name: &str) -> Option<&Value> {
+        let mut found = self.objects.iter().filter(|((kind, _, of), _)| kind == plural && of == name);
+        found.next().map(|(_, object)| object)
+    }
+
+    pub fn all(&self, plural: &str) -> Vec<Value> {
+        let found = self.objects.iter().filter(|((kind, _, _), _)| kind == plural);
+        found.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Puts an object as somebody else than the operator, giving it a new version.
+    pub fn put(&mut self, (plural, namespace, name): Key, mut object: Value) -> Value {
+        self.version += 1;
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = json!(self.version.to_string());
+        if !namespace.is_empty() {
+            metadata["namespace"] = json!(namespace);
+        }
+        if metadata["uid"].is_null() {
+            metadata["uid"] = json!(format!("uid-{}", self.version));
+        }
+        self.objects.insert((plural, namespace, name), object.clone());
+        object
+    }
+
+    /// Changes an object in place, as somebody else than the operator.
+    pub fn edit(&mut self, plural: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        let key = self.objects.keys().find(|(kind, _, of)| kind == plural && of == name).unwrap().clone();
+        let mut object = self.objects[&key].clone();
+        let spec = object["spec"].clone();
+        change(&mut object);
+        if object["spec"] != spec {
+            object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
+        }
+        if object != self.objects[&key] {
+            self.put(key, object);
+        }
+    }
+
+    pub fn delete(&mut self, plural: &str, name: &str) {
+        self.objects.retain(|(kind, _, of), _| !(kind == plural && of == name));
+    }
+
+    fn list(&self, plural: &str, query: &str) -> Vec<Value> {
+        let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")).unwrap_or_default();
+        let selector = selector.replace("%2F", "/").replace("%3D", "=");
+        let matches = |object: &Value| match selector.split_once('=') {
+            Some((label, value)) => object["metadata"]["labels"][label] == value,
+            None => true,
+        };
+        self.all(plural).into_iter().filter(matches).collect()
+    }
+}
+
+/// `/api/v1/namespaces/NS/PLURAL/NAME/status` and its shorter forms.
+fn path(text: &str) -> Path {
+    let mut parts: Vec<&str> = text.trim_start_matches('/').split('/').collect();
+    parts.drain(..if parts[0] == "api" { 2 } else { 3 });
+    let namespace = if parts[0] == "namespaces" && parts.len() > 2 { parts.drain(..2).nth(1).unwrap() } else { "" };
+    let part = |index: usize| parts.get(index).copied().unwrap_or_default().to_owned();
+    Path {
+        key: (part(0), namespace.to_owned(), part(1)),
+        status: part(2) == "status",
+    }
+}
+
+/// Create wants nothing there; a version that is named must be the present one.
+fn check_version(method: &Method, before: Option<&Value>, body: &Value) -> Result<(), (StatusCode, Value)> {
+    let version = &body["metadata"]["resourceVersion"];
+    let outdated = !version.is_null() && before.is_none_or(|before| before["metadata"]["resourceVersion"] != *version);
+    if outdated {
+        return Err(failure(StatusCode::CONFLICT, "Conflict", "the object has been modified"));
+    }
+    if method == Method::POST && before.is_some() {
+        return Err(failure(StatusCode::CONFLICT, "AlreadyExists", "it exists"));
+    }
+    Ok(())
+}
+
+/// The object after a write: the status only through its subresource, everything else only without.
+fn merged(before: Option<&Value>, path: &Path, mut body: Value) -> Value {
+    let mut object = before.cloned().unwrap_or_else(|| json!({ "metadata": { "generation": 1 } }));
+    if path.status {
+        object["status"] = body["status"].take();
+        return object;
+    }
+    let spec = object["spec"].clone();
+    body.as_object_mut().unwrap().remove("status");
+    merge(&mut object, body);
+    if before.is_some() && object["spec"] != spec {
+        object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap_or(1) + 1);
+    }
+    object
+}
+
+/// One manager applies the same fields each time, so apply is a merge of maps, with lists taken whole.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key).or_insert(Value::Object(Map::new())), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+fn failure(code: StatusCode, reason: &str, message: &str) -> (StatusCode, Value) {
+    let status = json!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "code": code.as_u16(),
+        "reason": reason,
+        "message": message,
+    });
+    (code, status)
+}

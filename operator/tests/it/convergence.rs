@@ -1,0 +1,159 @@
+//! Whole lives of clusters.
+
+use kotoba_operator::apply::write_status;
+use kotoba_operator::crd::{ConditionType, MemberState};
+use kotoba_operator::names::ClusterName;
+use serde_json::json;
+
+use crate::world::{World, is, reason};
+
+async fn running(replicas: u32) -> World {
+    let mut world = World::new(json!({ "replicas": replicas }));
+    world.run_until_ready().await;
+    world
+}
+
+#[tokio::test]
+async fn a_cluster_is_founded_once_and_becomes_ready() {
+    let mut world = World::new(json!({ "replicas": 3 }));
+    let status = world.run_until_ready().await;
+    let uid = world.api.store().get("kotobaclusters", "g").unwrap()["metadata"]["uid"].clone();
+    assert_eq!(json!(status.cluster_id), uid);
+    assert_eq!((status.replicas, status.ready_replicas), (3, 3));
+    assert_eq!(status.leader.as_deref(), Some("g-0"));
+    let zones: Vec<_> = status.members.iter().filter_map(|member| member.zone.as_deref()).collect();
+    assert_eq!(zones, ["a", "b", "c"]);
+    assert_eq!(world.database.state().foundings, 1);
+    assert_eq!(world.events(), ["Bootstrapped", "Available"]);
+}
+
+#[tokio::test]
+async fn a_cluster_at_rest_is_not_written_to() {
+    let world = running(3).await;
+    world.pass().await.unwrap();
+    let writes = world.api.tripwire.writes();
+    world.pass().await.unwrap();
+    assert_eq!(world.api.tripwire.writes(), writes);
+}
+
+#[tokio::test]
+async fn a_deleted_pod_comes_back_as_the_same_member() {
+    let mut world = running(3).await;
+    let before = world.status().members[1].clone();
+    world.delete_pod("g-1");
+    let status = world.run_until(|status| is(status, ConditionType::Degraded)).await;
+    assert_eq!(reason(&status, ConditionType::Ready), "Degraded");
+    let after = world.run_until_ready().await.members[1].clone();
+    assert_ne!(after.pod_uid, before.pod_uid);
+    assert_eq!((after.member_id, after.disk_id), (before.member_id, before.disk_id));
+    assert_eq!(world.database.state().members.len(), 3);
+}
+
+#[tokio::test]
+async fn a_cluster_grows_one_member_at_a_time_and_then_moves_partitions_to_them() {
+    let mut world = running(3).await;
+    world.scale(5);
+    let moving = world.run_until(|status| reason(status, ConditionType::Balanced) == "Moving").await;
+    assert_eq!(reason(&moving, ConditionType::Progressing), "Rebalancing");
+    assert!(moving.operation.is_some_and(|operation| operation.moves_open > 0));
+    let status = world.run_until_ready().await;
+    let ids: Vec<_> = status.members.iter().filter_map(|member| member.member_id).collect();
+    assert_eq!(ids, [1, 2, 3, 4, 5]);
+    assert!(is(&status, ConditionType::Balanced));
+    assert_eq!(world.database.state().rebalances, 1);
+    let told = world.events();
+    for reason in ["MemberJoined", "RebalanceStarted", "RebalanceFinished"] {
+        assert!(told.iter().any(|event| event == reason), "{reason} is not in {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_growth_that_is_taken_back_in_the_middle_ends_in_a_refusal_that_can_be_taken_back_too() {
+    let mut world = running(3).await;
+    world.scale(5);
+    world.run_until(|status| status.members.iter().any(|member| member.member_id == Some(4))).await;
+    world.scale(3);
+    let status = world.run_until(|status| reason(status, ConditionType::Progressing) == "ScaleInRefused").await;
+    assert_eq!(reason(&status, ConditionType::Ready), "ScaleInRefused");
+    assert_eq!(world.api.store().get("statefulsets", "g").unwrap()["spec"]["replicas"], 5);
+    world.scale(5);
+    assert_eq!(world.run_until_ready().await.members.len(), 5);
+}
+
+#[tokio::test]
+async fn a_lost_volume_is_reported_and_never_replaced_in_silence() {
+    let mut world = running(3).await;
+    world.delete_claim("g-1");
+    world.delete_pod("g-1");
+    let status = world.run_until(|status| reason(status, ConditionType::VolumesHealthy) == "LostVolume").await;
+    assert_eq!(status.members[1].state, MemberState::Lost);
+    assert_eq!(reason(&status, ConditionType::Degraded), "LostVolume");
+    for _ in 0..5 {
+        world.pass().await.unwrap();
+        world.tick().await;
+    }
+    assert_eq!(world.database.state().members.len(), 3);
+    assert!(world.events().contains(&"LostVolume".to_owned()));
+}
+
+#[tokio::test]
+async fn a_cluster_made_again_over_old_volumes_is_not_founded() {
+    let mut world = running(3).await;
+    world.api.store().delete("kotobaclusters", "g");
+    for (plural, name) in [("statefulsets", "g"), ("services", "g"), ("services", "g-peers"), ("configmaps", "g")] {
+        world.api.store().delete(plural, name);
+    }
+    for (plural, name) in [("serviceaccounts", "g"), ("networkpolicies", "g"), ("poddisruptionbudgets", "g")] {
+        world.api.store().delete(plural, name);
+    }
+    world.put_cluster(json!({ "replicas": 3 }));
+    let status = world.run_until(|status| reason(status, ConditionType::Initialized) == "ForeignData").await;
+    assert_eq!(status.cluster_id, None);
+    assert_eq!(world.database.state().foundings, 1);
+}
+
+#[tokio::test]
+async fn an_object_of_somebody_else_is_not_taken_over() {
+    let mut world = World::new(json!({ "replicas": 3 }));
+    let theirs = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "g" }, "spec": { "theirs": true } });
+    let theirs = world.api.store().put(("services".into(), "graphs".into(), "g".into()), theirs);
+    let status = world.run_until(|status| reason(status, ConditionType::Progressing) == "Blocked").await;
+    assert!(status.conditions.iter().any(|condition| condition.message.contains("Service g")));
+    assert_eq!(world.api.store().get("services", "g"), Some(&theirs));
+    assert!(world.api.store().get("statefulsets", "g").is_none());
+    world.api.store().delete("services", "g");
+    world.run_until_ready().await;
+}
+
+#[tokio::test]
+async fn a_database_that_falls_silent_is_unknown_and_not_gone() {
+    let mut world = running(3).await;
+    world.database.state().mute = true;
+    let status = world.run_until(|status| reason(status, ConditionType::Available) == "Unreachable").await;
+    assert_eq!(reason(&status, ConditionType::Ready), "Unreachable");
+    let ids: Vec<_> = status.members.iter().filter_map(|member| member.member_id).collect();
+    assert_eq!(ids, [1, 2, 3]);
+    world.database.state().mute = false;
+    world.run_until_ready().await;
+}
+
+#[tokio::test]
+async fn a_resource_without_an_image_says_what_to_do() {
+    let mut world = World::new(json!({ "replicas": 3, "storage": { "size": "much" } }));
+    let status = world.run_until(|status| reason(status, ConditionType::Ready) == "InvalidSpec").await;
+    assert!(status.conditions[0].message.contains("20Gi"), "{}", status.conditions[0].message);
+    assert!(world.api.store().get("statefulsets", "g").is_none());
+}
+
+#[tokio::test]
+async fn a_status_is_not_written_over_an_edit_that_it_does_not_know() {
+    let world = running(3).await;
+    let version = world.api.store().get("kotobaclusters", "g").unwrap()["metadata"]["resourceVersion"].clone();
+    world.scale(5);
+    let name = ClusterName {
+        namespace: "graphs".into(),
+        name: "g".into(),
+    };
+    let written = write_status(&world.api.client(), &name, version.as_str().unwrap(), &world.status()).await;
+    assert!(written.unwrap_err().is_conflict());
+}

@@ -1,0 +1,16 @@
+//! The operator from outside: its plans as text, its objects as YAML, its CRD's rules, and whole lives of clusters
+//! against an API server and a database that are made of memory.
+
+mod api_server;
+mod cel;
+mod convergence;
+mod crashes;
+mod database;
+mod generated;
+mod laws;
+mod lease;
+mod objects;
+mod plans;
+mod scene;
+mod tripwire;
+mod world;

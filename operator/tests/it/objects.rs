@@ -1,0 +1,78 @@
+//! Every object of a cluster, as YAML in `snapshots/`. A change there is a change for every cluster that runs.
+
+use kotoba_operator::build::{Objects, build};
+use kotoba_operator::crd::WhenUnsatisfiable;
+use kotoba_operator::plan::plan;
+use serde::Serialize;
+
+use crate::scene;
+
+const RUNNING: &str = "\
+spec replicas=3 size=20Gi
+latched
+statefulset replicas=3 size=10Gi
+slot 0 member=1
+slot 1 member=2
+slot 2 member=3
+database by=0 leader=1
+member 1
+member 2
+member 3
+";
+
+fn objects(text: &str) -> Objects {
+    let mut scene = scene::read(text);
+    scene.cluster.requests = [("cpu".to_owned(), "100m".to_owned())].into();
+    scene.cluster.limits = [("memory".to_owned(), "1Gi".to_owned())].into();
+    scene.cluster.storage_class = Some("fast".into());
+    scene.cluster.topology.when_unsatisfiable = WhenUnsatisfiable::DoNotSchedule;
+    let plan = plan(&scene.cluster, &scene.observed);
+    build(&scene.cluster, &scene.observed, &plan, Some("kotoba-system"))
+}
+
+fn check(name: &str, object: &impl Serialize) {
+    insta::assert_snapshot!(name, serde_yaml_ng::to_string(object).unwrap());
+}
+
+#[test]
+fn the_objects_of_a_new_cluster() {
+    let objects = objects("spec replicas=3");
+    check("service_account", &objects.service_account);
+    check("config_map", &objects.config_map);
+    check("peer_service", &objects.peer_service);
+    check("client_service", &objects.client_service);
+    check("network_policy", &objects.network_policy);
+    check("disruption_budget", &objects.disruption_budget);
+    check("stateful_set", &objects.stateful_set);
+}
+
+/// Kubernetes refuses the whole StatefulSet if its claim template changes, so a larger size must not reach it.
+#[test]
+fn the_claim_template_stays_as_it_was_made() {
+    let spec = objects(RUNNING).stateful_set.spec.unwrap();
+    let claim = spec.volume_claim_templates.unwrap().remove(0);
+    let size = claim.spec.unwrap().resources.unwrap().requests.unwrap()["storage"].clone();
+    assert_eq!(size.0, "10Gi");
+}
+
+#[test]
+fn a_single_member_has_no_disruption_budget() {
+    assert_eq!(objects("spec replicas=1").disruption_budget, None);
+}
+
+#[test]
+fn everything_belongs_to_the_resource_and_so_goes_with_it() {
+    let objects = objects(RUNNING);
+    let owners = [
+        objects.service_account.metadata,
+        objects.config_map.metadata,
+        objects.peer_service.metadata,
+        objects.client_service.metadata,
+        objects.network_policy.metadata,
+        objects.disruption_budget.unwrap().metadata,
+        objects.stateful_set.metadata,
+    ];
+    for metadata in owners {
+        assert_eq!(metadata.owner_references.unwrap()[0].uid, scene::UID, "{:?}", metadata.name);
+    }
+}

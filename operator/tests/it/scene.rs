@@ -1,0 +1,235 @@
+//! A cluster and what is observed of it, as text: one line per thing, `key=value` where something differs from the usual.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kotoba_operator::crd::{
+    Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Topology,
+};
+use kotoba_operator::names::ClusterName;
+use kotoba_operator::observe::{
+    Catalogue, Claim, Database, Identity, Member, Membership, Observed, Pod, Process, Rebalance, Slot, StatefulSet,
+};
+use kotoba_operator::validate::ValidatedCluster;
+
+/// Uid of the resource, and so the id of its database.
+pub const UID: &str = "uid-g";
+
+pub struct Scene {
+    pub cluster: ValidatedCluster,
+    pub observed: Observed,
+}
+
+/// Words of a line after the first: bare ones, and `key=value` pairs.
+struct Words<'a> {
+    bare: Vec<&'a str>,
+    pairs: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Words<'a> {
+    fn of(text: &'a str) -> Self {
+        let (pairs, bare): (Vec<&str>, Vec<&str>) = text.split_whitespace().partition(|word| word.contains('='));
+        let pairs = pairs.into_iter().map(|word| word.split_once('=').unwrap()).collect();
+        Words { bare, pairs }
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.bare.contains(&word)
+    }
+
+    fn text(&self, key: &str, usual: &str) -> String {
+        self.pairs.get(key).copied().unwrap_or(usual).to_owned()
+    }
+
+    fn number<T: std::str::FromStr<Err: std::fmt::Debug>>(&self, key: &str, usual: T) -> T {
+        self.pairs.get(key).map_or(usual, |value| value.parse().unwrap())
+    }
+}
+
+pub fn cluster(replicas: u32) -> ValidatedCluster {
+    ValidatedCluster {
+        name: ClusterName {
+            namespace: "graphs".into(),
+            name: "g".into(),
+        },
+        uid: UID.into(),
+        generation: 2,
+        owner: OwnerReference {
+            api_version: "kotoba.dev/v1alpha1".into(),
+            kind: "KotobaCluster".into(),
+            name: "g".into(),
+            uid: UID.into(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        },
+        image: "kotoba:1".into(),
+        image_pull_policy: PullPolicy::IfNotPresent,
+        replicas,
+        replication_factor: 0,
+        partition_count: 0,
+        storage_size: "10Gi".into(),
+        storage_class: None,
+        requests: BTreeMap::new(),
+        limits: BTreeMap::new(),
+        topology: Topology::default(),
+    }
+}
+
+/// Reads a scene; panics with the line that is not understood.
+pub fn read(text: &str) -> Scene {
+    let mut scene = Scene {
+        cluster: cluster(3),
+        observed: Observed::default(),
+    };
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let words = Words::of(rest);
+        match what {
+            "spec" => spec(&mut scene.cluster, &words),
+            "latched" => scene.observed.recorded.cluster_id = Some(UID.into()),
+            "bootstrap" => bootstrap(&mut scene.observed.recorded, &words),
+            "remembered" => remembered(&mut scene.observed.recorded, &words),
+            "statefulset" => scene.observed.stateful_set = Some(stateful_set(&words)),
+            "slot" => slot(&mut scene.observed, &words),
+            "taken" => scene.observed.taken_names.push(rest.to_owned()),
+            "database" => scene.observed.database = database(&words, rest),
+            "member" => member(&mut scene.observed.database, &words),
+            _ => panic!("not understood: {line}"),
+        }
+    }
+    scene
+}
+
+fn spec(cluster: &mut ValidatedCluster, words: &Words<'_>) {
+    cluster.replicas = words.number("replicas", 3);
+    cluster.replication_factor = words.number("rf", 0);
+    cluster.storage_size = words.text("size", "10Gi");
+}
+
+fn bootstrap(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
+    recorded.bootstrap = Some(Bootstrap {
+        state: BootstrapState::Started,
+        seed_pod_uid: words.text("seed", "pod-0"),
+        cluster_id: words.text("cluster", UID),
+    });
+}
+
+/// A member that the last status knew.
+fn remembered(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
+    let slot: u32 = words.bare[0].parse().unwrap();
+    recorded.members.push(MemberSummary {
+        slot: format!("g-{slot}"),
+        member_id: Some(i64::from(slot) + 1),
+        pod_uid: None,
+        disk_id: Some(format!("disk-{slot}")),
+        zone: None,
+        state: MemberState::Active,
+        health: Health::Alive,
+        replicas: 0,
+        leaders: 0,
+    });
+}
+
+fn stateful_set(words: &Words<'_>) -> StatefulSet {
+    StatefulSet {
+        replicas: words.number("replicas", 3),
+        claim_size: Some(words.text("size", "10Gi")),
+        update_revision: (!words.has("unseen")).then(|| words.text("revision", "r1")),
+    }
+}
+
+fn slot(observed: &mut Observed, words: &Words<'_>) {
+    let number: u32 = words.bare[0].parse().unwrap();
+    let process = process(number, words);
+    let running = !matches!(process, Process::NoPod);
+    let pod = Pod {
+        uid: words.text("pod", &format!("pod-{number}")),
+        ip: Some(format!("10.0.0.{number}")),
+        ready: process.identity().is_some_and(|identity| identity.ready) || words.has("kubelet-ready"),
+        deleting: false,
+        revision: Some(words.text("revision", "r1")),
+        zone: (!words.has("unplaced")).then(|| words.text("zone", ["a", "b", "c"][number as usize % 3])),
+        trouble: None,
+    };
+    let claim = Claim {
+        bound: !words.has("unbound"),
+        size: words.text("size", "10Gi"),
+    };
+    let slot = Slot {
+        pod: running.then_some(pod),
+        claim: Some(claim),
+        process,
+    };
+    observed.slots.insert(number, slot);
+}
+
+fn process(number: u32, words: &Words<'_>) -> Process {
+    if words.has("no-pod") {
+        return Process::NoPod;
+    }
+    if words.has("silent") || words.has("kubelet-ready") {
+        return Process::Silent("did not answer within 5 s".into());
+    }
+    let membership = words.pairs.get("member").map(|member| Membership {
+        cluster_id: words.text("cluster", UID),
+        member_id: member.parse().unwrap(),
+    });
+    assert!(membership.is_some() || words.has("empty"), "what does the process in slot {number} say?");
+    Process::Answered(Identity {
+        disk_id: words.text("disk", &format!("disk-{number}")),
+        ready: membership.is_some() && !words.has("recovering"),
+        membership,
+        version: "1".into(),
+    })
+}
+
+fn database(words: &Words<'_>, rest: &str) -> Database {
+    if let Some(why) = rest.strip_prefix("silent ") {
+        return Database::Silent(why.to_owned());
+    }
+    Database::Answered(Catalogue {
+        answered_by: words.number("by", 0),
+        cluster_id: UID.into(),
+        linearizable: !words.has("no-quorum"),
+        leader_member_id: Some(words.number("leader", 1)).filter(|leader| *leader != 0),
+        members: Vec::new(),
+        partitions: 16,
+        under_replicated: words.number("under", 0),
+        leaderless: words.number("leaderless", 0),
+        quorum_critical: (0..words.number("critical", 0)).collect(),
+        rebalance: Rebalance {
+            balanced: !words.has("unbalanced"),
+            moves_open: words.number("open", 0),
+            moves_planned: words.number("planned", 0),
+            moves_finished: words.number("finished", 0),
+            waiting_for: String::new(),
+        },
+    })
+}
+
+fn member(database: &mut Database, words: &Words<'_>) {
+    let Database::Answered(catalogue) = database else {
+        panic!("a member needs a database line before it");
+    };
+    let id: u64 = words.bare[0].parse().unwrap();
+    let slot = id - 1;
+    catalogue.members.push(Member {
+        id,
+        name: words.text("name", &format!("g-{slot}")),
+        disk_id: words.text("disk", &format!("disk-{slot}")),
+        state: match words.text("state", "Active").as_str() {
+            "Joining" => MemberState::Joining,
+            "Draining" => MemberState::Draining,
+            "Active" => MemberState::Active,
+            other => panic!("no state: {other}"),
+        },
+        health: match words.text("health", "Alive").as_str() {
+            "Alive" => Health::Alive,
+            "Suspected" => Health::Suspected,
+            "Failed" => Health::Failed,
+            other => panic!("no health: {other}"),
+        },
+        replicas: words.number("replicas", 16),
+        leaders: words.number("leaders", 5),
+    });
+}

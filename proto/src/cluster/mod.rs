@@ -1,0 +1,318 @@
+//! `KotobaCluster`: a running cluster as a client sees it.
+//!
+//! Any member answers any call, so the addresses are asked in turn; connections are made when needed and made again when lost.
+
+mod addresses;
+mod retry;
+mod rows;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prost::Message;
+use tonic::{Request, Status};
+
+pub use addresses::endpoint;
+pub use rows::{Events, Rows, Snapshot};
+
+use crate::v1::{
+    CheckHealthRequest, CheckHealthResponse, Consistency, ExecuteOperationRequest,
+    ExecuteOperationResponse, ExecuteQueryRequest, GetClusterConfigRequest,
+    GetClusterConfigResponse, GetStatusRequest, GetStatusResponse, JoinClusterRequest,
+    JoinClusterResponse, LeaveClusterRequest, Operation, Query, Row, SubscribeEventsRequest,
+};
+use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
+use addresses::{Addresses, Client};
+use retry::Repeat;
+
+/// Most operations in one transaction; the members refuse more.
+pub const MAX_OPERATIONS: usize = 1000;
+
+/// As long as a member itself works on one request before it gives up.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How calls behave; the defaults need no thought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Longest time for one call, all retries included. For streams: until the first message, and between two.
+    pub deadline: Duration,
+    /// Give up this early when not even a connection could be made. A tool that a person waits for sets it low.
+    pub unreachable_after: Duration,
+    pub consistency: Consistency,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            deadline: DEFAULT_DEADLINE,
+            unreachable_after: DEFAULT_DEADLINE,
+            consistency: Consistency::Strong,
+        }
+    }
+}
+
+/// What one operation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationOutcome {
+    /// The entity's id, which never changes.
+    pub id: u64,
+    /// The content id of the version this operation made (of a deletion: of the version deleted).
+    pub cid: ContentId,
+    /// The commit timestamp.
+    pub bookmark: u64,
+}
+
+/// A client of a running cluster. Cloning is cheap and shares the connections.
+#[derive(Clone)]
+pub struct KotobaCluster {
+    addresses: Arc<Addresses>,
+    options: Options,
+    /// The newest commit this client has seen.
+    bookmark: Arc<AtomicU64>,
+}
+
+impl KotobaCluster {
+    /// Takes one address or several, `host:7700,host2:7700`; connects at the first call.
+    pub fn connect(addresses: &str) -> Result<Self, ClusterError> {
+        Self::connect_with(addresses, Options::default())
+    }
+
+    pub fn connect_with(addresses: &str, options: Options) -> Result<Self, ClusterError> {
+        Ok(KotobaCluster {
+            addresses: Arc::new(Addresses::parse(addresses)?),
+            options,
+            bookmark: Arc::default(),
+        })
+    }
+
+    /// The same connections and bookmark under other options.
+    pub fn with_options(&self, options: Options) -> Self {
+        KotobaCluster {
+            options,
+            ..self.clone()
+        }
+    }
+
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The newest commit timestamp this client has seen; 0 before the first write.
+    pub fn bookmark(&self) -> u64 {
+        self.bookmark.load(Ordering::Relaxed)
+    }
+
+    /// Takes over a bookmark from elsewhere, so that read-your-writes reads see that commit.
+    pub fn advance_bookmark(&self, bookmark: u64) {
+        self.bookmark.fetch_max(bookmark, Ordering::Relaxed);
+    }
+
+    /// Runs one operation as a transaction of its own.
+    ///
+    /// # Errors
+    /// `UnknownOutcome` when the write may have been applied: it is then never sent again, since it would apply twice.
+    pub async fn execute_operation(
+        &self,
+        operation: impl Into<Operation>,
+    ) -> Result<OperationOutcome, ClusterError> {
+        let outcomes = self.execute_operations(vec![operation.into()]).await?;
+        outcomes
+            .into_iter()
+            .next()
+            .ok_or_else(|| ClusterError::Protocol("an operation without a result".into()))
+    }
+
+    /// Runs up to [`MAX_OPERATIONS`] as one transaction: all apply, or none does. One outcome per operation, in order.
+    ///
+    /// # Errors
+    /// As [`Self::execute_operation`].
+    pub async fn execute_operations(
+        &self,
+        operations: Vec<Operation>,
+    ) -> Result<Vec<OperationOutcome>, ClusterError> {
+        let expected = operations.len();
+        let request = ExecuteOperationRequest {
+            operations,
+            consistency: self.options.consistency.into(),
+        };
+        check_size(&request)?;
+        let response = self
+            .call(Repeat::OnlyIfNothingApplied, move |mut client, left| {
+                let request = with_deadline(request.clone(), left);
+                async move {
+                    client
+                        .execute_operation(request)
+                        .await
+                        .map(tonic::Response::into_inner)
+                }
+            })
+            .await?;
+        self.advance_bookmark(response.bookmark);
+        outcomes(response, expected)
+    }
+
+    /// Starts a query; the rows come as they are found. A failure after the first row is the caller's to handle;
+    /// [`Self::fetch_rows`] asks again by itself.
+    pub async fn execute_query(&self, query: impl Into<Query>) -> Result<Rows, ClusterError> {
+        let request = self.query_request(query.into(), false);
+        let idle = self.options.deadline;
+        self.call(Repeat::Always, move |client, _left| {
+            Rows::start(client, request.clone(), idle)
+        })
+        .await
+    }
+
+    /// Runs a query and collects all its rows in memory.
+    pub async fn fetch_rows(&self, query: impl Into<Query>) -> Result<Vec<Row>, ClusterError> {
+        let request = self.query_request(query.into(), false);
+        let idle = self.options.deadline;
+        self.call(Repeat::Always, move |client, _left| {
+            let request = request.clone();
+            async move { Rows::start(client, request, idle).await?.drain().await }
+        })
+        .await
+    }
+
+    /// Counts the rows of a query without fetching them.
+    pub async fn count(&self, query: impl Into<Query>) -> Result<u64, ClusterError> {
+        let request = self.query_request(query.into(), true);
+        let idle = self.options.deadline;
+        self.call(Repeat::Always, move |client, _left| {
+            let request = request.clone();
+            async move { Rows::start(client, request, idle).await?.count().await }
+        })
+        .await
+    }
+
+    pub async fn get_status(&self) -> Result<GetStatusResponse, ClusterError> {
+        self.call(Repeat::Always, |mut client, left| async move {
+            let request = with_deadline(GetStatusRequest {}, left);
+            client
+                .get_status(request)
+                .await
+                .map(tonic::Response::into_inner)
+        })
+        .await
+    }
+
+    pub async fn check_health(&self) -> Result<CheckHealthResponse, ClusterError> {
+        self.call(Repeat::Always, |mut client, left| async move {
+            let request = with_deadline(CheckHealthRequest {}, left);
+            client
+                .check_health(request)
+                .await
+                .map(tonic::Response::into_inner)
+        })
+        .await
+    }
+
+    pub async fn get_cluster_config(&self) -> Result<GetClusterConfigResponse, ClusterError> {
+        self.call(Repeat::Always, |mut client, left| async move {
+            let request = with_deadline(GetClusterConfigRequest {}, left);
+            client
+                .get_cluster_config(request)
+                .await
+                .map(tonic::Response::into_inner)
+        })
+        .await
+    }
+
+    /// Events from now on, as one member sees them. When that member goes away the stream ends with an error, and what
+    /// happened until the caller subscribes again is not seen.
+    pub async fn subscribe_events(&self) -> Result<Events, ClusterError> {
+        self.call(Repeat::Always, |mut client, _left| async move {
+            let response = client.subscribe_events(SubscribeEventsRequest {}).await?;
+            Ok(Events::new(response.into_inner()))
+        })
+        .await
+    }
+
+    /// Takes a process with an empty disk into the cluster; idempotent by its `disk_id`.
+    pub async fn join_cluster(
+        &self,
+        request: JoinClusterRequest,
+    ) -> Result<JoinClusterResponse, ClusterError> {
+        self.call(Repeat::Always, move |mut client, left| {
+            let request = with_deadline(request.clone(), left);
+            async move {
+                client
+                    .join_cluster(request)
+                    .await
+                    .map(tonic::Response::into_inner)
+            }
+        })
+        .await
+    }
+
+    /// Asks that a member be drained and removed; idempotent, since a member id is never used twice.
+    pub async fn leave_cluster(&self, member_id: u64) -> Result<(), ClusterError> {
+        self.call(Repeat::Always, move |mut client, left| async move {
+            let request = with_deadline(LeaveClusterRequest { member_id }, left);
+            client.leave_cluster(request).await.map(|_| ())
+        })
+        .await
+    }
+
+    async fn call<T, F, Fut>(&self, repeat: Repeat, attempt: F) -> Result<T, ClusterError>
+    where
+        F: Fn(Client, Duration) -> Fut,
+        Fut: Future<Output = Result<T, Status>>,
+    {
+        retry::call(&self.addresses, &self.options, repeat, attempt).await
+    }
+
+    fn query_request(&self, query: Query, count_only: bool) -> ExecuteQueryRequest {
+        let bookmark = match self.options.consistency {
+            Consistency::ReadYourWrites => self.bookmark(),
+            Consistency::Strong | Consistency::Eventual => 0,
+        };
+        ExecuteQueryRequest {
+            query: Some(query),
+            consistency: self.options.consistency.into(),
+            bookmark,
+            count_only,
+        }
+    }
+}
+
+/// Tells the member how long the answer is waited for, so that it need not work longer.
+fn with_deadline<T>(message: T, left: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(left);
+    request
+}
+
+fn check_size(request: &ExecuteOperationRequest) -> Result<(), ClusterError> {
+    let count = request.operations.len();
+    if count == 0 || count > MAX_OPERATIONS {
+        let message = format!("{count} operations; send 1 to {MAX_OPERATIONS} in one transaction");
+        return Err(ClusterError::Invalid(message));
+    }
+    let bytes = request.encoded_len();
+    if bytes > MAX_MESSAGE_BYTES {
+        let message = format!("{bytes} bytes; send at most {MAX_MESSAGE_BYTES} in one transaction");
+        return Err(ClusterError::Invalid(message));
+    }
+    Ok(())
+}
+
+fn outcomes(
+    response: ExecuteOperationResponse,
+    expected: usize,
+) -> Result<Vec<OperationOutcome>, ClusterError> {
+    let bookmark = response.bookmark;
+    if response.results.len() != expected {
+        let message = format!(
+            "{} results for {expected} operations",
+            response.results.len()
+        );
+        return Err(ClusterError::Protocol(message));
+    }
+    let outcome = |result: crate::v1::OperationResult| OperationOutcome {
+        id: result.id,
+        cid: result.cid.into(),
+        bookmark,
+    };
+    Ok(response.results.into_iter().map(outcome).collect())
+}

@@ -1,0 +1,307 @@
+//! Asks again, on another member where that may help, until the deadline.
+//!
+//! The rule: what is proven to have changed nothing is sent again; a read is always sent again; a write that may have been
+//! applied never is, because it would apply twice. `Retry` decides and holds no connection; `call` does.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tonic::Status;
+
+use super::Options;
+use super::addresses::{Addresses, Client, Member};
+use crate::ClusterError;
+use crate::error::Failure;
+
+/// About the time of one commit: a conflict is usually gone by then.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// About the time of one election; longer pauses only add latency.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether sending a request twice does the same as sending it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Reads, and calls that are idempotent by their content.
+    Always,
+    /// Writes.
+    OnlyIfNothingApplied,
+}
+
+/// Calls `attempt` on one member after the other until it succeeds, is refused, or time is up.
+pub(crate) async fn call<T, F, Fut>(
+    addresses: &Addresses,
+    options: &Options,
+    repeat: Repeat,
+    attempt: F,
+) -> Result<T, ClusterError>
+where
+    F: Fn(Client, Duration) -> Fut,
+    Fut: Future<Output = Result<T, Status>>,
+{
+    let mut retry = Retry::new(options, addresses.len(), repeat, Instant::now());
+    loop {
+        let member = retry.choose(addresses);
+        let remaining = retry.remaining(Instant::now());
+        let answer = tokio::time::timeout(remaining, attempt(member.client(), remaining)).await;
+        let failure = match answer {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(status)) => Failure::from_status(&status, &member.address),
+            Err(_elapsed) => return Err(retry.deadline_passed()),
+        };
+        tracing::debug!(address = %member.address, error = %failure.error, "attempt failed");
+        if is_connection_refused(&failure) {
+            member.refused_connection(Instant::now());
+        }
+        let pause = retry.decide(failure, Instant::now())?;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn is_connection_refused(failure: &Failure) -> bool {
+    failure.nothing_applied && matches!(failure.error, ClusterError::NetworkError { .. })
+}
+
+/// What happened so far in one call, and so what to do after the next failure.
+struct Retry {
+    repeat: Repeat,
+    deadline: Duration,
+    ends: Instant,
+    /// When to stop if no connection could be made at all; moves out of the way at the first answer.
+    unreachable_ends: Instant,
+    addresses: usize,
+    /// Failures since the last pause: while other addresses are untried, the next one is asked at once.
+    in_round: usize,
+    unassigned: usize,
+    redirected: bool,
+    redirect: Option<String>,
+    backoff: Backoff,
+    last: Option<ClusterError>,
+}
+
+impl Retry {
+    fn new(options: &Options, addresses: usize, repeat: Repeat, now: Instant) -> Self {
+        Retry {
+            repeat,
+            deadline: options.deadline,
+            ends: now + options.deadline,
+            unreachable_ends: now + options.unreachable_after.min(options.deadline),
+            addresses,
+            in_round: 0,
+            unassigned: 0,
+            redirected: false,
+            redirect: None,
+            backoff: Backoff { next: FIRST_PAUSE },
+            last: None,
+        }
+    }
+
+    fn choose(&mut self, addresses: &Addresses) -> Arc<Member> {
+        self.redirect
+            .take()
+            .and_then(|address| addresses.redirect(&address))
+            .unwrap_or_else(|| addresses.next(Instant::now()))
+    }
+
+    fn remaining(&self, now: Instant) -> Duration {
+        self.ends.saturating_duration_since(now)
+    }
+
+    /// How long to wait before the next attempt, or the error to give up with.
+    fn decide(&mut self, failure: Failure, now: Instant) -> Result<Duration, ClusterError> {
+        if self.repeat == Repeat::OnlyIfNothingApplied && !failure.nothing_applied {
+            return Err(unknown_outcome(failure.error));
+        }
+        if !is_connection_refused(&failure) {
+            self.unreachable_ends = self.ends;
+        }
+        let Some(pause) = self.pause_after(&failure.error) else {
+            return Err(failure.error);
+        };
+        if now + pause >= self.unreachable_ends {
+            return Err(failure.error);
+        }
+        self.last = Some(failure.error);
+        Ok(pause)
+    }
+
+    /// The pause this error asks for; `None` if trying again cannot help.
+    fn pause_after(&mut self, error: &ClusterError) -> Option<Duration> {
+        match error {
+            ClusterError::NotLeader { leader } => Some(self.follow(leader.clone())),
+            ClusterError::NoLeader(_)
+            | ClusterError::Transient(_)
+            | ClusterError::UnknownOutcome(_) => Some(self.pause()),
+            ClusterError::NetworkError { .. } => Some(self.next_in_round()),
+            ClusterError::Unassigned(_) => {
+                self.unassigned += 1;
+                (self.unassigned < self.addresses).then(|| self.next_in_round())
+            }
+            ClusterError::Invalid(_)
+            | ClusterError::NotFound(_)
+            | ClusterError::Refused(_)
+            | ClusterError::Timeout { .. }
+            | ClusterError::Unsupported { .. }
+            | ClusterError::Address { .. }
+            | ClusterError::Protocol(_) => None,
+        }
+    }
+
+    /// The first redirect is followed at once; members that send us in circles are given time to agree.
+    fn follow(&mut self, leader: Option<String>) -> Duration {
+        let at_once = leader.is_some() && !self.redirected;
+        self.redirected = true;
+        self.redirect = leader;
+        if at_once {
+            Duration::ZERO
+        } else {
+            self.pause()
+        }
+    }
+
+    fn next_in_round(&mut self) -> Duration {
+        self.in_round += 1;
+        if self.in_round < self.addresses {
+            Duration::ZERO
+        } else {
+            self.pause()
+        }
+    }
+
+    fn pause(&mut self) -> Duration {
+        self.in_round = 0;
+        self.backoff.pause()
+    }
+
+    fn deadline_passed(&mut self) -> ClusterError {
+        let timeout = ClusterError::Timeout {
+            deadline: self.deadline,
+            last: self.last.take().map(Box::new),
+        };
+        match self.repeat {
+            Repeat::Always => timeout,
+            Repeat::OnlyIfNothingApplied => unknown_outcome(timeout),
+        }
+    }
+}
+
+fn unknown_outcome(cause: ClusterError) -> ClusterError {
+    if matches!(cause, ClusterError::UnknownOutcome(_)) {
+        return cause;
+    }
+    ClusterError::UnknownOutcome(cause.to_string())
+}
+
+/// Exponential, with jitter so that clients that failed together do not come back together.
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    fn pause(&mut self) -> Duration {
+        let pause = self.next.mul_f64(rand::random_range(0.5..=1.0));
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry(addresses: usize, repeat: Repeat, now: Instant) -> Retry {
+        Retry::new(&Options::default(), addresses, repeat, now)
+    }
+
+    fn network(nothing_applied: bool) -> Failure {
+        Failure {
+            error: ClusterError::NetworkError {
+                address: "a:1".into(),
+                reason: "gone".into(),
+            },
+            nothing_applied,
+        }
+    }
+
+    fn answered(error: ClusterError) -> Failure {
+        Failure {
+            error,
+            nothing_applied: true,
+        }
+    }
+
+    #[test]
+    fn other_addresses_are_tried_before_the_first_pause() {
+        let now = Instant::now();
+        let mut retry = retry(3, Repeat::Always, now);
+        assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
+        assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
+        assert!(retry.decide(network(false), now).unwrap() >= FIRST_PAUSE / 2);
+        assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_write_that_may_have_been_applied_is_never_sent_again() {
+        let now = Instant::now();
+        let mut retry = retry(3, Repeat::OnlyIfNothingApplied, now);
+        assert!(retry.decide(network(true), now).is_ok());
+        let error = retry.decide(network(false), now).unwrap_err();
+        assert!(matches!(error, ClusterError::UnknownOutcome(_)));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_end_at_the_deadline() {
+        let start = Instant::now();
+        let mut now = start;
+        let mut retry = retry(1, Repeat::Always, now);
+        let busy = || answered(ClusterError::Transient("busy".into()));
+        let mut longest = Duration::ZERO;
+        while let Ok(pause) = retry.decide(busy(), now) {
+            longest = longest.max(pause);
+            now += pause;
+        }
+        assert!(longest <= LONGEST_PAUSE && longest >= LONGEST_PAUSE / 2);
+        let given_up_after = now - start;
+        let deadline = Options::default().deadline;
+        assert!(given_up_after < deadline && given_up_after + LONGEST_PAUSE >= deadline);
+    }
+
+    #[test]
+    fn where_nobody_listens_patience_ends_earlier() {
+        let now = Instant::now();
+        let options = Options {
+            unreachable_after: Duration::from_secs(2),
+            ..Options::default()
+        };
+        let late = now + Duration::from_secs(3);
+        let mut retry = Retry::new(&options, 1, Repeat::Always, now);
+        assert!(retry.decide(network(true), late).is_err());
+        let mut retry = Retry::new(&options, 1, Repeat::Always, now);
+        let no_leader = answered(ClusterError::NoLeader("election".into()));
+        assert!(retry.decide(no_leader, now).is_ok());
+        assert!(retry.decide(network(true), late).is_ok());
+    }
+
+    #[test]
+    fn a_list_of_empty_disks_is_given_up_after_one_round() {
+        let now = Instant::now();
+        let mut retry = retry(2, Repeat::Always, now);
+        let unassigned = || answered(ClusterError::Unassigned("empty disk".into()));
+        assert_eq!(retry.decide(unassigned(), now), Ok(Duration::ZERO));
+        assert!(retry.decide(unassigned(), now).is_err());
+    }
+
+    #[test]
+    fn the_first_redirect_is_followed_at_once_and_a_circle_is_slowed() {
+        let now = Instant::now();
+        let mut retry = retry(1, Repeat::OnlyIfNothingApplied, now);
+        let elsewhere = || {
+            answered(ClusterError::NotLeader {
+                leader: Some("b:1".into()),
+            })
+        };
+        assert_eq!(retry.decide(elsewhere(), now), Ok(Duration::ZERO));
+        assert_eq!(retry.redirect.as_deref(), Some("b:1"));
+        assert!(retry.decide(elsewhere(), now).unwrap() > Duration::ZERO);
+    }
+}

@@ -1,0 +1,124 @@
+//! The two answers that come as streams: rows of a query, and events.
+//!
+//! A query's stream says when it is complete; one that ends without saying so was cut off and is an error, never a short answer.
+
+use std::time::Duration;
+use std::vec;
+
+use tonic::{Status, Streaming};
+
+use super::addresses::Client;
+use crate::ClusterError;
+use crate::v1::{ClusterEvent, ExecuteQueryRequest, ExecuteQueryResponse, Row};
+
+/// The timestamp a query read at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Snapshot(pub u64);
+
+/// The rows of one query, in the order the cluster found them.
+pub struct Rows {
+    stream: Streaming<ExecuteQueryResponse>,
+    batch: vec::IntoIter<Row>,
+    snapshot: Snapshot,
+    /// Known once the last message is here.
+    row_count: Option<u64>,
+    idle: Duration,
+}
+
+impl Rows {
+    /// Sends the query and waits for its first message, so that an error before any row can be retried.
+    pub(super) async fn start(
+        mut client: Client,
+        request: ExecuteQueryRequest,
+        idle: Duration,
+    ) -> Result<Self, Status> {
+        let stream = client.execute_query(request).await?.into_inner();
+        let mut rows = Rows {
+            stream,
+            batch: Vec::new().into_iter(),
+            snapshot: Snapshot(0),
+            row_count: None,
+            idle,
+        };
+        rows.fetch().await?;
+        Ok(rows)
+    }
+
+    /// The next row; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Row>, ClusterError> {
+        self.next_row()
+            .await
+            .map_err(|status| ClusterError::from_status(&status, "the member that was answering"))
+    }
+
+    /// All rows that are still to come.
+    pub async fn collect(mut self) -> Result<Vec<Row>, ClusterError> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.next().await? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// The one timestamp that all rows were read at.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot
+    }
+
+    pub(super) async fn drain(mut self) -> Result<Vec<Row>, Status> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.next_row().await? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    pub(super) async fn count(mut self) -> Result<u64, Status> {
+        while self.next_row().await?.is_some() {}
+        Ok(self.row_count.unwrap_or_default())
+    }
+
+    async fn next_row(&mut self) -> Result<Option<Row>, Status> {
+        loop {
+            if let Some(row) = self.batch.next() {
+                return Ok(Some(row));
+            }
+            if self.row_count.is_some() {
+                return Ok(None);
+            }
+            self.fetch().await?;
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<(), Status> {
+        let message = tokio::time::timeout(self.idle, self.stream.message())
+            .await
+            .map_err(|_elapsed| Status::unavailable("the answer stopped coming"))??
+            .ok_or_else(|| Status::unavailable("the answer was cut off before its end"))?;
+        self.snapshot = Snapshot(message.snapshot);
+        self.batch = message.rows.into_iter();
+        if message.done {
+            self.row_count = Some(message.row_count);
+        }
+        Ok(())
+    }
+}
+
+/// Events of the cluster, as one member sees them.
+pub struct Events {
+    stream: Streaming<ClusterEvent>,
+}
+
+impl Events {
+    pub(super) fn new(stream: Streaming<ClusterEvent>) -> Self {
+        Events { stream }
+    }
+
+    /// The next event; `None` when the member ended the stream in order.
+    pub async fn next(&mut self) -> Result<Option<ClusterEvent>, ClusterError> {
+        self.stream
+            .message()
+            .await
+            .map_err(|status| ClusterError::from_status(&status, "the member that sent events"))
+    }
+}

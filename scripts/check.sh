@@ -19,7 +19,5 @@ if cargo deny --version >/dev/null 2>&1; then
 else
   echo "cargo-deny is not installed: licences are not checked here" >&2
 fi
-if command -v helm >/dev/null || [[ -n "$(kind-test/cluster/tool.sh helm 2>/dev/null)" ]]; then
-  step "chart"
-  scripts/check-chart.sh
-fi
+step "chart"
+scripts/check-chart.sh

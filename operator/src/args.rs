@@ -104,8 +104,19 @@ mod tests {
 
     #[test]
     fn namespaces_are_separated_by_commas_and_none_means_all() {
-        let typed = ["kotoba-operator", "run", "--watch-namespaces", "a,b", "--identity", "one"];
+        let typed = [
+            "kotoba-operator",
+            "run",
+            "--watch-namespaces",
+            "a,b",
+            "--identity",
+            "one",
+        ];
         assert_eq!(config(&typed).watch_namespaces, ["a", "b"]);
-        assert!(config(&["kotoba-operator", "run", "--watch-namespaces", ""]).watch_namespaces.is_empty());
+        assert!(
+            config(&["kotoba-operator", "run", "--watch-namespaces", ""])
+                .watch_namespaces
+                .is_empty()
+        );
     }
 }

@@ -30,7 +30,9 @@ pub enum Error {
 
 /// Opens the port, so that a wrong address is found before anything else starts.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| Error::Listen { address, source })
 }
 
 /// Serves until `stop` is done.

@@ -102,8 +102,12 @@ impl Lease {
         };
         match tokio::time::timeout(CALL_TIMEOUT, release).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the lease is not released; others wait until it runs out"),
-            Err(_) => tracing::warn!("the lease is not released in time; others wait until it runs out"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the lease is not released; others wait until it runs out")
+            }
+            Err(_) => {
+                tracing::warn!("the lease is not released in time; others wait until it runs out")
+            }
         }
     }
 

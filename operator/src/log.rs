@@ -19,7 +19,9 @@ pub fn start(args: &RunArgs) -> Result<(), Error> {
         filter: args.log.clone(),
         source,
     })?;
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let to_stderr = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => to_stderr.init(),
         LogFormat::Json => to_stderr.json().init(),

@@ -181,6 +181,9 @@ mod tests {
         assert!(metrics.encode().unwrap().contains(shown));
         metrics.forget(&name);
         let text = metrics.encode().unwrap();
-        assert!(!text.contains("graphs") && text.contains(r#"passes_total{result="Done"} 1"#), "{text}");
+        assert!(
+            !text.contains("graphs") && text.contains(r#"passes_total{result="Done"} 1"#),
+            "{text}"
+        );
     }
 }

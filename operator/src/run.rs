@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::NamespaceResourceScope;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
 use kube::runtime::events::{Recorder, Reporter};
@@ -45,7 +45,9 @@ pub enum Error {
 
 /// Runs the operator until a signal tells it to stop, or it loses the lease.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let client = Client::try_default().await.map_err(|source| Error::Client(Box::new(source)))?;
+    let client = Client::try_default()
+        .await
+        .map_err(|source| Error::Client(Box::new(source)))?;
     let stop = stop_on_signal()?;
     let metrics = Arc::new(Metrics::default());
     let listener = http::listen(config.listen).await?;
@@ -104,7 +106,9 @@ async fn control(context: Arc<Context>, namespaces: &[String], stop: watch::Rece
     if namespaces.is_empty() {
         return controller(context, None, stop).await;
     }
-    let each = namespaces.iter().map(|namespace| controller(context.clone(), Some(namespace), stop.clone()));
+    let each = namespaces
+        .iter()
+        .map(|namespace| controller(context.clone(), Some(namespace), stop.clone()));
     futures::future::join_all(each).await;
 }
 

@@ -123,10 +123,7 @@ mod tests {
 
     #[test]
     fn a_version_one_dag_cbor_blake3_id_starts_as_people_expect() {
-        let bytes: Vec<u8> = [0x01, 0x71, 0x1e, 0x20]
-            .into_iter()
-            .chain([7; 32])
-            .collect();
+        let bytes: Vec<u8> = [0x01, 0x71, 0x1e, 0x20].into_iter().chain([7; 32]).collect();
         let text = ContentId::from(Bytes::from(bytes)).to_string();
         assert!(text.starts_with("bafyr4i"), "{text}");
         assert_eq!(text.len(), 59);

@@ -108,11 +108,7 @@ pub fn code_of(kind: Kind) -> Code {
 
 /// Reads the detail of a status; `None` when there is none, or when it is of a kind this version does not know.
 pub fn detail_of(status: &Status) -> Option<ErrorDetail> {
-    let bytes = status
-        .metadata()
-        .get_bin(ERROR_DETAIL_KEY)?
-        .to_bytes()
-        .ok()?;
+    let bytes = status.metadata().get_bin(ERROR_DETAIL_KEY)?.to_bytes().ok()?;
     let detail = ErrorDetail::decode(bytes).ok()?;
     (detail.kind() != Kind::Unspecified).then_some(detail)
 }
@@ -183,10 +179,9 @@ fn from_code(status: &Status, address: &str) -> ClusterError {
         // tonic's code for a message above the limit, in either direction.
         Code::OutOfRange => ClusterError::Protocol(message),
         Code::NotFound => ClusterError::NotFound(message),
-        Code::AlreadyExists
-        | Code::PermissionDenied
-        | Code::Unauthenticated
-        | Code::FailedPrecondition => ClusterError::Refused(message),
+        Code::AlreadyExists | Code::PermissionDenied | Code::Unauthenticated | Code::FailedPrecondition => {
+            ClusterError::Refused(message)
+        }
         Code::Unimplemented => ClusterError::Unsupported {
             address: address.to_owned(),
         },

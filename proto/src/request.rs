@@ -1,9 +1,8 @@
 //! Shortens what a caller writes: each kind of operation and of query converts into the message that carries it.
 
 use crate::v1::{
-    CreateEdge, CreateNode, DeleteEdge, DeleteNode, EdgesOf, FindEdges, FindNodes, GetEdges,
-    GetNodes, NodeRef, Operation, Query, Traverse, UpdateEdge, UpdateNode, node_ref, operation,
-    query,
+    CreateEdge, CreateNode, DeleteEdge, DeleteNode, EdgesOf, FindEdges, FindNodes, GetEdges, GetNodes, NodeRef,
+    Operation, Query, Traverse, UpdateEdge, UpdateNode, node_ref, operation, query,
 };
 
 macro_rules! kinds {

@@ -123,7 +123,7 @@ impl ReplicaKeeper {
             },
         };
         match partition.founding {
-            Founding::By(founder) if founder == replica => found(partition, &group).await,
+            Founding::By(founder) if founder == replica && !has_membership(&group) => found(partition, &group).await,
             Founding::By(_) | Founding::Founded => true,
         }
     }
@@ -166,6 +166,10 @@ impl ReplicaKeeper {
         }
         complete
     }
+}
+
+fn has_membership(group: &Group) -> bool {
+    group.observe().voters.iter().any(|voters| !voters.is_empty())
 }
 
 /// Gives the new partition its first voters, all at once; done before, it does nothing.

@@ -57,7 +57,11 @@ async fn a_follower_that_missed_more_than_the_log_holds_catches_up_by_snapshot()
     let follower = cluster.start_replica(away).await;
     cluster.caught_up(away).await;
     assert!(cluster.members[&away].groups.counts().snapshots_installed >= 1);
-    assert!(cluster.members[&cluster.leader().await].groups.counts().snapshots_sent >= 1);
+    eventually("the sender has its answer", || async {
+        let sender = &cluster.members[&cluster.leader().await];
+        (sender.groups.counts().snapshots_sent >= 1).then_some(())
+    })
+    .await;
     assert_eq!(all(&follower.view().unwrap()), all(&group.view().unwrap()));
 
     // And from there on by the log.

@@ -30,7 +30,9 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
     let name = object.name_any();
-    let namespace = object.namespace().expect("build gives every object the cluster's namespace");
+    let namespace = object
+        .namespace()
+        .expect("build gives every object the cluster's namespace");
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let params = PatchParams::apply(OPERATOR).force();
     let applied = api.patch(&name, &params, &Patch::Apply(object)).await;

@@ -83,7 +83,11 @@ fn environment(cluster: &ValidatedCluster) -> Vec<EnvVar> {
         }),
         ..EnvVarSource::default()
     };
-    let host = format!("$(POD_NAME).{}.{}.svc", cluster.name.peer_service(), cluster.name.namespace);
+    let host = format!(
+        "$(POD_NAME).{}.{}.svc",
+        cluster.name.peer_service(),
+        cluster.name.namespace
+    );
     let value = |name: &str, value: String| EnvVar {
         name: name.to_owned(),
         value: Some(value),

@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet as KubeStatefulSet;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Node, PersistentVolumeClaim, Pod as KubePod, Service, ServiceAccount,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod as KubePod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams};
@@ -88,7 +86,10 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let found = api.get_metadata_opt(name).await.map_err(|source| get_error::<K>(name, source))?;
+    let found = api
+        .get_metadata_opt(name)
+        .await
+        .map_err(|source| get_error::<K>(name, source))?;
     let foreign = found.filter(|object| !object.owner_references().iter().any(|owner| owner.uid == uid));
     Ok(foreign.map(|_| format!("{} {name}", K::kind(&()))))
 }
@@ -129,7 +130,10 @@ async fn zones(client: &Client, pods: &[KubePod], zone_key: &str) -> Result<BTre
     let hosts: BTreeSet<String> = pods.iter().filter_map(of_pod).collect();
     let api: &Api<Node> = &Api::all(client.clone());
     let read = futures::stream::iter(hosts).map(|host| async move {
-        let found = api.get_metadata_opt(&host).await.map_err(|source| get_error::<Node>(&host, source))?;
+        let found = api
+            .get_metadata_opt(&host)
+            .await
+            .map_err(|source| get_error::<Node>(&host, source))?;
         let zone = found.map(|node| node.labels().get(zone_key).cloned().unwrap_or_default());
         Ok::<_, Error>(zone.map(|zone| (host, zone)))
     });
@@ -141,14 +145,21 @@ fn of_stateful_set(set: &KubeStatefulSet) -> StatefulSet {
     let spec = set.spec.as_ref();
     let status = set.status.as_ref();
     let seen = status.and_then(|status| status.observed_generation) >= set.metadata.generation;
-    let template = spec.and_then(|spec| spec.volume_claim_templates.as_ref()).and_then(|claims| {
-        let mut claims = claims.iter();
-        claims.find(|claim| claim.metadata.name.as_deref() == Some(DATA_VOLUME))
-    });
+    let template = spec
+        .and_then(|spec| spec.volume_claim_templates.as_ref())
+        .and_then(|claims| {
+            let mut claims = claims.iter();
+            claims.find(|claim| claim.metadata.name.as_deref() == Some(DATA_VOLUME))
+        });
     StatefulSet {
-        replicas: spec.and_then(|spec| spec.replicas).and_then(|replicas| u32::try_from(replicas).ok()).unwrap_or(0),
+        replicas: spec
+            .and_then(|spec| spec.replicas)
+            .and_then(|replicas| u32::try_from(replicas).ok())
+            .unwrap_or(0),
         claim_size: template.and_then(size),
-        update_revision: status.filter(|_| seen).and_then(|status| status.update_revision.clone()),
+        update_revision: status
+            .filter(|_| seen)
+            .and_then(|status| status.update_revision.clone()),
     }
 }
 
@@ -167,7 +178,10 @@ fn slots(
     for claim in claims {
         let claimed = claim.name_any();
         let of_slot = |pod: &str| name.slot_of(pod);
-        let slot = claimed.strip_prefix(DATA_VOLUME).and_then(|rest| rest.strip_prefix('-')).and_then(of_slot);
+        let slot = claimed
+            .strip_prefix(DATA_VOLUME)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .and_then(of_slot);
         if let Some(slot) = slot {
             slots.entry(slot).or_default().claim = Some(of_claim(claim));
         }
@@ -178,12 +192,18 @@ fn slots(
 fn of_pod(pod: &KubePod, zones: &BTreeMap<String, String>) -> Pod {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let conditions = status
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
     let deleting = pod.metadata.deletion_timestamp.is_some();
     Pod {
         uid: pod.uid().unwrap_or_default(),
-        ip: status.and_then(|status| status.pod_ip.clone()).filter(|ip| !ip.is_empty()),
+        ip: status
+            .and_then(|status| status.pod_ip.clone())
+            .filter(|ip| !ip.is_empty()),
         ready: ready && !deleting,
         deleting,
         revision: pod.labels().get("controller-revision-hash").cloned(),
@@ -198,7 +218,12 @@ fn trouble(pod: &KubePod) -> Option<String> {
     let waiting = status.container_statuses.iter().flatten().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;
         let reason = waiting.reason.clone().unwrap_or_else(|| "Waiting".to_owned());
-        Some(waiting.message.as_ref().map_or(reason.clone(), |message| format!("{reason}: {message}")))
+        Some(
+            waiting
+                .message
+                .as_ref()
+                .map_or(reason.clone(), |message| format!("{reason}: {message}")),
+        )
     });
     let unscheduled = || {
         let mut conditions = status.conditions.iter().flatten();

@@ -14,7 +14,10 @@ pub(super) fn next(cluster: &ValidatedCluster, observed: &Observed, slots: u32) 
     if let Some(wait) = foreign_data(cluster, observed) {
         return wait;
     }
-    if observed.identities().any(|(_, identity)| identity.belongs_to(&cluster.uid)) {
+    if observed
+        .identities()
+        .any(|(_, identity)| identity.belongs_to(&cluster.uid))
+    {
         return Next {
             activity: Activity::Bootstrapping,
             step: None,
@@ -27,7 +30,10 @@ pub(super) fn next(cluster: &ValidatedCluster, observed: &Observed, slots: u32) 
         Err(missing) => Next::wait(
             Activity::Bootstrapping,
             Predicate::PodsStarting,
-            format!("the database is founded when all {slots} pods answer: {}", missing.join("; ")),
+            format!(
+                "the database is founded when all {slots} pods answer: {}",
+                missing.join("; ")
+            ),
         ),
     }
 }

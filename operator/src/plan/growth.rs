@@ -121,7 +121,11 @@ fn grow(cluster: &ValidatedCluster, observed: &Observed, cluster_id: &str, catal
         let message = format!("waiting for new pods: {}", census.nobody.join("; "));
         return Next::wait(Activity::ScalingOut, Predicate::PodsStarting, message);
     }
-    if let Some(member) = catalogue.members.iter().find(|member| member.state == MemberState::Joining) {
+    if let Some(member) = catalogue
+        .members
+        .iter()
+        .find(|member| member.state == MemberState::Joining)
+    {
         let message = format!("member {} ({}) is joining", member.id, member.name);
         return Next::wait(Activity::ScalingOut, Predicate::MemberJoining, message);
     }
@@ -134,7 +138,10 @@ fn grow(cluster: &ValidatedCluster, observed: &Observed, cluster_id: &str, catal
 /// One at a time: each join is a change of the meta group, and the next waits until the last one is complete.
 fn join(cluster: &ValidatedCluster, observed: &Observed, catalogue: &Catalogue, slot: u32) -> Next {
     let pod = cluster.name.pod(slot);
-    let mut joining = catalogue.members.iter().filter(|member| member.state == MemberState::Joining);
+    let mut joining = catalogue
+        .members
+        .iter()
+        .filter(|member| member.state == MemberState::Joining);
     if let Some(other) = joining.find(|member| member.name != pod) {
         let message = format!("{pod} joins when member {} ({}) has joined", other.id, other.name);
         return Next::wait(Activity::ScalingOut, Predicate::MemberJoining, message);
@@ -146,7 +153,11 @@ fn join(cluster: &ValidatedCluster, observed: &Observed, catalogue: &Catalogue, 
     let through = catalogue.answered_by;
     Next::step(
         Activity::ScalingOut,
-        Step::Join(JoinStep { through, slot, candidate }),
+        Step::Join(JoinStep {
+            through,
+            slot,
+            candidate,
+        }),
     )
 }
 

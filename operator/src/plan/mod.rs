@@ -58,7 +58,9 @@ pub enum Step {
     Bootstrap(BootstrapStep),
     Join(JoinStep),
     /// Through the member in this slot.
-    Rebalance { through: u32 },
+    Rebalance {
+        through: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -191,7 +193,11 @@ fn min_available(cluster: &ValidatedCluster, observed: &Observed, slots: u32, st
         Some(Step::Bootstrap(_) | Step::Rebalance { .. }) | None => 0,
     };
     let known = u32::try_from(known_slots(cluster, observed).count()).expect("the spec allows at most 100 members");
-    let members = if known == 0 { slots } else { (known + joining).min(slots) };
+    let members = if known == 0 {
+        slots
+    } else {
+        (known + joining).min(slots)
+    };
     (members > 1).then(|| members - 1)
 }
 

@@ -123,15 +123,25 @@ fn served_by(catalogue: &Catalogue) -> Verdict {
         return Verdict::no("NoQuorum", "the meta group has no leader that a majority follows");
     }
     if catalogue.leaderless > 0 {
-        let message = format!("{} of {} partitions have no leader", catalogue.leaderless, catalogue.partitions);
+        let message = format!(
+            "{} of {} partitions have no leader",
+            catalogue.leaderless, catalogue.partitions
+        );
         return Verdict::no("PartitionsLeaderless", message);
     }
-    let silent = catalogue.members.iter().filter(|member| member.health != Health::Alive).count();
+    let silent = catalogue
+        .members
+        .iter()
+        .filter(|member| member.health != Health::Alive)
+        .count();
     if silent > 0 || catalogue.under_replicated > 0 {
         let message = format!("all partitions have a leader; members that do not answer: {silent}");
         return Verdict::yes("QuorumReduced", message);
     }
-    Verdict::yes("QuorumHealthy", format!("all {} partitions have a leader", catalogue.partitions))
+    Verdict::yes(
+        "QuorumHealthy",
+        format!("all {} partitions have a leader", catalogue.partitions),
+    )
 }
 
 /// Without an answer, a pod that Kubernetes calls ready means that only the operator cannot reach it.
@@ -141,7 +151,10 @@ fn unserved(view: &View<'_>) -> Verdict {
         return Verdict::unreachable();
     }
     let missing = (0..view.plan.slots).map(|slot| view.cluster.name.pod(slot)).collect();
-    Verdict::no("WaitingForQuorum", format!("no member is ready; waiting for {}", listing(missing)))
+    Verdict::no(
+        "WaitingForQuorum",
+        format!("no member is ready; waiting for {}", listing(missing)),
+    )
 }
 
 fn progressing(view: &View<'_>) -> Verdict {
@@ -168,9 +181,14 @@ fn progressing(view: &View<'_>) -> Verdict {
 fn doing(view: &View<'_>) -> String {
     let joined = view.members.iter().filter(|member| member.member_id.is_some()).count();
     match (&view.plan.step, view.plan.activity) {
-        (Some(Step::Bootstrap(step)), _) => format!("founding the database with {} members", step.members.len()),
+        (Some(Step::Bootstrap(step)), _) => {
+            format!("founding the database with {} members", step.members.len())
+        }
         (Some(Step::Join(step)), _) => {
-            format!("{} joins; {joined} of {} have joined", step.candidate.name, view.cluster.replicas)
+            format!(
+                "{} joins; {joined} of {} have joined",
+                step.candidate.name, view.cluster.replicas
+            )
         }
         (Some(Step::Rebalance { .. }), _) => "moving partitions to their places".to_owned(),
         (None, Activity::Bootstrapping) => "the database is founded".to_owned(),
@@ -184,7 +202,10 @@ fn degraded(view: &View<'_>) -> Verdict {
     }
     let lost = slots_with(view, |member| member.state == MemberState::Lost);
     if !lost.is_empty() {
-        return Verdict::yes("LostVolume", format!("an empty disk where a member with data was: {}", listing(lost)));
+        return Verdict::yes(
+            "LostVolume",
+            format!("an empty disk where a member with data was: {}", listing(lost)),
+        );
     }
     let down = members_down(view);
     if !down.is_empty() {
@@ -194,12 +215,17 @@ fn degraded(view: &View<'_>) -> Verdict {
         return unobserved(view);
     };
     let unheard = catalogue.members.iter().filter(|member| member.health != Health::Alive);
-    let unheard: Vec<String> = unheard.map(|member| format!("member {} ({})", member.id, member.name)).collect();
+    let unheard: Vec<String> = unheard
+        .map(|member| format!("member {} ({})", member.id, member.name))
+        .collect();
     if !unheard.is_empty() {
         return Verdict::yes("MembersDown", format!("not heard: {}", listing(unheard)));
     }
     if catalogue.under_replicated > 0 {
-        let message = format!("{} partitions have fewer copies than they should", catalogue.under_replicated);
+        let message = format!(
+            "{} partitions have fewer copies than they should",
+            catalogue.under_replicated
+        );
         return Verdict::yes("UnderReplicated", message);
     }
     Verdict::no("AsIntended", "every partition has all its copies")
@@ -214,7 +240,10 @@ fn members_down(view: &View<'_>) -> Vec<String> {
             .and_then(|slot| view.observed.pod(slot))
             .is_some_and(|pod| pod.ready);
         let heard = matches!(member.health, Health::Alive | Health::Unknown);
-        let serves = matches!(member.state, MemberState::Active | MemberState::Draining | MemberState::Unknown);
+        let serves = matches!(
+            member.state,
+            MemberState::Active | MemberState::Draining | MemberState::Unknown
+        );
         member.member_id.is_some() && serves && !(pod_ready && heard)
     })
 }
@@ -276,9 +305,16 @@ fn unobserved(view: &View<'_>) -> Verdict {
 }
 
 fn members_up_to_date(view: &View<'_>) -> Verdict {
-    let revision = view.observed.stateful_set.as_ref().and_then(|set| set.update_revision.as_ref());
+    let revision = view
+        .observed
+        .stateful_set
+        .as_ref()
+        .and_then(|set| set.update_revision.as_ref());
     let Some(revision) = revision else {
-        return Verdict::unknown("NotObserved", "Kubernetes has not seen the last change of the pod template yet");
+        return Verdict::unknown(
+            "NotObserved",
+            "Kubernetes has not seen the last change of the pod template yet",
+        );
     };
     let outdated = pods_with(view, |pod| pod.revision.as_ref() != Some(revision));
     if outdated.is_empty() {
@@ -308,7 +344,9 @@ fn volumes_healthy(view: &View<'_>) -> Verdict {
         return Verdict::no("Unbound", format!("the claims {} have no volume", listing(unbound)));
     }
     let wanted = quantity_bytes(&view.cluster.storage_size);
-    let small = claims_with(view, |claim| claim.is_some_and(|claim| quantity_bytes(&claim.size) < wanted));
+    let small = claims_with(view, |claim| {
+        claim.is_some_and(|claim| quantity_bytes(&claim.size) < wanted)
+    });
     if !small.is_empty() {
         let message = format!(
             "the claims {} ask for less than {}; this version does not grow volumes: raise their request by hand",
@@ -337,7 +375,10 @@ fn cluster_id_consistent(view: &View<'_>) -> Verdict {
     if answered == 0 {
         return Verdict::unknown("Unreachable", "no process answered");
     }
-    Verdict::yes("Consistent", format!("processes that answered: {answered}, none with another cluster's id"))
+    Verdict::yes(
+        "Consistent",
+        format!("processes that answered: {answered}, none with another cluster's id"),
+    )
 }
 
 fn slots_with(view: &View<'_>, picks: impl Fn(&MemberSummary) -> bool) -> Vec<String> {
@@ -360,5 +401,9 @@ fn listing(mut names: Vec<String>) -> String {
     let more = names.len().saturating_sub(MAX_NAMED);
     names.truncate(MAX_NAMED);
     let listed = names.join(", ");
-    if more == 0 { listed } else { format!("{listed} and {more} more") }
+    if more == 0 {
+        listed
+    } else {
+        format!("{listed} and {more} more")
+    }
 }

@@ -34,7 +34,10 @@ fn blank(cluster: &ValidatedCluster, observed: &Observed, slot: u32) -> MemberSu
         slot: name,
         member_id: None,
         pod_uid: pod.map(|pod| pod.uid.clone()),
-        disk_id: observed.process(slot).identity().map(|identity| identity.disk_id.clone()),
+        disk_id: observed
+            .process(slot)
+            .identity()
+            .map(|identity| identity.disk_id.clone()),
         state: MemberState::Pending,
         health: Health::Unknown,
         replicas: 0,

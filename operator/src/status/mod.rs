@@ -34,7 +34,10 @@ struct View<'a> {
 impl<'a> View<'a> {
     /// The catalogue, when it is sure to be current.
     fn current(&self) -> Option<&'a Catalogue> {
-        self.observed.database.catalogue().filter(|catalogue| catalogue.linearizable)
+        self.observed
+            .database
+            .catalogue()
+            .filter(|catalogue| catalogue.linearizable)
     }
 
     fn waits_for(&self, predicate: Predicate) -> Option<&'a str> {
@@ -72,9 +75,17 @@ pub fn derive(
     let conditions = conditions::all(&view);
     KotobaClusterStatus {
         observed_generation: Some(cluster.generation),
-        last_observed_time: view.current().map(|_| now.clone()).or_else(|| before.last_observed_time.clone()),
+        last_observed_time: view
+            .current()
+            .map(|_| now.clone())
+            .or_else(|| before.last_observed_time.clone()),
         replicas: count(observed.slots.values().filter(|slot| slot.pod.is_some())),
-        ready_replicas: count(observed.slots.values().filter(|slot| slot.pod.as_ref().is_some_and(|pod| pod.ready))),
+        ready_replicas: count(
+            observed
+                .slots
+                .values()
+                .filter(|slot| slot.pod.as_ref().is_some_and(|pod| pod.ready)),
+        ),
         selector: Some(cluster.name.selector_text()),
         leader: leader(cluster, observed),
         partitions: view.current().map(partitions),
@@ -143,8 +154,16 @@ fn partitions(catalogue: &Catalogue) -> PartitionSummary {
 }
 
 fn bootstrap(view: &View<'_>) -> Option<Bootstrap> {
-    let record = view.applied.bootstrap.as_ref().or(view.observed.recorded.bootstrap.as_ref())?;
-    let state = if view.cluster_id.is_some() { BootstrapState::Done } else { record.state };
+    let record = view
+        .applied
+        .bootstrap
+        .as_ref()
+        .or(view.observed.recorded.bootstrap.as_ref())?;
+    let state = if view.cluster_id.is_some() {
+        BootstrapState::Done
+    } else {
+        record.state
+    };
     Some(Bootstrap {
         state,
         ..record.clone()

@@ -68,15 +68,25 @@ const TRANSITIONS: [Transition; 13] = {
     [
         transition((Initialized, True, None), Normal, "Bootstrapped"),
         transition((Initialized, False, Some("ForeignData")), Warning, "ForeignData"),
-        transition((Initialized, False, Some("BootstrapFailed")), Warning, "BootstrapFailed"),
+        transition(
+            (Initialized, False, Some("BootstrapFailed")),
+            Warning,
+            "BootstrapFailed",
+        ),
         transition((Balanced, False, Some("Moving")), Normal, "RebalanceStarted"),
-        coming(From::Opposite, transition((Balanced, True, None), Normal, "RebalanceFinished")),
+        coming(
+            From::Opposite,
+            transition((Balanced, True, None), Normal, "RebalanceFinished"),
+        ),
         transition((Progressing, False, Some("ScaleInRefused")), Warning, "ScaleInRefused"),
         transition((Progressing, False, Some("InvalidSpec")), Warning, "InvalidSpec"),
         transition((VolumesHealthy, False, Some("LostVolume")), Warning, "LostVolume"),
         transition((ClusterIdConsistent, False, None), Warning, "ClusterIdMismatch"),
-        coming(From::Opposite, transition((Available, True, None), Normal, "Available")),
-        coming(From::Listed, transition((Available, False, None), Warning, "NotAvailable")),
+        coming(From::Listed, transition((Available, True, None), Normal, "Available")),
+        coming(
+            From::Listed,
+            transition((Available, False, None), Warning, "NotAvailable"),
+        ),
         transition((Degraded, True, None), Warning, "Degraded"),
         transition((QuorumAtRisk, True, None), Warning, "QuorumAtRisk"),
     ]
@@ -84,23 +94,24 @@ const TRANSITIONS: [Transition; 13] = {
 
 /// Tells what changed. Before the first status there is nothing to compare with, and nothing is told.
 pub fn notices(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Notice> {
-    let transitions = TRANSITIONS.iter().filter_map(|transition| of_condition(transition, before, after));
+    let transitions = TRANSITIONS
+        .iter()
+        .filter_map(|transition| of_condition(transition, before, after));
     transitions
         .chain(joined(before, after))
         .chain(failed(before, after))
         .collect()
 }
 
-fn of_condition(
-    transition: &Transition,
-    before: &KotobaClusterStatus,
-    after: &KotobaClusterStatus,
-) -> Option<Notice> {
+fn of_condition(transition: &Transition, before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Option<Notice> {
     let condition = matching(&after.conditions, transition)?;
     let type_ = transition.type_;
     let comes_from = match transition.from {
         From::Anything => true,
-        From::Listed => before.conditions.iter().any(|condition| condition.type_ == type_.as_str()),
+        From::Listed => before
+            .conditions
+            .iter()
+            .any(|condition| condition.type_ == type_.as_str()),
         From::Opposite => truth_of(&before.conditions, type_) == opposite(transition.status),
     };
     if !comes_from || matching(&before.conditions, transition).is_some() {

@@ -55,7 +55,9 @@ pub enum Invalid {
     BelowOne { field: &'static str, value: i32 },
     #[error("spec.storage.size {0:?} is not a quantity such as 20Gi")]
     StorageSize(String),
-    #[error("spec.image is empty and the operator has no default image: set spec.image, or start the operator with --cluster-image")]
+    #[error(
+        "spec.image is empty and the operator has no default image: set spec.image, or start the operator with --cluster-image"
+    )]
     NoImage,
 }
 
@@ -154,7 +156,9 @@ pub fn quantity_bytes(text: &str) -> Option<f64> {
         .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
         .unwrap_or((text, 1.0));
     let digits = number.trim_start_matches(['+', '-']);
-    let number = digits.starts_with(|first: char| first.is_ascii_digit() || first == '.').then_some(number)?;
+    let number = digits
+        .starts_with(|first: char| first.is_ascii_digit() || first == '.')
+        .then_some(number)?;
     number.parse::<f64>().ok().map(|value| value * factor)
 }
 
@@ -177,8 +181,14 @@ mod tests {
     #[test]
     fn what_the_author_left_out_is_filled_in() {
         let valid = validate(&cluster("g"), Some("kotoba:1")).unwrap();
-        assert_eq!((valid.image.as_str(), valid.replication_factor), ("kotoba:1", DATABASE_DEFAULT));
-        assert_eq!((valid.storage_size.as_str(), valid.requests["cpu"].as_str()), ("10Gi", "100m"));
+        assert_eq!(
+            (valid.image.as_str(), valid.replication_factor),
+            ("kotoba:1", DATABASE_DEFAULT)
+        );
+        assert_eq!(
+            (valid.storage_size.as_str(), valid.requests["cpu"].as_str()),
+            ("10Gi", "100m")
+        );
     }
 
     #[test]
@@ -202,7 +212,11 @@ mod tests {
         for size in ["", "Gi", "ten", "0", "-1Gi", "1GiB", "inf", "NaN"] {
             let mut typed = cluster("g");
             typed.spec.storage.size = size.into();
-            assert_eq!(validate(&typed, Some("i")), Err(Invalid::StorageSize(size.into())), "{size}");
+            assert_eq!(
+                validate(&typed, Some("i")),
+                Err(Invalid::StorageSize(size.into())),
+                "{size}"
+            );
         }
     }
 

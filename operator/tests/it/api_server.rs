@@ -50,23 +50,37 @@ impl ApiServer {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let body: Value = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+        let body: Value = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body).unwrap()
+        };
         let path = path(head.uri.path());
         let query = head.uri.query().unwrap_or_default();
         let (code, answer) = if self.tripwire.dead() {
-            failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "the operator is dead")
+            failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "the operator is dead",
+            )
         } else if head.method == Method::GET {
             self.read(&path, query)
         } else {
             self.write(&head.method, path, body)
         };
-        Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap()
+        Response::builder()
+            .status(code)
+            .body(Body::from(answer.to_string().into_bytes()))
+            .unwrap()
     }
 
     fn read(&self, path: &Path, query: &str) -> (StatusCode, Value) {
         let store = self.store();
         if path.key.2.is_empty() {
-            return (StatusCode::OK, json!({ "metadata": {}, "items": store.list(&path.key.0, query) }));
+            return (
+                StatusCode::OK,
+                json!({ "metadata": {}, "items": store.list(&path.key.0, query) }),
+            );
         }
         match store.objects.get(&path.key) {
             Some(object) => (StatusCode::OK, object.clone()),
@@ -83,12 +97,20 @@ impl ApiServer {
         if let Err(refusal) = check_version(method, before.as_ref(), &body) {
             return refusal;
         }
-        let after = merged(before.as_ref(), &path, body);
+        let after = if method == Method::PUT {
+            body
+        } else {
+            merged(before.as_ref(), &path, body)
+        };
         if before.as_ref() == Some(&after) {
             return (StatusCode::OK, after);
         }
         let verdict = self.tripwire.write();
-        let dead = failure(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "the operator is dead");
+        let dead = failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            "the operator is dead",
+        );
         match verdict {
             Verdict::Go => (StatusCode::OK, store.put(path.key, after)),
             Verdict::DieAfter => {
@@ -102,7 +124,10 @@ impl ApiServer {
 
 impl Store {
     pub fn get(&self, plural: &str, name: &str) -> Option<&Value> {
-        let mut found = self.objects.iter().filter(|((kind, _, of), _)| kind == plural && of == name);
+        let mut found = self
+            .objects
+            .iter()
+            .filter(|((kind, _, of), _)| kind == plural && of == name);
         found.next().map(|(_, object)| object)
     }
 
@@ -128,7 +153,12 @@ impl Store {
 
     /// Changes an object in place, as somebody else than the operator.
     pub fn edit(&mut self, plural: &str, name: &str, change: impl FnOnce(&mut Value)) {
-        let key = self.objects.keys().find(|(kind, _, of)| kind == plural && of == name).unwrap().clone();
+        let key = self
+            .objects
+            .keys()
+            .find(|(kind, _, of)| kind == plural && of == name)
+            .unwrap()
+            .clone();
         let mut object = self.objects[&key].clone();
         let spec = object["spec"].clone();
         change(&mut object);
@@ -145,7 +175,10 @@ impl Store {
     }
 
     fn list(&self, plural: &str, query: &str) -> Vec<Value> {
-        let selector = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector=")).unwrap_or_default();
+        let selector = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("labelSelector="))
+            .unwrap_or_default();
         let selector = selector.replace("%2F", "/").replace("%3D", "=");
         let matches = |object: &Value| match selector.split_once('=') {
             Some((label, value)) => object["metadata"]["labels"][label] == value,
@@ -159,7 +192,11 @@ impl Store {
 fn path(text: &str) -> Path {
     let mut parts: Vec<&str> = text.trim_start_matches('/').split('/').collect();
     parts.drain(..if parts[0] == "api" { 2 } else { 3 });
-    let namespace = if parts[0] == "namespaces" && parts.len() > 2 { parts.drain(..2).nth(1).unwrap() } else { "" };
+    let namespace = if parts[0] == "namespaces" && parts.len() > 2 {
+        parts.drain(..2).nth(1).unwrap()
+    } else {
+        ""
+    };
     let part = |index: usize| parts.get(index).copied().unwrap_or_default().to_owned();
     Path {
         key: (part(0), namespace.to_owned(), part(1)),
@@ -172,7 +209,11 @@ fn check_version(method: &Method, before: Option<&Value>, body: &Value) -> Resul
     let version = &body["metadata"]["resourceVersion"];
     let outdated = !version.is_null() && before.is_none_or(|before| before["metadata"]["resourceVersion"] != *version);
     if outdated {
-        return Err(failure(StatusCode::CONFLICT, "Conflict", "the object has been modified"));
+        return Err(failure(
+            StatusCode::CONFLICT,
+            "Conflict",
+            "the object has been modified",
+        ));
     }
     if method == Method::POST && before.is_some() {
         return Err(failure(StatusCode::CONFLICT, "AlreadyExists", "it exists"));
@@ -182,7 +223,9 @@ fn check_version(method: &Method, before: Option<&Value>, body: &Value) -> Resul
 
 /// The object after a write: the status only through its subresource, everything else only without.
 fn merged(before: Option<&Value>, path: &Path, mut body: Value) -> Value {
-    let mut object = before.cloned().unwrap_or_else(|| json!({ "metadata": { "generation": 1 } }));
+    let mut object = before
+        .cloned()
+        .unwrap_or_else(|| json!({ "metadata": { "generation": 1 } }));
     if path.status {
         object["status"] = body["status"].take();
         return object;

@@ -2,7 +2,7 @@
 
 use kotoba_operator::crd::KotobaCluster;
 use kube::CustomResourceExt;
-use kube::core::cel::{Validator, ValidationErrors};
+use kube::core::cel::{ValidationErrors, Validator};
 use serde_json::{Value, json};
 
 fn schema() -> Value {
@@ -48,7 +48,11 @@ fn a_cluster_with_nothing_but_a_name_is_accepted() {
 
 #[test]
 fn a_name_that_pods_and_services_cannot_have_is_refused() {
-    for (name, rule) in [("g".repeat(41), "40 characters"), ("9g".into(), "letter"), ("a.b".into(), "letter")] {
+    for (name, rule) in [
+        ("g".repeat(41), "40 characters"),
+        ("9g".into(), "letter"),
+        ("a.b".into(), "letter"),
+    ] {
         let mut object = cluster(json!({}));
         object["metadata"]["name"] = json!(name);
         let message = refusal(created(&object));
@@ -59,7 +63,10 @@ fn a_name_that_pods_and_services_cannot_have_is_refused() {
 #[test]
 fn more_copies_than_members_are_refused() {
     let message = refusal(created(&cluster(json!({ "replicas": 2, "replicationFactor": 3 }))));
-    assert!(message.contains("replicationFactor cannot be above replicas"), "{message}");
+    assert!(
+        message.contains("replicationFactor cannot be above replicas"),
+        "{message}"
+    );
     let old = running(json!({ "replicas": 5, "replicationFactor": 5 }));
     refusal(edited(&old, &running(json!({ "replicas": 3, "replicationFactor": 5 }))));
 }
@@ -79,8 +86,14 @@ fn what_is_fixed_at_the_start_cannot_be_edited_added_or_removed() {
         (json!({}), json!({ "replicationFactor": 3 })),
         (json!({ "partitions": 16 }), json!({ "partitions": 32 })),
         (json!({ "partitions": 16 }), json!({})),
-        (json!({ "storage": {} }), json!({ "storage": { "storageClassName": "fast" } })),
-        (json!({ "storage": { "storageClassName": "fast" } }), json!({ "storage": {} })),
+        (
+            json!({ "storage": {} }),
+            json!({ "storage": { "storageClassName": "fast" } }),
+        ),
+        (
+            json!({ "storage": { "storageClassName": "fast" } }),
+            json!({ "storage": {} }),
+        ),
     ];
     for (old, new) in pairs {
         let message = refusal(edited(&running(old), &running(new.clone())));

@@ -1,7 +1,7 @@
 //! Whole lives of clusters.
 
 use kotoba_operator::apply::write_status;
-use kotoba_operator::crd::{ConditionType, MemberState};
+use kotoba_operator::crd::{ConditionType, KotobaClusterStatus, MemberState};
 use kotoba_operator::names::ClusterName;
 use serde_json::json;
 
@@ -21,7 +21,11 @@ async fn a_cluster_is_founded_once_and_becomes_ready() {
     assert_eq!(json!(status.cluster_id), uid);
     assert_eq!((status.replicas, status.ready_replicas), (3, 3));
     assert_eq!(status.leader.as_deref(), Some("g-0"));
-    let zones: Vec<_> = status.members.iter().filter_map(|member| member.zone.as_deref()).collect();
+    let zones: Vec<_> = status
+        .members
+        .iter()
+        .filter_map(|member| member.zone.as_deref())
+        .collect();
     assert_eq!(zones, ["a", "b", "c"]);
     assert_eq!(world.database.state().foundings, 1);
     assert_eq!(world.events(), ["Bootstrapped", "Available"]);
@@ -53,7 +57,9 @@ async fn a_deleted_pod_comes_back_as_the_same_member() {
 async fn a_cluster_grows_one_member_at_a_time_and_then_moves_partitions_to_them() {
     let mut world = running(3).await;
     world.scale(5);
-    let moving = world.run_until(|status| reason(status, ConditionType::Balanced) == "Moving").await;
+    let moving = world
+        .run_until(|status| reason(status, ConditionType::Balanced) == "Moving")
+        .await;
     assert_eq!(reason(&moving, ConditionType::Progressing), "Rebalancing");
     assert!(moving.operation.is_some_and(|operation| operation.moves_open > 0));
     let status = world.run_until_ready().await;
@@ -71,11 +77,18 @@ async fn a_cluster_grows_one_member_at_a_time_and_then_moves_partitions_to_them(
 async fn a_growth_that_is_taken_back_in_the_middle_ends_in_a_refusal_that_can_be_taken_back_too() {
     let mut world = running(3).await;
     world.scale(5);
-    world.run_until(|status| status.members.iter().any(|member| member.member_id == Some(4))).await;
+    world
+        .run_until(|status| status.members.iter().any(|member| member.member_id == Some(4)))
+        .await;
     world.scale(3);
-    let status = world.run_until(|status| reason(status, ConditionType::Progressing) == "ScaleInRefused").await;
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Progressing) == "ScaleInRefused")
+        .await;
     assert_eq!(reason(&status, ConditionType::Ready), "ScaleInRefused");
-    assert_eq!(world.api.store().get("statefulsets", "g").unwrap()["spec"]["replicas"], 5);
+    assert_eq!(
+        world.api.store().get("statefulsets", "g").unwrap()["spec"]["replicas"],
+        5
+    );
     world.scale(5);
     assert_eq!(world.run_until_ready().await.members.len(), 5);
 }
@@ -85,7 +98,9 @@ async fn a_lost_volume_is_reported_and_never_replaced_in_silence() {
     let mut world = running(3).await;
     world.delete_claim("g-1");
     world.delete_pod("g-1");
-    let status = world.run_until(|status| reason(status, ConditionType::VolumesHealthy) == "LostVolume").await;
+    let status = world
+        .run_until(|status| reason(status, ConditionType::VolumesHealthy) == "LostVolume")
+        .await;
     assert_eq!(status.members[1].state, MemberState::Lost);
     assert_eq!(reason(&status, ConditionType::Degraded), "LostVolume");
     for _ in 0..5 {
@@ -100,14 +115,25 @@ async fn a_lost_volume_is_reported_and_never_replaced_in_silence() {
 async fn a_cluster_made_again_over_old_volumes_is_not_founded() {
     let mut world = running(3).await;
     world.api.store().delete("kotobaclusters", "g");
-    for (plural, name) in [("statefulsets", "g"), ("services", "g"), ("services", "g-peers"), ("configmaps", "g")] {
+    for (plural, name) in [
+        ("statefulsets", "g"),
+        ("services", "g"),
+        ("services", "g-peers"),
+        ("configmaps", "g"),
+    ] {
         world.api.store().delete(plural, name);
     }
-    for (plural, name) in [("serviceaccounts", "g"), ("networkpolicies", "g"), ("poddisruptionbudgets", "g")] {
+    for (plural, name) in [
+        ("serviceaccounts", "g"),
+        ("networkpolicies", "g"),
+        ("poddisruptionbudgets", "g"),
+    ] {
         world.api.store().delete(plural, name);
     }
     world.put_cluster(json!({ "replicas": 3 }));
-    let status = world.run_until(|status| reason(status, ConditionType::Initialized) == "ForeignData").await;
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Initialized) == "ForeignData")
+        .await;
     assert_eq!(status.cluster_id, None);
     assert_eq!(world.database.state().foundings, 1);
 }
@@ -115,10 +141,21 @@ async fn a_cluster_made_again_over_old_volumes_is_not_founded() {
 #[tokio::test]
 async fn an_object_of_somebody_else_is_not_taken_over() {
     let mut world = World::new(json!({ "replicas": 3 }));
-    let theirs = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "g" }, "spec": { "theirs": true } });
-    let theirs = world.api.store().put(("services".into(), "graphs".into(), "g".into()), theirs);
-    let status = world.run_until(|status| reason(status, ConditionType::Progressing) == "Blocked").await;
-    assert!(status.conditions.iter().any(|condition| condition.message.contains("Service g")));
+    let theirs =
+        json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "g" }, "spec": { "theirs": true } });
+    let theirs = world
+        .api
+        .store()
+        .put(("services".into(), "graphs".into(), "g".into()), theirs);
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Progressing) == "Blocked")
+        .await;
+    assert!(
+        status
+            .conditions
+            .iter()
+            .any(|condition| condition.message.contains("Service g"))
+    );
     assert_eq!(world.api.store().get("services", "g"), Some(&theirs));
     assert!(world.api.store().get("statefulsets", "g").is_none());
     world.api.store().delete("services", "g");
@@ -129,7 +166,9 @@ async fn an_object_of_somebody_else_is_not_taken_over() {
 async fn a_database_that_falls_silent_is_unknown_and_not_gone() {
     let mut world = running(3).await;
     world.database.state().mute = true;
-    let status = world.run_until(|status| reason(status, ConditionType::Available) == "Unreachable").await;
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Available) == "Unreachable")
+        .await;
     assert_eq!(reason(&status, ConditionType::Ready), "Unreachable");
     let ids: Vec<_> = status.members.iter().filter_map(|member| member.member_id).collect();
     assert_eq!(ids, [1, 2, 3]);
@@ -138,10 +177,16 @@ async fn a_database_that_falls_silent_is_unknown_and_not_gone() {
 }
 
 #[tokio::test]
-async fn a_resource_without_an_image_says_what_to_do() {
+async fn a_resource_that_cannot_be_used_says_what_to_do() {
     let mut world = World::new(json!({ "replicas": 3, "storage": { "size": "much" } }));
-    let status = world.run_until(|status| reason(status, ConditionType::Ready) == "InvalidSpec").await;
-    assert!(status.conditions[0].message.contains("20Gi"), "{}", status.conditions[0].message);
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Ready) == "InvalidSpec")
+        .await;
+    assert!(
+        status.conditions[0].message.contains("20Gi"),
+        "{}",
+        status.conditions[0].message
+    );
     assert!(world.api.store().get("statefulsets", "g").is_none());
 }
 
@@ -156,4 +201,42 @@ async fn a_status_is_not_written_over_an_edit_that_it_does_not_know() {
     };
     let written = write_status(&world.api.client(), &name, version.as_str().unwrap(), &world.status()).await;
     assert!(written.unwrap_err().is_conflict());
+}
+
+#[tokio::test]
+async fn a_step_that_the_database_refuses_is_told_and_tried_again() {
+    let mut world = running(3).await;
+    world.database.state().refuses_joins = true;
+    world.scale(4);
+    let failed = |status: &KotobaClusterStatus| {
+        let blocked = status
+            .operation
+            .as_ref()
+            .and_then(|operation| operation.blocked_by.clone());
+        blocked.is_some_and(|blocked| blocked.predicate == "StepFailed" && blocked.message.contains("no room"))
+    };
+    let status = world.run_until(failed).await;
+    assert!(is(&status, ConditionType::Progressing));
+    assert!(world.events().contains(&"StepFailed".to_owned()));
+    world.database.state().refuses_joins = false;
+    assert_eq!(world.run_until_ready().await.members.len(), 4);
+}
+
+/// FoundationDB/fdb-kubernetes-operator#1912: what a stranger at a stale address said was taken for an answer.
+#[tokio::test]
+async fn an_answer_from_the_wrong_pod_is_no_answer() {
+    let mut world = World::new(json!({ "replicas": 3 }));
+    world.pass().await.unwrap();
+    world.tick().await;
+    world.misdirect("g-1", "g-0");
+    for _ in 0..5 {
+        world.pass().await.unwrap();
+        world.tick().await;
+    }
+    assert_eq!(world.database.state().foundings, 0);
+    assert!(
+        world.status().conditions[2].message.contains("its address answers as"),
+        "{:?}",
+        world.status()
+    );
 }

@@ -20,7 +20,11 @@ struct End {
 fn end(world: &World, status: KotobaClusterStatus) -> End {
     let spec = |plural: &str| world.api.store().get(plural, "g").unwrap()["spec"].clone();
     let answer = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        (condition.type_.clone(), condition.status.clone(), condition.reason.clone())
+        (
+            condition.type_.clone(),
+            condition.status.clone(),
+            condition.reason.clone(),
+        )
     };
     let mut members = status.members;
     members.iter_mut().for_each(|member| member.pod_uid = None);
@@ -57,7 +61,8 @@ async fn live_until_ready(world: &mut World) -> KotobaClusterStatus {
         passed.unwrap();
         let wanted = world.api.store().get("kotobaclusters", "g").unwrap()["metadata"]["generation"].as_i64();
         let status = world.status();
-        if status.observed_generation == wanted && crate::world::is(&status, kotoba_operator::crd::ConditionType::Ready) {
+        if status.observed_generation == wanted && crate::world::is(&status, kotoba_operator::crd::ConditionType::Ready)
+        {
             return status;
         }
         world.tick().await;

@@ -46,6 +46,8 @@ pub struct State {
     pub moves_finished: u64,
     /// Answers nobody but to WhoAmI.
     pub mute: bool,
+    /// Takes nobody in.
+    pub refuses_joins: bool,
     /// The last member id that was given; ids are never used twice.
     last_member_id: u64,
 }
@@ -95,7 +97,10 @@ impl Database {
             state.moves_open -= 1;
             state.moves_finished += 1;
             if state.moves_open == 0 {
-                state.members.values_mut().for_each(|member| member.holds_partitions = true);
+                state
+                    .members
+                    .values_mut()
+                    .for_each(|member| member.holds_partitions = true);
             }
         }
     }
@@ -132,7 +137,9 @@ impl State {
         let seed = self.disks[pod].clone();
         if !seed.cluster_id.is_empty() {
             let same = seed.cluster_id == request.cluster_id;
-            return same.then_some(seed.member_id).ok_or_else(|| Status::already_exists("this disk is in use"));
+            return same
+                .then_some(seed.member_id)
+                .ok_or_else(|| Status::already_exists("this disk is in use"));
         }
         self.foundings += 1;
         self.cluster_id = request.cluster_id;
@@ -149,9 +156,15 @@ impl State {
     }
 
     fn join(&mut self, request: v1::JoinClusterRequest) -> Result<(u64, bool), Status> {
-        let known = self.members.iter().find(|(_, member)| member.disk_id == request.disk_id);
+        let known = self
+            .members
+            .iter()
+            .find(|(_, member)| member.disk_id == request.disk_id);
         if let Some((id, member)) = known {
             return Ok((*id, member.joining));
+        }
+        if self.refuses_joins {
+            return Err(Status::failed_precondition("no room"));
         }
         if self.members.values().any(|member| member.joining) {
             return Err(Status::failed_precondition("another member is joining"));
@@ -181,8 +194,16 @@ impl State {
     fn status(&self, pod: &str) -> v1::GetStatusResponse {
         let alive = |disk_id: &str| self.disks.values().any(|disk| disk.id == disk_id);
         let members = self.members.iter().map(|(id, member)| {
-            let state = if member.joining { v1::MemberState::Joining } else { v1::MemberState::Active };
-            let health = if alive(&member.disk_id) { v1::MemberHealth::Alive } else { v1::MemberHealth::Failed };
+            let state = if member.joining {
+                v1::MemberState::Joining
+            } else {
+                v1::MemberState::Active
+            };
+            let health = if alive(&member.disk_id) {
+                v1::MemberHealth::Alive
+            } else {
+                v1::MemberHealth::Failed
+            };
             v1::MemberStatus {
                 id: *id,
                 disk_id: member.disk_id.clone(),
@@ -237,8 +258,15 @@ impl Process {
 impl AdminService for Process {
     async fn who_am_i(&self, _: Request<v1::WhoAmIRequest>) -> Result<Response<v1::WhoAmIResponse>, Status> {
         let state = self.database.state();
-        let disk = state.disks.get(&self.pod).ok_or_else(|| Status::unavailable("no process"))?;
-        let assignment = if disk.cluster_id.is_empty() { v1::Assignment::Unassigned } else { v1::Assignment::Assigned };
+        let disk = state
+            .disks
+            .get(&self.pod)
+            .ok_or_else(|| Status::unavailable("no process"))?;
+        let assignment = if disk.cluster_id.is_empty() {
+            v1::Assignment::Unassigned
+        } else {
+            v1::Assignment::Assigned
+        };
         Ok(Response::new(v1::WhoAmIResponse {
             assignment: assignment.into(),
             disk_id: disk.id.clone(),
@@ -262,10 +290,7 @@ impl AdminService for Process {
         Ok(Response::new(v1::BootstrapResponse { cluster_id, member_id }))
     }
 
-    async fn rebalance(
-        &self,
-        _: Request<v1::RebalanceRequest>,
-    ) -> Result<Response<v1::RebalanceResponse>, Status> {
+    async fn rebalance(&self, _: Request<v1::RebalanceRequest>) -> Result<Response<v1::RebalanceResponse>, Status> {
         drop(self.serving()?);
         self.database.write(|state| {
             state.rebalance();
@@ -292,7 +317,11 @@ impl ClusterService for Process {
     ) -> Result<Response<v1::JoinClusterResponse>, Status> {
         drop(self.serving()?);
         let (member_id, joining) = self.database.write(|state| state.join(request.into_inner()))?;
-        let state = if joining { v1::MemberState::Joining } else { v1::MemberState::Active };
+        let state = if joining {
+            v1::MemberState::Joining
+        } else {
+            v1::MemberState::Active
+        };
         let cluster_id = self.database.state().cluster_id.clone();
         Ok(Response::new(v1::JoinClusterResponse {
             cluster_id,

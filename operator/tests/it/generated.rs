@@ -6,9 +6,15 @@ use std::path::Path;
 fn the_committed_crd_and_the_charts_copy_are_what_the_code_gives() {
     let fresh = kotoba_operator::crdgen::yaml().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for file in ["crds/kotobaclusters.yaml", "charts/kotoba-operator/crds-source/kotobaclusters.yaml"] {
+    for file in [
+        "crds/kotobaclusters.yaml",
+        "charts/kotoba-operator/crds-source/kotobaclusters.yaml",
+    ] {
         let committed = std::fs::read_to_string(root.join(file)).unwrap();
-        assert!(committed == fresh, "{file} is not what the code gives: run `make generate`");
+        assert!(
+            committed == fresh,
+            "{file} is not what the code gives: run `make generate`"
+        );
     }
 }
 

@@ -27,23 +27,36 @@ fn membership() -> impl Strategy<Value = Option<Membership>> {
     })
 }
 
-fn process() -> impl Strategy<Value = Process> {
-    prop_oneof![
-        1 => Just(Process::NoPod),
-        1 => Just(Process::Silent("starting".into())),
-        6 => (membership(), 0..DISKS, any::<bool>()).prop_map(|(membership, disk, ready)| {
-            Process::Answered(Identity {
-                disk_id: format!("disk-{disk}"),
-                ready: ready && membership.is_some(),
-                membership,
-                version: "1".into(),
-            })
-        }),
-    ]
+fn answered(disk: u64, membership: Option<Membership>) -> Process {
+    Process::Answered(Identity {
+        disk_id: format!("disk-{disk}"),
+        ready: membership.is_some(),
+        membership,
+        version: "1".into(),
+    })
 }
 
-fn slot() -> impl Strategy<Value = Slot> {
-    (process(), prop::option::weighted(0.9, Just("a".to_owned()))).prop_map(|(process, zone)| Slot {
+/// Mostly what a sound cluster shows in this slot, sometimes anything.
+fn process(slot: u32, joined: u32) -> BoxedStrategy<Process> {
+    let disk = u64::from(slot);
+    let sound = answered(
+        disk,
+        (slot < joined).then(|| Membership {
+            cluster_id: UID.into(),
+            member_id: disk + 1,
+        }),
+    );
+    prop_oneof![
+        8 => Just(sound),
+        1 => prop_oneof![Just(Process::NoPod), Just(Process::Silent("starting".into()))],
+        1 => (0..DISKS, membership()).prop_map(|(disk, membership)| answered(disk, membership)),
+    ]
+    .boxed()
+}
+
+fn slot(slot: u32, joined: u32) -> impl Strategy<Value = Slot> {
+    let zone = prop::option::weighted(0.95, Just("a".to_owned()));
+    (process(slot, joined), zone).prop_map(|(process, zone)| Slot {
         pod: (!matches!(process, Process::NoPod)).then(|| Pod {
             uid: "pod".into(),
             ip: Some("10.0.0.1".into()),
@@ -55,11 +68,12 @@ fn slot() -> impl Strategy<Value = Slot> {
     })
 }
 
-fn member() -> impl Strategy<Value = Member> {
-    let state = prop_oneof![1 => Just(MemberState::Joining), 5 => Just(MemberState::Active)];
-    let health = prop_oneof![4 => Just(Health::Alive), 1 => Just(Health::Failed)];
-    (0..SLOTS, 0..DISKS, state, health).prop_map(|(slot, disk, state, health)| Member {
-        id: 0,
+fn member(slot: u32) -> impl Strategy<Value = Member> {
+    let disk = prop_oneof![9 => Just(u64::from(slot)), 1 => 0..DISKS];
+    let state = prop_oneof![1 => Just(MemberState::Joining), 9 => Just(MemberState::Active)];
+    let health = prop_oneof![9 => Just(Health::Alive), 1 => Just(Health::Failed)];
+    (disk, state, health).prop_map(move |(disk, state, health)| Member {
+        id: u64::from(slot) + 1,
         name: format!("g-{slot}"),
         disk_id: format!("disk-{disk}"),
         state,
@@ -69,44 +83,51 @@ fn member() -> impl Strategy<Value = Member> {
     })
 }
 
-fn database() -> impl Strategy<Value = Database> {
-    let answered = (prop::collection::vec(member(), 0..4), any::<bool>(), any::<bool>(), 0..3_u32);
-    let answered = answered.prop_map(|(mut members, linearizable, balanced, moves_open)| {
-        for (id, member) in (1..).zip(&mut members) {
-            member.id = id;
-        }
-        let rebalance = Rebalance {
-            balanced,
-            moves_open,
-            ..Rebalance::default()
-        };
+fn database(joined: u32) -> BoxedStrategy<Database> {
+    let members: Vec<_> = (0..joined).map(member).collect();
+    let rebalance = (any::<bool>(), prop_oneof![3 => Just(0), 1 => Just(2_u32)]);
+    let sure = prop_oneof![4 => Just(true), 1 => Just(false)];
+    let answered = (members, sure, rebalance).prop_map(|(members, linearizable, (balanced, moves_open))| {
         Database::Answered(Catalogue {
             cluster_id: UID.into(),
             linearizable,
             members,
-            rebalance,
+            rebalance: Rebalance {
+                balanced,
+                moves_open,
+                ..Rebalance::default()
+            },
             ..Catalogue::default()
         })
     });
-    prop_oneof![1 => Just(Database::NotAsked), 1 => Just(Database::Silent("down".into())), 6 => answered]
+    prop_oneof![1 => Just(Database::NotAsked), 1 => Just(Database::Silent("down".into())), 8 => answered].boxed()
 }
 
+/// A cluster with so many members in so many slots, sound but for some things.
 fn observed() -> impl Strategy<Value = Observed> {
-    let latched = any::<bool>();
-    let replicas = prop::option::of(1..=SLOTS);
-    let slots = prop::collection::btree_map(0..SLOTS, slot(), 0..=SLOTS as usize);
-    (latched, replicas, slots, database()).prop_map(|(latched, replicas, slots, database)| Observed {
+    let of = |(slots, joined, latched): (u32, u32, bool)| {
+        let joined = joined.min(slots);
+        let seen: Vec<_> = (0..slots).map(|number| slot(number, joined)).collect();
+        let database = if latched {
+            database(joined)
+        } else {
+            Just(Database::NotAsked).boxed()
+        };
+        (Just(slots), Just(latched), seen, database)
+    };
+    let seen = (0..=SLOTS, prop_oneof![1 => Just(0), 2 => 0..=SLOTS], any::<bool>()).prop_flat_map(of);
+    seen.prop_map(|(slots, latched, seen, database)| Observed {
         recorded: KotobaClusterStatus {
             cluster_id: latched.then(|| UID.to_owned()),
             ..KotobaClusterStatus::default()
         },
-        stateful_set: replicas.map(|replicas| StatefulSet {
-            replicas,
+        stateful_set: (slots > 0).then(|| StatefulSet {
+            replicas: slots,
             ..StatefulSet::default()
         }),
-        slots,
+        slots: (0..).zip(seen).collect(),
         // Before the latch nobody is asked.
-        database: if latched { database } else { Database::NotAsked },
+        database,
         taken_names: Vec::new(),
     })
 }
@@ -118,12 +139,18 @@ fn identities(observed: &Observed) -> Vec<&Identity> {
 fn check(plan: &Plan, wanted: u32, observed: &Observed) {
     let existing = observed.stateful_set.as_ref().map_or(0, |set| set.replicas);
     assert!(plan.slots >= existing, "a slot would go");
-    assert!(plan.min_available.is_none_or(|number| number < plan.slots), "a budget that no drain can meet");
+    assert!(
+        plan.min_available.is_none_or(|number| number < plan.slots),
+        "a budget that no drain can meet"
+    );
     let Some(step) = &plan.step else { return };
     let identities = identities(observed);
     let foreign = identities.iter().any(|identity| identity.is_foreign_to(UID));
     assert!(!foreign, "a step beside a foreign disk: {step:?}");
-    let ids: Vec<u64> = identities.iter().filter_map(|seen| Some(seen.membership.as_ref()?.member_id)).collect();
+    let ids: Vec<u64> = identities
+        .iter()
+        .filter_map(|seen| Some(seen.membership.as_ref()?.member_id))
+        .collect();
     let distinct: BTreeSet<u64> = ids.iter().copied().collect();
     let latched = observed.recorded.cluster_id.is_some();
     match step {
@@ -141,14 +168,26 @@ fn check(plan: &Plan, wanted: u32, observed: &Observed) {
             assert_eq!(identity.membership, None, "a member joins again");
             let mut known = catalogue.members.iter();
             let lost = known.find(|member| member.name == step.candidate.name && member.disk_id != identity.disk_id);
-            let listed = catalogue.members.iter().any(|member| member.disk_id == identity.disk_id);
+            let listed = catalogue
+                .members
+                .iter()
+                .any(|member| member.disk_id == identity.disk_id);
             assert!(lost.is_none() || listed, "a lost member's slot is filled in silence");
         }
         Step::Rebalance { .. } => {
             let catalogue = observed.database.catalogue().unwrap();
             assert!(latched && catalogue.linearizable, "a rebalance that rests on a guess");
-            assert!(!catalogue.rebalance.balanced && catalogue.rebalance.moves_open == 0, "for nothing");
-            assert!(catalogue.members.iter().all(|member| member.state == MemberState::Active), "while one joins");
+            assert!(
+                !catalogue.rebalance.balanced && catalogue.rebalance.moves_open == 0,
+                "for nothing"
+            );
+            assert!(
+                catalogue
+                    .members
+                    .iter()
+                    .all(|member| member.state == MemberState::Active),
+                "while one joins"
+            );
             assert!(wanted >= plan.slots, "while members are not wanted");
         }
     }
@@ -183,5 +222,8 @@ fn the_observations_that_are_drawn_lead_to_every_step() {
             Some(Step::Rebalance { .. }) => rebalances += 1,
         }
     }
-    assert!(bootstraps > 10 && joins > 10 && rebalances > 10, "{bootstraps} {joins} {rebalances}");
+    assert!(
+        bootstraps > 10 && joins > 10 && rebalances > 10,
+        "{bootstraps} {joins} {rebalances}"
+    );
 }

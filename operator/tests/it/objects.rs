@@ -73,6 +73,11 @@ fn everything_belongs_to_the_resource_and_so_goes_with_it() {
         objects.stateful_set.metadata,
     ];
     for metadata in owners {
-        assert_eq!(metadata.owner_references.unwrap()[0].uid, scene::UID, "{:?}", metadata.name);
+        assert_eq!(
+            metadata.owner_references.unwrap()[0].uid,
+            scene::UID,
+            "{:?}",
+            metadata.name
+        );
     }
 }

@@ -19,7 +19,10 @@ const RULE: &str = "----\n";
 #[test]
 fn every_scene_gives_the_plan_and_the_status_that_are_written_below_it() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(files.len() >= 20, "the scenes are gone");
     for file in files {
@@ -57,7 +60,9 @@ fn outcome(given: &str) -> String {
 
 fn plan_text(plan: &Plan) -> String {
     let mut text = String::new();
-    let budget = plan.min_available.map_or("none".to_owned(), |number| format!("{number} available"));
+    let budget = plan
+        .min_available
+        .map_or("none".to_owned(), |number| format!("{number} available"));
     let look = plan.recheck_after.as_secs();
     writeln!(text, "slots {}, budget {budget}, next look in {look} s", plan.slots).unwrap();
     if plan.hold_objects {
@@ -79,8 +84,17 @@ fn step_text(step: Option<&Step>) -> String {
         Some(Step::Bootstrap(step)) => {
             let of = |member: &kotoba_operator::plan::Candidate| format!("{}@{}", member.name, member.zone);
             let members: Vec<String> = step.members.iter().map(of).collect();
-            let record = if step.recorded { "recorded before" } else { "to be recorded" };
-            format!("found {} with {} at g-{}, {record}", step.cluster_id, members.join(" "), step.seed_slot)
+            let record = if step.recorded {
+                "recorded before"
+            } else {
+                "to be recorded"
+            };
+            format!(
+                "found {} with {} at g-{}, {record}",
+                step.cluster_id,
+                members.join(" "),
+                step.seed_slot
+            )
         }
         Some(Step::Join(step)) => format!(
             "join {} ({}, zone {}) through g-{}",
@@ -94,11 +108,24 @@ fn status_text(status: &KotobaClusterStatus) -> String {
     let mut text = String::new();
     for member in &status.members {
         let id = member.member_id.map_or("-".to_owned(), |id| id.to_string());
-        writeln!(text, "{} member {id}: {:?} {:?}", member.slot, member.state, member.health).unwrap();
+        writeln!(
+            text,
+            "{} member {id}: {:?} {:?}",
+            member.slot, member.state, member.health
+        )
+        .unwrap();
     }
     if let Some(operation) = &status.operation {
-        let blocked = operation.blocked_by.as_ref().map_or("nothing", |blocked| &blocked.predicate);
-        writeln!(text, "{:?} at {}, blocked by {blocked}", operation.type_, operation.phase).unwrap();
+        let blocked = operation
+            .blocked_by
+            .as_ref()
+            .map_or("nothing", |blocked| &blocked.predicate);
+        writeln!(
+            text,
+            "{:?} at {}, blocked by {blocked}",
+            operation.type_, operation.phase
+        )
+        .unwrap();
     }
     for condition in &status.conditions {
         let (type_, status, reason) = (&condition.type_, &condition.status, &condition.reason);

@@ -174,7 +174,10 @@ fn process(number: u32, words: &Words<'_>) -> Process {
         cluster_id: words.text("cluster", UID),
         member_id: member.parse().unwrap(),
     });
-    assert!(membership.is_some() || words.has("empty"), "what does the process in slot {number} say?");
+    assert!(
+        membership.is_some() || words.has("empty"),
+        "what does the process in slot {number} say?"
+    );
     Process::Answered(Identity {
         disk_id: words.text("disk", &format!("disk-{number}")),
         ready: membership.is_some() && !words.has("recovering"),

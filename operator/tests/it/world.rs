@@ -62,7 +62,9 @@ impl World {
             "metadata": { "name": "g", "generation": 1 },
             "spec": spec,
         });
-        self.api.store().put(("kotobaclusters".into(), "graphs".into(), "g".into()), object);
+        self.api
+            .store()
+            .put(("kotobaclusters".into(), "graphs".into(), "g".into()), object);
     }
 
     fn put_nodes(&mut self) {
@@ -72,7 +74,9 @@ impl World {
                 "kind": "Node",
                 "metadata": { "name": node, "labels": { "topology.kubernetes.io/zone": zone } },
             });
-            self.api.store().put(("nodes".into(), String::new(), node.into()), object);
+            self.api
+                .store()
+                .put(("nodes".into(), String::new(), node.into()), object);
         }
     }
 
@@ -83,7 +87,9 @@ impl World {
     }
 
     pub fn scale(&self, replicas: u32) {
-        self.api.store().edit("kotobaclusters", "g", |cluster| cluster["spec"]["replicas"] = json!(replicas));
+        self.api.store().edit("kotobaclusters", "g", |cluster| {
+            cluster["spec"]["replicas"] = json!(replicas)
+        });
     }
 
     pub fn delete_pod(&self, pod: &str) {
@@ -91,14 +97,25 @@ impl World {
         self.database.state().disks.remove(pod);
     }
 
+    /// Lets the address of one pod lead to the process of another, as when an IP is given anew.
+    pub fn misdirect(&self, pod: &str, to: &str) {
+        let mut ports = self.ports.lock().unwrap();
+        let port = ports[to];
+        ports.insert(pod.into(), port);
+    }
+
     pub fn delete_claim(&self, pod: &str) {
-        self.api.store().delete("persistentvolumeclaims", &format!("data-{pod}"));
+        self.api
+            .store()
+            .delete("persistentvolumeclaims", &format!("data-{pod}"));
     }
 
     pub async fn pass(&self) -> Result<Duration, Error> {
         let object = self.api.store().get("kotobaclusters", "g").unwrap().clone();
         let cluster: KotobaCluster = serde_json::from_value(object).unwrap();
-        reconcile(Arc::new(cluster), self.context.clone()).await.map(|_| Duration::ZERO)
+        reconcile(Arc::new(cluster), self.context.clone())
+            .await
+            .map(|_| Duration::ZERO)
     }
 
     /// Passes until the cluster is as `done` wants it; panics with its status if that never comes.
@@ -117,13 +134,16 @@ impl World {
     /// Passes until the cluster is ready and nothing is left to do.
     pub async fn run_until_ready(&mut self) -> KotobaClusterStatus {
         let generation = self.api.store().get("kotobaclusters", "g").unwrap()["metadata"]["generation"].as_i64();
-        self.run_until(|status| status.observed_generation == generation && is(status, ConditionType::Ready)).await
+        self.run_until(|status| status.observed_generation == generation && is(status, ConditionType::Ready))
+            .await
     }
 
     pub fn status(&self) -> KotobaClusterStatus {
         let store = self.api.store();
         let status = store.get("kotobaclusters", "g").unwrap()["status"].clone();
-        serde_json::from_value::<Option<KotobaClusterStatus>>(status).unwrap().unwrap_or_default()
+        serde_json::from_value::<Option<KotobaClusterStatus>>(status)
+            .unwrap()
+            .unwrap_or_default()
     }
 
     /// Reasons of the events that were published, each once.
@@ -178,7 +198,9 @@ impl World {
             "status": { "phase": "Bound" },
             "disk": { "id": format!("disk-{}", self.disks_made), "cluster_id": "", "member_id": 0 },
         });
-        self.api.store().put(("persistentvolumeclaims".into(), "graphs".into(), claim), object);
+        self.api
+            .store()
+            .put(("persistentvolumeclaims".into(), "graphs".into(), claim), object);
     }
 
     fn make_pod(&mut self, pod: &str, slot: u32) {
@@ -196,7 +218,9 @@ impl World {
             "spec": { "nodeName": format!("node-{}", slot % 3), "containers": [] },
             "status": { "podIP": format!("10.0.0.{}", self.pods_made) },
         });
-        self.api.store().put(("pods".into(), "graphs".into(), pod.into()), object);
+        self.api
+            .store()
+            .put(("pods".into(), "graphs".into(), pod.into()), object);
     }
 
     /// The process opens the disk that the pod's claim gives it.
@@ -226,7 +250,11 @@ impl World {
     }
 
     fn report_readiness(&self, pod: &str) {
-        let ready = if self.database.state().is_ready(pod) { "True" } else { "False" };
+        let ready = if self.database.state().is_ready(pod) {
+            "True"
+        } else {
+            "False"
+        };
         self.api.store().edit("pods", pod, |pod| {
             pod["status"]["conditions"] = json!([{ "type": "Ready", "status": ready }]);
         });
@@ -239,7 +267,10 @@ pub fn is(status: &KotobaClusterStatus, type_: ConditionType) -> bool {
 
 /// Reason of a condition.
 pub fn reason(status: &KotobaClusterStatus, type_: ConditionType) -> String {
-    let found = status.conditions.iter().find(|condition| condition.type_ == type_.as_str());
+    let found = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_.as_str());
     found.map(|condition| condition.reason.clone()).unwrap_or_default()
 }
 

@@ -70,18 +70,12 @@ impl Member {
 
     /// Notes that no connection could be made, so that the next calls try other addresses first.
     pub(crate) fn refused_connection(&self, now: Instant) {
-        let mut until = self
-            .pass_over_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut until = self.pass_over_until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = Some(now + PASS_OVER);
     }
 
     fn is_passed_over(&self, now: Instant) -> bool {
-        let until = self
-            .pass_over_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let until = self.pass_over_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| now < until)
     }
 }
@@ -97,10 +91,7 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// Parses `host:port,host2:port`.
     pub(crate) fn parse(list: &str) -> Result<Self, ClusterError> {
-        let addresses = list
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
+        let addresses = list.split(',').map(str::trim).filter(|part| !part.is_empty());
         let members = addresses
             .map(|address| Member::new(address).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
@@ -136,10 +127,7 @@ impl Addresses {
         if let Some(known) = self.members.iter().find(|member| member.address == address) {
             return Some(Arc::clone(known));
         }
-        let mut redirects = self
-            .redirects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut redirects = self.redirects.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = redirects.get(address) {
             return Some(Arc::clone(known));
         }
@@ -159,9 +147,7 @@ mod tests {
     #[test]
     fn addresses_are_asked_in_turn() {
         let addresses = Addresses::parse("a:1, b:2 ,c:3,").unwrap();
-        let asked: Vec<_> = (0..4)
-            .map(|_| addresses.next(Instant::now()).address.clone())
-            .collect();
+        let asked: Vec<_> = (0..4).map(|_| addresses.next(Instant::now()).address.clone()).collect();
         assert_eq!(asked, ["a:1", "b:2", "c:3", "a:1"]);
     }
 
@@ -170,9 +156,7 @@ mod tests {
         let addresses = Addresses::parse("a:1,b:2").unwrap();
         let now = Instant::now();
         addresses.next(now).refused_connection(now);
-        let asked: Vec<_> = (0..3)
-            .map(|_| addresses.next(now).address.clone())
-            .collect();
+        let asked: Vec<_> = (0..3).map(|_| addresses.next(now).address.clone()).collect();
         assert_eq!(asked, ["b:2", "b:2", "b:2"]);
         assert_eq!(addresses.next(now + PASS_OVER).address, "a:1");
     }
@@ -187,15 +171,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_by_name() {
-        for wrong in [
-            "",
-            ",",
-            "localhost",
-            "localhost:",
-            ":7700",
-            "a:70000",
-            "a b:1",
-        ] {
+        for wrong in ["", ",", "localhost", "localhost:", ":7700", "a:70000", "a b:1"] {
             assert!(Addresses::parse(wrong).is_err(), "{wrong:?}");
         }
     }
@@ -203,10 +179,7 @@ mod tests {
     #[test]
     fn redirects_are_remembered_up_to_a_bound() {
         let addresses = Addresses::parse("a:1").unwrap();
-        assert!(Arc::ptr_eq(
-            &addresses.redirect("a:1").unwrap(),
-            &addresses.members[0]
-        ));
+        assert!(Arc::ptr_eq(&addresses.redirect("a:1").unwrap(), &addresses.members[0]));
         let first = addresses.redirect("b:1").unwrap();
         assert!(Arc::ptr_eq(&first, &addresses.redirect("b:1").unwrap()));
         for port in 0..1000 {

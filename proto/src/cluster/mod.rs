@@ -17,10 +17,9 @@ pub use addresses::endpoint;
 pub use rows::{Events, Rows, Snapshot};
 
 use crate::v1::{
-    CheckHealthRequest, CheckHealthResponse, Consistency, ExecuteOperationRequest,
-    ExecuteOperationResponse, ExecuteQueryRequest, GetClusterConfigRequest,
-    GetClusterConfigResponse, GetStatusRequest, GetStatusResponse, JoinClusterRequest,
-    JoinClusterResponse, LeaveClusterRequest, Operation, Query, Row, SubscribeEventsRequest,
+    CheckHealthRequest, CheckHealthResponse, Consistency, ExecuteOperationRequest, ExecuteOperationResponse,
+    ExecuteQueryRequest, GetClusterConfigRequest, GetClusterConfigResponse, GetStatusRequest, GetStatusResponse,
+    JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, Operation, Query, Row, SubscribeEventsRequest,
 };
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
@@ -112,10 +111,7 @@ impl KotobaCluster {
     ///
     /// # Errors
     /// `UnknownOutcome` when the write may have been applied: it is then never sent again, since it would apply twice.
-    pub async fn execute_operation(
-        &self,
-        operation: impl Into<Operation>,
-    ) -> Result<OperationOutcome, ClusterError> {
+    pub async fn execute_operation(&self, operation: impl Into<Operation>) -> Result<OperationOutcome, ClusterError> {
         let outcomes = self.execute_operations(vec![operation.into()]).await?;
         outcomes
             .into_iter()
@@ -127,10 +123,7 @@ impl KotobaCluster {
     ///
     /// # Errors
     /// As [`Self::execute_operation`].
-    pub async fn execute_operations(
-        &self,
-        operations: Vec<Operation>,
-    ) -> Result<Vec<OperationOutcome>, ClusterError> {
+    pub async fn execute_operations(&self, operations: Vec<Operation>) -> Result<Vec<OperationOutcome>, ClusterError> {
         let expected = operations.len();
         let request = ExecuteOperationRequest {
             operations,
@@ -140,12 +133,7 @@ impl KotobaCluster {
         let response = self
             .call(Repeat::OnlyIfNothingApplied, move |mut client, left| {
                 let request = with_deadline(request.clone(), left);
-                async move {
-                    client
-                        .execute_operation(request)
-                        .await
-                        .map(tonic::Response::into_inner)
-                }
+                async move { client.execute_operation(request).await.map(tonic::Response::into_inner) }
             })
             .await?;
         self.advance_bookmark(response.bookmark);
@@ -188,10 +176,7 @@ impl KotobaCluster {
     pub async fn get_status(&self) -> Result<GetStatusResponse, ClusterError> {
         self.call(Repeat::Always, |mut client, left| async move {
             let request = with_deadline(GetStatusRequest {}, left);
-            client
-                .get_status(request)
-                .await
-                .map(tonic::Response::into_inner)
+            client.get_status(request).await.map(tonic::Response::into_inner)
         })
         .await
     }
@@ -199,10 +184,7 @@ impl KotobaCluster {
     pub async fn check_health(&self) -> Result<CheckHealthResponse, ClusterError> {
         self.call(Repeat::Always, |mut client, left| async move {
             let request = with_deadline(CheckHealthRequest {}, left);
-            client
-                .check_health(request)
-                .await
-                .map(tonic::Response::into_inner)
+            client.check_health(request).await.map(tonic::Response::into_inner)
         })
         .await
     }
@@ -229,18 +211,10 @@ impl KotobaCluster {
     }
 
     /// Takes a process with an empty disk into the cluster; idempotent by its `disk_id`.
-    pub async fn join_cluster(
-        &self,
-        request: JoinClusterRequest,
-    ) -> Result<JoinClusterResponse, ClusterError> {
+    pub async fn join_cluster(&self, request: JoinClusterRequest) -> Result<JoinClusterResponse, ClusterError> {
         self.call(Repeat::Always, move |mut client, left| {
             let request = with_deadline(request.clone(), left);
-            async move {
-                client
-                    .join_cluster(request)
-                    .await
-                    .map(tonic::Response::into_inner)
-            }
+            async move { client.join_cluster(request).await.map(tonic::Response::into_inner) }
         })
         .await
     }
@@ -276,10 +250,14 @@ impl KotobaCluster {
     }
 }
 
+/// Our own clock must end the wait, not the one that tonic starts from the header: only ours knows that time was up, and so
+/// that the error is `Timeout`.
+const HEADER_GRACE: Duration = Duration::from_millis(500);
+
 /// Tells the member how long the answer is waited for, so that it need not work longer.
 fn with_deadline<T>(message: T, left: Duration) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(left);
+    request.set_timeout(left + HEADER_GRACE);
     request
 }
 
@@ -297,16 +275,10 @@ fn check_size(request: &ExecuteOperationRequest) -> Result<(), ClusterError> {
     Ok(())
 }
 
-fn outcomes(
-    response: ExecuteOperationResponse,
-    expected: usize,
-) -> Result<Vec<OperationOutcome>, ClusterError> {
+fn outcomes(response: ExecuteOperationResponse, expected: usize) -> Result<Vec<OperationOutcome>, ClusterError> {
     let bookmark = response.bookmark;
     if response.results.len() != expected {
-        let message = format!(
-            "{} results for {expected} operations",
-            response.results.len()
-        );
+        let message = format!("{} results for {expected} operations", response.results.len());
         return Err(ClusterError::Protocol(message));
     }
     let outcome = |result: crate::v1::OperationResult| OperationOutcome {

@@ -129,9 +129,9 @@ impl Retry {
     fn pause_after(&mut self, error: &ClusterError) -> Option<Duration> {
         match error {
             ClusterError::NotLeader { leader } => Some(self.follow(leader.clone())),
-            ClusterError::NoLeader(_)
-            | ClusterError::Transient(_)
-            | ClusterError::UnknownOutcome(_) => Some(self.pause()),
+            ClusterError::NoLeader(_) | ClusterError::Transient(_) | ClusterError::UnknownOutcome(_) => {
+                Some(self.pause())
+            }
             ClusterError::NetworkError { .. } => Some(self.next_in_round()),
             ClusterError::Unassigned(_) => {
                 self.unassigned += 1;
@@ -152,11 +152,7 @@ impl Retry {
         let at_once = leader.is_some() && !self.redirected;
         self.redirected = true;
         self.redirect = leader;
-        if at_once {
-            Duration::ZERO
-        } else {
-            self.pause()
-        }
+        if at_once { Duration::ZERO } else { self.pause() }
     }
 
     fn next_in_round(&mut self) -> Duration {

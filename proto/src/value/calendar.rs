@@ -20,8 +20,7 @@ pub(super) fn parse_date(text: &str) -> Option<i64> {
     let month = number(parts.next()?, 2, 2)?;
     let day = number(parts.next()?, 2, 2)?;
     let valid = year.abs() <= MAX_YEAR && (1..=12).contains(&month) && parts.next().is_none();
-    (valid && (1..=days_in_month(year, month)).contains(&day))
-        .then(|| days_from_civil(year, month, day))
+    (valid && (1..=days_in_month(year, month)).contains(&day)).then(|| days_from_civil(year, month, day))
 }
 
 /// `13:45`, `13:45:09` or `13:45:09.123` to nanoseconds since midnight.
@@ -99,25 +98,18 @@ pub(super) fn local_date_time(value: &LocalDateTime) -> String {
 /// ISO 8601 with the offset, and the zone's name where there is one: `2024-02-29T13:45:09+01:00[Europe/Paris]`.
 pub fn date_time(value: &ZonedDateTime) -> String {
     let local = LocalDateTime {
-        seconds: value
-            .seconds
-            .saturating_add(i64::from(value.offset_seconds)),
+        seconds: value.seconds.saturating_add(i64::from(value.offset_seconds)),
         nanoseconds: value.nanoseconds,
     };
     let zone = match value.zone.as_str() {
         "" => String::new(),
         zone => format!("[{zone}]"),
     };
-    format!(
-        "{}{}{zone}",
-        local_date_time(&local),
-        offset(value.offset_seconds)
-    )
+    format!("{}{}{zone}", local_date_time(&local), offset(value.offset_seconds))
 }
 
 pub(super) fn duration(value: &Duration) -> String {
-    let nanos =
-        i128::from(value.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(value.nanoseconds);
+    let nanos = i128::from(value.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(value.nanoseconds);
     let sign = if nanos < 0 { "-" } else { "" };
     let whole = nanos.unsigned_abs() / u128::from(NANOS_PER_SECOND);
     let part = fraction((nanos.unsigned_abs() % u128::from(NANOS_PER_SECOND)) as u64);
@@ -138,8 +130,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days.saturating_add(719_468);
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
@@ -149,11 +140,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 }
 
 fn days_in_month(year: i64, month: i64) -> i64 {
-    let (next_year, next_month) = if month == 12 {
-        (year + 1, 1)
-    } else {
-        (year, month + 1)
-    };
+    let (next_year, next_month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
     days_from_civil(next_year, next_month, 1) - days_from_civil(year, month, 1)
 }
 
@@ -175,9 +162,7 @@ fn parse_fraction(digits: &str, expected: bool) -> Option<u64> {
 fn fraction(nanoseconds: u64) -> String {
     match nanoseconds {
         0 => String::new(),
-        _ => format!(".{nanoseconds:09}")
-            .trim_end_matches('0')
-            .to_owned(),
+        _ => format!(".{nanoseconds:09}").trim_end_matches('0').to_owned(),
     }
 }
 

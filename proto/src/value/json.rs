@@ -22,11 +22,9 @@ pub fn from_json(json: serde_json::Value) -> Value {
             .unwrap_or_else(|| number.as_f64().into()),
         serde_json::Value::String(text) => text.into(),
         serde_json::Value::Array(values) => Value::list(values.into_iter().map(from_json)),
-        serde_json::Value::Object(entries) => Value::map(
-            entries
-                .into_iter()
-                .map(|(key, value)| (key, from_json(value))),
-        ),
+        serde_json::Value::Object(entries) => {
+            Value::map(entries.into_iter().map(|(key, value)| (key, from_json(value))))
+        }
     }
 }
 
@@ -56,9 +54,7 @@ pub fn to_json(value: &Value) -> serde_json::Value {
 }
 
 fn properties_to_json(entries: &BTreeMap<String, Value>) -> serde_json::Value {
-    let pairs = entries
-        .iter()
-        .map(|(key, value)| (key.clone(), to_json(value)));
+    let pairs = entries.iter().map(|(key, value)| (key.clone(), to_json(value)));
     serde_json::Value::Object(pairs.collect())
 }
 

@@ -34,10 +34,7 @@ pub enum ValueType {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseValueError {
     #[error("{text:?} is not {expected}")]
-    Value {
-        text: String,
-        expected: &'static str,
-    },
+    Value { text: String, expected: &'static str },
     #[error("{text:?} is not JSON: {reason}")]
     Json { text: String, reason: String },
     #[error(
@@ -100,10 +97,7 @@ impl ValueType {
     pub fn parse(&self, text: &str, separator: char) -> Result<Value, ParseValueError> {
         match self {
             ValueType::List(element) if text.is_empty() => {
-                debug_assert!(
-                    !matches!(**element, ValueType::List(_)),
-                    "lists do not nest"
-                );
+                debug_assert!(!matches!(**element, ValueType::List(_)), "lists do not nest");
                 Ok(Value::list([]))
             }
             ValueType::List(element) => {
@@ -128,9 +122,7 @@ impl ValueType {
             ValueType::Date => calendar::parse_date(text).map(Kind::Date),
             ValueType::LocalTime => calendar::parse_local_time(text).map(Kind::LocalTime),
             ValueType::Time => calendar::parse_time(text).map(Kind::Time),
-            ValueType::LocalDateTime => {
-                calendar::parse_local_date_time(text).map(Kind::LocalDateTime)
-            }
+            ValueType::LocalDateTime => calendar::parse_local_date_time(text).map(Kind::LocalDateTime),
             ValueType::DateTime => calendar::parse_date_time(text).map(Kind::DateTime),
             ValueType::Json | ValueType::List(_) => None,
         };
@@ -202,10 +194,7 @@ mod tests {
         assert_eq!(parse("double", "1e3"), Ok(1000.0.into()));
         assert_eq!(parse("boolean", "true"), Ok(true.into()));
         assert_eq!(parse("null", ""), Ok(Value::null()));
-        assert_eq!(
-            parse("bytes", "00Ff"),
-            Ok(bytes::Bytes::from_static(&[0, 255]).into())
-        );
+        assert_eq!(parse("bytes", "00Ff"), Ok(bytes::Bytes::from_static(&[0, 255]).into()));
         assert_eq!(parse("date", "1970-01-02"), Ok(Kind::Date(1).into()));
         let nested = Value::map([("a".into(), Value::list([1.into(), Value::null()]))]);
         assert_eq!(parse("json", r#"{"a":[1,null]}"#), Ok(nested));
@@ -224,10 +213,7 @@ mod tests {
         let text = parse("int", "3.5").unwrap_err().to_string();
         assert_eq!(text, r#""3.5" is not a 64-bit integer"#);
         let text = parse("colour", "red").unwrap_err().to_string();
-        assert!(
-            text.contains("colour") && text.contains("localdatetime"),
-            "{text}"
-        );
+        assert!(text.contains("colour") && text.contains("localdatetime"), "{text}");
         for (name, wrong) in [
             ("bool", "yes"),
             ("bytes", "abc"),

@@ -1,6 +1,7 @@
 //! Random requests that mostly hit what exists, and also what was deleted, never was, or is made on the way.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use kotoba_graph::id::EntityId;
 use kotoba_graph::operation::{EntityRef, Operation};
@@ -44,10 +45,15 @@ pub fn properties() -> impl Strategy<Value = Properties> {
     prop::collection::btree_map(names(KEYS), values(), 0..3)
 }
 
-pub fn drafts(most: usize) -> impl Strategy<Value = Vec<Draft>> {
+/// What a [`Draft`] becomes, by its number.
+pub const ANY: Range<u8> = 0..14;
+pub const NEW_NODE: Range<u8> = 0..3;
+pub const NEW_EDGE: Range<u8> = 6..11;
+
+pub fn drafts(kinds: Range<u8>, count: Range<usize>) -> impl Strategy<Value = Vec<Draft>> {
     let labels = || prop::collection::btree_set(names(LABELS), 0..3);
     let draft = (
-        0..14u8,
+        kinds,
         any::<[u16; 2]>(),
         [labels(), labels()],
         names(TYPES),
@@ -62,7 +68,7 @@ pub fn drafts(most: usize) -> impl Strategy<Value = Vec<Draft>> {
         properties,
         flag,
     });
-    prop::collection::vec(draft, 1..=most)
+    prop::collection::vec(draft, count)
 }
 
 /// Chooses nodes and edges among those of the model and those that the request creates before.

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
+use kotoba_graph::operation::{EntityRef, Operation};
 use kotoba_graph::query::{Direction, Error, MAX_VISITED, Plan, PropertyEquals, Query, Row};
 use kotoba_graph::read::{Answer, Read};
-use kotoba_graph::value::Value;
+use kotoba_graph::value::{Properties, Value};
 use proptest::prelude::*;
 
 use crate::answers::expected;
-use crate::generate::{Draft, LABELS, TYPES, drafts, request, values};
+use crate::generate::{ANY, Draft, LABELS, NEW_EDGE, NEW_NODE, TYPES, drafts, request, values};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::store::{LARGE, Paging};
@@ -33,7 +34,7 @@ fn questions() -> impl Strategy<Value = Question> {
     let directions = vec![Direction::Both, Direction::Out, Direction::In];
     let types = prop::sample::select(TYPES.to_vec()).prop_map(String::from);
     (
-        0..6u8,
+        0..8u8,
         prop::collection::vec(any::<u16>(), 1..4),
         prop::option::of(0..3u8),
         prop::collection::btree_set(types, 0..3),
@@ -131,6 +132,16 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts
 }
 
+/// Nodes, then edges one by one (a refused one takes no other with it), then anything.
+fn histories() -> impl Strategy<Value = Vec<Vec<Draft>>> {
+    let edges = prop::collection::vec(drafts(NEW_EDGE, 1..2), 0..32);
+    let changes = prop::collection::vec(drafts(ANY, 1..3), 0..8);
+    (drafts(NEW_NODE, 3..12), edges, changes).prop_map(|(nodes, edges, changes)| {
+        let edges_and_changes = edges.into_iter().chain(changes);
+        std::iter::once(nodes).chain(edges_and_changes).collect()
+    })
+}
+
 fn graph_of(requests: Vec<Vec<Draft>>) -> (Graph, Model) {
     let (mut graph, mut model) = (Graph::default(), Model::default());
     for drafts in requests {
@@ -148,13 +159,12 @@ proptest! {
 
     #[test]
     fn rows_are_what_the_model_says(
-        requests in prop::collection::vec(drafts(2), 8..64),
+        requests in histories(),
         questions in prop::collection::vec(questions(), 1..8),
         page in 1..4usize,
         partitions in 1..4u16,
     ) {
         let (graph, model) = graph_of(requests);
-        eprintln!("STAT {} {}", model.nodes.len(), model.edges.len());
         for question in questions {
             let query = question.ask(&model);
             let rows = graph.query(query.clone(), Paging { page, partitions }).unwrap();
@@ -212,6 +222,44 @@ fn a_traversal_that_visits_too_many_nodes_says_what_to_do() {
         .unwrap_err();
     assert!(matches!(refused, Error::Visited));
     assert!(refused.to_string().contains("lower its depth"));
+}
+
+#[test]
+fn a_limit_does_not_count_nodes_above_the_smallest_depth() {
+    let mut graph = Graph::default();
+    let labels = BTreeSet::new();
+    let properties = Properties::new();
+    let mut operations = vec![Operation::CreateNode { labels, properties }; 5];
+    // From 0 to 1, 2 and 3, which are read one by one; only the last of them in key order leads on to 4.
+    let dead_ends = [(0, 1), (0, 2), (0, 3)];
+    let ids: Vec<EntityId> = (1..=5).map(EntityId::for_node).collect();
+    let last = (1..=3).max_by_key(|at| ids[*at]).unwrap();
+    for (source, target) in dead_ends.into_iter().chain([(last, 4)]) {
+        operations.push(Operation::CreateEdge {
+            edge_type: "K".to_owned(),
+            source: EntityRef::Operation(source),
+            target: EntityRef::Operation(target),
+            properties: Properties::new(),
+        });
+    }
+    graph.run(operations, LARGE).unwrap();
+    let query = Query::Traverse {
+        start: vec![ids[0]],
+        direction: Direction::Out,
+        types: BTreeSet::new(),
+        min_depth: 2,
+        max_depth: 3,
+        limit: Some(1),
+    };
+    for page in [1, 10] {
+        let paging = Paging {
+            page,
+            partitions: 1,
+        };
+        let rows = graph.query(query.clone(), paging).unwrap();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].depth, 2);
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@
 
 mod message;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use message::SnapshotHeader;
 

@@ -3,9 +3,13 @@
 //! Order of writes is the order of calls, votes included; a vote is durable before it is answered, an entry is readable
 //! before it is durable; the first failed write ends all writing. A replica id that was retired is refused for ever.
 
+#[cfg(test)]
+pub mod crash;
 mod disk;
 mod file;
 mod index;
+#[cfg(test)]
+mod index_tests;
 mod replica;
 mod writer;
 

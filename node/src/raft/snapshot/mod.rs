@@ -4,6 +4,8 @@ mod block;
 mod load;
 mod receive;
 mod send;
+#[cfg(test)]
+mod tests;
 
 pub use load::{LoadedFile, Loader};
 pub use receive::receive;

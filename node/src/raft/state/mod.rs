@@ -5,6 +5,8 @@ mod file;
 mod generation;
 mod replica;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod view;
 

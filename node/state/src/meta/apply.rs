@@ -9,11 +9,13 @@ use super::command::{Answer, Command, FirstMember};
 use super::{moves, rows};
 use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
 use crate::machine::{EntryPosition, StateMachine};
-use crate::placement::{self, Placement, SLOTS};
+use crate::placement::{self, MAX_PARTITIONS, MAX_REPLICATION_FACTOR, Placement};
 use crate::store::{StoreError, Write};
 
-/// Members of one cluster: the catalogue is read whole, so it has to stay small.
+/// Members of one cluster, removed ones included: the catalogue is read whole, so it has to stay small.
 const MAX_MEMBERS: usize = 1_000;
+/// An entity id has 51 bits for its sequence.
+const SEQUENCES: u64 = 1 << 51;
 /// The most timestamps or sequences one command takes.
 const MAX_LEASE: u64 = 1 << 32;
 
@@ -140,7 +142,9 @@ impl Catalogue {
             let role = ReplicaRole::Voter;
             replicas.insert(self.take_replica_id(), Replica { member, role });
         }
-        let founder = replicas.keys().next().copied().expect("a founded cluster has members to place on");
+        // The founder of a group is its first leader: in turn, so that no member begins with all the leaders.
+        let turn = id.0 as usize % replicas.len().max(1);
+        let founder = replicas.keys().nth(turn).copied().expect("a founded cluster has members to place on");
         let founding = Founding::By(founder);
         self.partitions.insert(id, Partition { id, replicas, founding });
     }
@@ -162,8 +166,8 @@ impl Catalogue {
             return Err(format!("disk {disk_id} was member {id}, which was removed: empty the disk to join as a new member"));
         }
         self.refuse_address_of_another(peer_address, disk_id)?;
-        if known.is_none() && self.members.len() >= MAX_MEMBERS {
-            return Err(format!("a cluster has at most {MAX_MEMBERS} members, removed ones included"));
+        if known.is_none() {
+            self.refuse_too_many()?;
         }
         let id = match known {
             Some((id, _)) => id,
@@ -180,6 +184,17 @@ impl Catalogue {
             member: id,
             state,
         })
+    }
+
+    fn refuse_too_many(&self) -> Result<(), Refusal> {
+        let current = self.members.values().filter(|member| member.state != MemberState::Removed).count();
+        if current >= placement::MAX_MEMBERS {
+            return Err(format!("a cluster has at most {} members", placement::MAX_MEMBERS));
+        }
+        match self.members.len() >= MAX_MEMBERS {
+            true => Err(format!("a cluster has at most {MAX_MEMBERS} members, removed ones included")),
+            false => Ok(()),
+        }
     }
 
     /// Two members at one address would each get the other's messages.
@@ -276,6 +291,9 @@ impl Catalogue {
     fn lease_sequences(&mut self, count: u64) -> Result<Answer, Refusal> {
         let from = self.counters.next_sequence;
         let to = take(from, count)?;
+        if to > SEQUENCES {
+            return Err("the entity sequences are used up".to_owned());
+        }
         self.counters.next_sequence = to;
         Ok(Answer::Sequences { from, to })
     }
@@ -320,10 +338,10 @@ fn check_settings(settings: &Settings, members: &[FirstMember]) -> Result<(), Re
     };
     let rules = [
         (!settings.cluster_id.is_empty(), "a cluster id is needed"),
-        ((1..=MAX_MEMBERS).contains(&members.len()), "a cluster is founded with 1 to 1000 members"),
-        (settings.replication_factor >= 1, "the replication factor is at least 1"),
-        (settings.replication_factor as usize <= members.len(), "the replication factor is at most the number of first members"),
-        ((1..=u32::from(SLOTS)).contains(&settings.partition_count), "there are 1 to 4096 partitions"),
+        ((1..=placement::MAX_MEMBERS).contains(&members.len()), "a cluster is founded with 1 to 256 members"),
+        // More than there are members is allowed: partitions get the rest when members come.
+        ((1..=MAX_REPLICATION_FACTOR).contains(&settings.replication_factor), "the replication factor is 1 to 7"),
+        ((1..=MAX_PARTITIONS).contains(&settings.partition_count), "there are 1 to 1024 partitions"),
         (settings.max_parallel_moves >= 1, "at least one move runs at a time"),
         (distinct(|member| &member.disk_id), "two first members have the same disk"),
         (distinct(|member| &member.peer_address), "two first members have the same address"),

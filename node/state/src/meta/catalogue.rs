@@ -172,6 +172,15 @@ impl Catalogue {
             .collect()
     }
 
+    /// All members with their zones, also those that get nothing new.
+    fn zones(&self) -> Vec<Candidate> {
+        let candidate = |member: &Member| Candidate {
+            id: member.id,
+            zone: member.zone.clone(),
+        };
+        self.members.values().map(candidate).collect()
+    }
+
     /// Where the replicas are, or will be when the moves under way have ended.
     pub fn placement(&self) -> Placement {
         let mut placement: BTreeMap<PartitionId, BTreeSet<MemberId>> = BTreeMap::new();
@@ -199,7 +208,7 @@ impl Catalogue {
     /// What a rebalance would change beyond the moves under way.
     pub fn replacements(&self) -> Vec<Replacement> {
         let wanted = self.wanted_placement();
-        wanted.map_or_else(Vec::new, |wanted| placement::rebalance(&self.placement(), &wanted))
+        wanted.map_or_else(Vec::new, |wanted| placement::rebalance(&self.zones(), &self.placement(), &wanted))
     }
 
     /// No move is open, and placement would change nothing.

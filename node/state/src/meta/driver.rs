@@ -26,6 +26,7 @@ pub struct LeaderView {
     pub member: MemberId,
     pub replica: ReplicaId,
     pub term: u64,
+    /// While a joint change is under way: of both its sets.
     pub voters: BTreeSet<ReplicaId>,
     pub learners: BTreeSet<ReplicaId>,
     /// A joint change, or an uncommitted one, is under way.
@@ -144,7 +145,9 @@ pub fn why_not_begin(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView
     let Some(view) = view else {
         return Some(format!("partition {} has no leader that answers", row.partition));
     };
-    if let Some(voter) = view.voter_out_of_sync(None) {
+    // The one that goes may be the one that lags: then the move is the repair.
+    let old = row.from.and_then(|member| catalogue.replica_on(row.partition, member));
+    if let Some(voter) = view.voter_out_of_sync(old) {
         return Some(format!("replica {voter} of partition {} is not in sync", row.partition));
     }
     let holds = |member: MemberId| {
@@ -171,7 +174,8 @@ fn step_of_move(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView>) ->
     };
     let old = row.from.and_then(|member| catalogue.replica_on(row.partition, member));
     if view.joint {
-        return wait(format!("a membership change of partition {} is being committed", row.partition));
+        let reason = format!("a membership change of partition {} is being committed", row.partition);
+        return finish_change(row, view, old).unwrap_or_else(|| wait(reason));
     }
     if is_done(view, row.replica, old) {
         return Action::Propose(Command::AdvanceMove {
@@ -228,6 +232,19 @@ fn promote(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Action {
     {
         return Action::TransferLeader { partition: row.partition, to };
     }
+    replace_voters(row, view, old)
+}
+
+/// Asks again for a joint change that has begun.
+///
+/// A leader that is lost between the two entries of a joint change leaves its group joint, and no later leader ends that by
+/// itself. Asking while the first request is still at work does no harm: the group refuses it by the membership log id.
+fn finish_change(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Option<Action> {
+    let begun = row.replica.is_none_or(|new| view.voters.contains(&new));
+    begun.then(|| replace_voters(row, view, old))
+}
+
+fn replace_voters(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Action {
     let staying = view.voters.iter().copied().filter(|voter| Some(*voter) != old);
     Action::ReplaceVoters {
         partition: row.partition,
@@ -239,7 +256,7 @@ fn promote(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Action {
 /// The next step of the meta group's own membership, if one is needed; one at a time.
 pub fn next_meta_step(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
     if meta.joint {
-        return None;
+        return finish_meta_change(catalogue, meta);
     }
     let current = catalogue.members.values().filter(|member| member.state != MemberState::Removed);
     for member in current.clone() {
@@ -274,13 +291,41 @@ fn take_in(member: &Member, meta: &LeaderView) -> Option<MetaAction> {
         .then_some(MetaAction::Propose(Command::ActivateMember { member: member.id }))
 }
 
+fn meta_voter_count(catalogue: &Catalogue) -> usize {
+    let active = catalogue.members.values().filter(|member| member.state == MemberState::Active).count();
+    if active >= LARGE_CLUSTER { META_VOTERS_LARGE } else { META_VOTERS }
+}
+
+/// Asks again for an exchange of voters that a lost leader left half done; see [`finish_change`].
+///
+/// The catalogue still names the voters of before, and an exchange drops at most one of them.
+fn finish_meta_change(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
+    let before = || catalogue.members.values().filter(|member| member.meta_voter);
+    let old: BTreeSet<ReplicaId> = before().map(|member| member.meta_replica).collect();
+    if meta.voters.is_subset(&old) {
+        return None;
+    }
+    let mut voters = meta.voters.clone();
+    if voters.len() > meta_voter_count(catalogue) {
+        let lost = before()
+            .filter(|member| member.meta_replica != meta.replica)
+            .min_by_key(|member| (member.health != Health::Failed, meta.is_in_sync(member.meta_replica), member.id));
+        lost.inspect(|member| {
+            voters.remove(&member.meta_replica);
+        });
+    }
+    Some(MetaAction::ReplaceVoters {
+        voters,
+        expected_membership_log_id: meta.membership_log_id.clone(),
+    })
+}
+
 /// Voters that are missing or have failed are replaced by members that are well, one at a time.
 fn replace_meta_voters(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
     let well = |member: &&Member| {
         member.state == MemberState::Active && member.health == Health::Alive && meta.is_in_sync(member.meta_replica)
     };
-    let active = catalogue.members.values().filter(|member| member.state == MemberState::Active).count();
-    let count = if active >= LARGE_CLUSTER { META_VOTERS_LARGE } else { META_VOTERS };
+    let count = meta_voter_count(catalogue);
     let candidates: Vec<Candidate> = catalogue
         .members
         .values()

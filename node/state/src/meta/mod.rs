@@ -10,6 +10,8 @@ pub mod driver;
 mod moves;
 mod rows;
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 pub use apply::{MetaMachine, check_founding};

@@ -231,12 +231,8 @@ impl Cluster {
                 view.silent_ms.insert(*replica, 10);
             }
             Action::ReplaceVoters { partition, voters, expected_membership_log_id } => {
-                let view = self.view(*partition);
-                assert_eq!(&view.membership_log_id, expected_membership_log_id);
-                let in_sync = voters.iter().filter(|voter| view.is_in_sync(**voter)).count();
-                assert!(in_sync >= view.voters.len(), "a move lowered the voters in sync");
-                assert!(voters.contains(&view.replica), "the leader was dropped");
-                view.learners.retain(|learner| !voters.contains(learner));
+                let view = self.begin_change(*partition, voters, expected_membership_log_id);
+                view.joint = false;
                 view.voters.clone_from(voters);
                 view.membership_log_id.push('+');
             }
@@ -248,6 +244,26 @@ impl Cluster {
             }
             Action::Wait { .. } => {}
         }
+    }
+
+    /// The first half of a joint change: what is left when the leader is lost before the second.
+    fn begin_change(&mut self, partition: PartitionId, voters: &BTreeSet<ReplicaId>, expected: &str) -> &mut LeaderView {
+        let view = self.view(partition);
+        assert_eq!(view.membership_log_id, expected);
+        if !view.joint {
+            let in_sync = |voters: &BTreeSet<ReplicaId>| voters.iter().filter(|voter| view.is_in_sync(**voter)).count();
+            assert!(in_sync(voters) >= in_sync(&view.voters), "a move lowered the voters in sync");
+        }
+        assert!(voters.contains(&view.replica) || view.voters.len() == 1, "the leader was dropped while another could lead");
+        assert!(voters.iter().all(|voter| view.voters.contains(voter) || view.learners.contains(voter)));
+        view.learners.retain(|learner| !voters.contains(learner));
+        view.voters.extend(voters);
+        view.joint = true;
+        view.membership_log_id.push('j');
+        if !voters.contains(&view.replica) {
+            view.replica = *voters.first().expect("a change leaves a voter");
+        }
+        view
     }
 
     fn view(&mut self, partition: PartitionId) -> &mut LeaderView {
@@ -276,7 +292,9 @@ impl Cluster {
         let under_way = catalogue.moves.values().filter(|row| row.step == MoveStep::Learning).count();
         assert!(under_way <= 2);
         for partition in catalogue.partitions.values() {
-            assert_eq!(self.leaders[&partition.id].voters.len(), 3);
+            let view = &self.leaders[&partition.id];
+            assert!(view.joint || view.voters.len() == 3);
+            assert!(view.voters.iter().all(|voter| partition.replicas.contains_key(voter)), "a voter without a row");
             let holders: BTreeSet<_> = partition.replicas.values().map(|replica| replica.member).collect();
             assert_eq!(holders.len(), partition.replicas.len(), "two replicas of a partition on one member");
         }
@@ -312,12 +330,15 @@ proptest! {
             for action in actions {
                 match dice.next().unwrap() {
                     0 => {}
-                    1 => {
-                        cluster.execute(&action);
-                        if !matches!(action, Action::ReplaceVoters { .. }) {
+                    1 => match &action {
+                        Action::ReplaceVoters { partition, voters, expected_membership_log_id } => {
+                            cluster.begin_change(*partition, voters, expected_membership_log_id);
+                        }
+                        Action::Propose(_) | Action::AddLearner { .. } | Action::TransferLeader { .. } | Action::Wait { .. } => {
+                            cluster.execute(&action);
                             cluster.execute(&action);
                         }
-                    }
+                    },
                     _ => cluster.execute(&action),
                 }
                 cluster.check();
@@ -358,6 +379,75 @@ fn a_move_waits_while_another_voter_lags() {
     }
     let actions = next_step(&cluster.meta.catalogue(), &cluster.observed());
     assert!(actions.iter().all(|action| matches!(action, Action::Propose(Command::MarkFounded { .. }))));
+}
+
+fn run_to_the_end(cluster: &mut Cluster) {
+    for _ in 0..500 {
+        for action in next_step(&cluster.meta.catalogue(), &cluster.observed()) {
+            cluster.execute(&action);
+        }
+        cluster.tick();
+    }
+    assert!(cluster.meta.catalogue().is_balanced());
+}
+
+#[test]
+fn a_move_repairs_where_the_lagging_voter_is_the_one_that_goes() {
+    let mut cluster = Cluster::new(Group::founded(3), 4..=4);
+    let catalogue = cluster.meta.catalogue();
+    let row = catalogue.moves.values().next().unwrap();
+    let old = catalogue.replica_on(row.partition, row.from.unwrap()).unwrap();
+    let view = cluster.view(row.partition);
+    view.replica = *view.voters.iter().find(|voter| **voter != old).unwrap();
+    view.silent_ms.insert(old, 60_000);
+    let begin = Action::Propose(Command::AdvanceMove {
+        id: row.id,
+        from: MoveStep::Planned,
+        to: Some(MoveStep::Learning),
+    });
+    assert!(next_step(&catalogue, &cluster.observed()).contains(&begin));
+}
+
+#[test]
+fn a_joint_change_that_was_left_half_done_is_finished() {
+    let mut cluster = Cluster::new(Group::founded(3), 4..=4);
+    let half_done = loop {
+        let actions = next_step(&cluster.meta.catalogue(), &cluster.observed());
+        let change = actions.iter().find_map(|action| match action {
+            Action::ReplaceVoters { partition, voters, expected_membership_log_id } => {
+                Some((*partition, voters.clone(), expected_membership_log_id.clone()))
+            }
+            Action::Propose(_) | Action::AddLearner { .. } | Action::TransferLeader { .. } | Action::Wait { .. } => None,
+        });
+        if let Some((partition, voters, expected)) = change {
+            cluster.begin_change(partition, &voters, &expected);
+            break partition;
+        }
+        actions.iter().for_each(|action| cluster.execute(action));
+        cluster.tick();
+    };
+    assert!(cluster.leaders[&half_done].joint);
+    run_to_the_end(&mut cluster);
+    assert!(!cluster.leaders[&half_done].joint);
+}
+
+#[test]
+fn a_cluster_that_began_with_one_member_gets_its_replicas_when_members_come() {
+    let mut group = Group { store: MemoryStore::default(), index: 0 };
+    let Command::Found { cluster_id, members, partition_count, max_parallel_moves, .. } = found("c", 1) else { unreachable!() };
+    let alone = Command::Found { cluster_id, members, replication_factor: 3, partition_count, max_parallel_moves };
+    assert_eq!(group.apply(&alone), Answer::Done);
+    let mut cluster = Cluster::new(group, 2..=3);
+    run_to_the_end(&mut cluster);
+    assert!(cluster.leaders.values().all(|view| view.voters.len() == 3));
+}
+
+#[test]
+fn a_single_replica_moves_although_no_other_voter_can_lead() {
+    let mut cluster = Cluster::new(Group::founded(1), 2..=2);
+    run_to_the_end(&mut cluster);
+    let holders: BTreeSet<_> = cluster.meta.catalogue().placement().0.into_values().flatten().collect();
+    assert_eq!(holders, BTreeSet::from([MemberId(1), MemberId(2)]));
 }
 
 #[test]
@@ -413,6 +503,28 @@ fn a_failed_meta_voter_is_exchanged_for_one_that_is_well() {
         panic!("nothing is done");
     };
     assert_eq!(voters, BTreeSet::from([ReplicaId(1), ReplicaId(3), replica]));
+}
+
+#[test]
+fn an_exchange_of_meta_voters_that_was_left_half_done_is_finished() {
+    let mut group = Group::founded(3);
+    let member = group.add_member(4);
+    let replica = group.catalogue().members[&member].meta_replica;
+    let mut view = meta_view(&[1, 2, 3, replica.0], &[]);
+    view.joint = true;
+    view.silent_ms.insert(ReplicaId(2), 60_000);
+    let finish = next_meta_step(&group.catalogue(), &view);
+    let voters = BTreeSet::from([ReplicaId(1), ReplicaId(3), replica]);
+    let expected_membership_log_id = view.membership_log_id;
+    assert_eq!(finish, Some(MetaAction::ReplaceVoters { voters, expected_membership_log_id }));
+}
+
+#[test]
+fn a_meta_learner_that_is_being_added_is_waited_for() {
+    let group = Group::founded(3);
+    let mut view = meta_view(&[1, 2, 3], &[99]);
+    view.joint = true;
+    assert_eq!(next_meta_step(&group.catalogue(), &view), None);
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! What holds of the catalogue whatever commands come, in whatever order, and however often each.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::ids::{MemberId, PartitionId, ReplicaId};
+use crate::machine::{EntryPosition, StateMachine};
+use crate::store::MemoryStore;
+
+const ZONES: [&str; 3] = ["a", "b", "c"];
+
+fn first_member(number: u64) -> FirstMember {
+    FirstMember {
+        peer_address: format!("m{number}:7600"),
+        client_address: String::new(),
+        zone: ZONES[number as usize % 3].to_owned(),
+        disk_id: format!("disk-{number}"),
+        name: String::new(),
+        meta_voter: number <= 3,
+    }
+}
+
+fn found(cluster: u8) -> Command {
+    Command::Found {
+        cluster_id: format!("cluster-{cluster}"),
+        members: (1..=3).map(first_member).collect(),
+        replication_factor: 3,
+        partition_count: 4,
+        max_parallel_moves: 2,
+    }
+}
+
+fn join(number: u64) -> Command {
+    Command::Join {
+        disk_id: format!("disk-{number}"),
+        peer_address: format!("m{number}:7600"),
+        client_address: String::new(),
+        zone: ZONES[number as usize % 3].to_owned(),
+        name: String::new(),
+        version: "1".to_owned(),
+    }
+}
+
+fn describe(number: u64, disk: u64) -> Command {
+    Command::DescribeMember {
+        member: MemberId(number),
+        disk_id: format!("disk-{disk}"),
+        peer_address: format!("m{disk}:7600"),
+        client_address: String::new(),
+        version: "2".to_owned(),
+    }
+}
+
+/// Commands about few things, among them things that do not exist, so that they meet often.
+fn any_command() -> impl Strategy<Value = Command> {
+    let member = || (0u64..8).prop_map(MemberId);
+    let begin = |id| Command::AdvanceMove { id, from: MoveStep::Planned, to: Some(MoveStep::Learning) };
+    let end = |id| Command::AdvanceMove { id, from: MoveStep::Learning, to: None };
+    let drop = |id| Command::AdvanceMove { id, from: MoveStep::Planned, to: None };
+    prop_oneof![
+        1 => (0u8..2).prop_map(found),
+        4 => (1u64..8).prop_map(join),
+        1 => (1u64..8, 1u64..8).prop_map(|(number, disk)| describe(number, disk)),
+        4 => member().prop_map(|member| Command::ActivateMember { member }),
+        1 => (member(), any::<bool>()).prop_map(|(member, voter)| Command::SetMetaVoter { member, voter }),
+        1 => (0u32..6).prop_map(|partition| Command::MarkFounded { partition: PartitionId(partition) }),
+        4 => any::<u64>().prop_map(|now_ms| Command::PlanRebalance { now_ms }),
+        8 => (0u64..24).prop_map(begin),
+        8 => (0u64..24).prop_map(end),
+        1 => (0u64..24).prop_map(drop),
+        6 => (0u32..5, 0u64..40).prop_map(|(partition, replica)| Command::ForgetReplica {
+            partition: PartitionId(partition),
+            replica: ReplicaId(replica),
+        }),
+        1 => (0u64..1 << 33).prop_map(|count| Command::ExtendTimestamps { count }),
+        1 => (0u64..1 << 33).prop_map(|count| Command::LeaseSequences { count }),
+        1 => Just(Command::NextIncarnation),
+    ]
+}
+
+fn apply(store: &mut MemoryStore, index: u64, command: &Command) -> Answer {
+    let answer = MetaMachine.apply(store, EntryPosition { term: 1, index }, &command.encode()).unwrap();
+    Answer::decode(&answer).unwrap()
+}
+
+fn check(catalogue: &Catalogue) {
+    for partition in catalogue.partitions.values() {
+        let with = |role| partition.replicas.values().filter(move |replica| replica.role == role).count();
+        assert_eq!(with(ReplicaRole::Voter), 3, "partition {} has lost a voter, or has one too many", partition.id);
+        let holders: BTreeSet<_> = partition.replicas.values().map(|replica| replica.member).collect();
+        assert_eq!(holders.len(), partition.replicas.len(), "two replicas of a partition on one member");
+        let running: Vec<_> = catalogue
+            .moves
+            .values()
+            .filter(|row| row.partition == partition.id && row.step == MoveStep::Learning)
+            .collect();
+        assert!(running.len() <= 1, "two moves of one partition at a time");
+        assert_eq!(with(ReplicaRole::Learner), running.len(), "a learner without a move");
+    }
+    let running = catalogue.moves.values().filter(|row| row.step == MoveStep::Learning).count();
+    assert!(running <= 2, "more moves at a time than allowed");
+    let disks: BTreeSet<_> = catalogue.members.values().map(|member| &member.disk_id).collect();
+    assert_eq!(disks.len(), catalogue.members.len(), "two members with one disk");
+}
+
+/// Every id that one command brought was never there before, and no counter went back.
+fn check_change(before: &Catalogue, after: &Catalogue) {
+    let (old, new) = (&before.counters, &after.counters);
+    let replicas = |catalogue: &Catalogue| -> BTreeSet<ReplicaId> {
+        let of_partitions = catalogue.partitions.values().flat_map(|partition| partition.replicas.keys().copied());
+        of_partitions.chain(catalogue.members.values().map(|member| member.meta_replica)).collect()
+    };
+    for replica in replicas(after).difference(&replicas(before)) {
+        assert!((old.next_replica..new.next_replica).contains(replica), "replica id {replica} is used again");
+    }
+    for member in after.members.keys().filter(|id| !before.members.contains_key(id)) {
+        assert!((old.next_member..new.next_member).contains(member), "member id {member} is used again");
+    }
+    for id in after.moves.keys().filter(|id| !before.moves.contains_key(id)) {
+        assert!((old.next_move..new.next_move).contains(id), "move id {id} is used again");
+    }
+    assert!(old.next_sequence <= new.next_sequence && old.next_timestamp <= new.next_timestamp);
+    assert!(old.next_incarnation <= new.next_incarnation && old.moves_finished <= new.moves_finished);
+    if before.settings.is_some() {
+        assert_eq!(before.settings, after.settings, "the cluster id is latched");
+    }
+    assert!(before.members.keys().all(|id| after.members.contains_key(id)), "a member was forgotten");
+}
+
+/// Commands that give something new each time; all others do no more the second time.
+fn gives_something(command: &Command) -> bool {
+    match command {
+        Command::PlanRebalance { .. }
+        | Command::ExtendTimestamps { .. }
+        | Command::LeaseSequences { .. }
+        | Command::NextIncarnation => true,
+        Command::Found { .. }
+        | Command::Join { .. }
+        | Command::ActivateMember { .. }
+        | Command::DescribeMember { .. }
+        | Command::SetMetaVoter { .. }
+        | Command::SetHealth { .. }
+        | Command::MarkFounded { .. }
+        | Command::AdvanceMove { .. }
+        | Command::ForgetReplica { .. } => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_order_of_commands_breaks_the_catalogue(commands in prop::collection::vec(any_command(), 1..120)) {
+        let mut store = MemoryStore::default();
+        apply(&mut store, 1, &found(0));
+        for (index, command) in (2..).zip(&commands) {
+            let before = store.clone();
+            let answer = apply(&mut store, index, command);
+            if matches!(answer, Answer::Refused(_)) {
+                prop_assert_eq!(&store, &before, "a refused command changed something");
+            }
+            let catalogue = Catalogue::load(&store).unwrap();
+            check(&catalogue);
+            check_change(&Catalogue::load(&before).unwrap(), &catalogue);
+            if !gives_something(command) {
+                let mut again = store.clone();
+                apply(&mut again, index + 1, command);
+                prop_assert_eq!(&again, &store, "a command that came twice changed something the second time");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_logs_give_equal_stores(commands in prop::collection::vec(any_command(), 1..60)) {
+        let run = || {
+            let mut store = MemoryStore::default();
+            let answers: Vec<_> =
+                (1..).zip([found(0)].iter().chain(&commands)).map(|(at, command)| apply(&mut store, at, command)).collect();
+            (store, answers)
+        };
+        prop_assert_eq!(run(), run());
+    }
+}
+
+#[test]
+fn entity_sequences_end_where_their_bits_do() {
+    let mut store = MemoryStore::default();
+    apply(&mut store, 1, &found(0));
+    let lease = Command::LeaseSequences { count: 1 << 32 };
+    let mut last = 0;
+    for index in 2.. {
+        match apply(&mut store, index, &lease) {
+            Answer::Sequences { to, .. } => last = to,
+            Answer::Refused(reason) => {
+                assert!(reason.contains("used up"), "{reason}");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        if last < (1 << 51) - (1 << 33) {
+            last = skip_ahead(&mut store);
+        }
+    }
+    assert!(last <= 1 << 51 && last > (1 << 51) - (1 << 33));
+}
+
+/// Leasing 2^51 sequences one by one would take all day.
+fn skip_ahead(store: &mut MemoryStore) -> u64 {
+    let before = Catalogue::load(store).unwrap();
+    let mut after = before.clone();
+    after.counters.next_sequence = (1 << 51) - (1 << 33);
+    rows::save(store, &before, &after).unwrap();
+    after.counters.next_sequence
+}
+
+#[test]
+fn a_command_of_another_format_stops_the_replica() {
+    let mut command = found(0).encode();
+    command[0] = 2;
+    let at = EntryPosition { term: 1, index: 1 };
+    assert!(MetaMachine.apply(&mut MemoryStore::default(), at, &command).is_err());
+    assert!(MetaMachine.apply(&mut MemoryStore::default(), at, &[]).is_err());
+}

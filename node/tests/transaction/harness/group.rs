@@ -1,0 +1,212 @@
+//! A partition's Raft group in memory: one log, two replicas of which one leads, and proposals that can be held back.
+//!
+//! A proposal that is held sits in its replica's queue: it is appended in the term that is current when it is let go,
+//! which is how an entry of an old leadership comes late (the protocol's hole 3).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use kotoba_node::raft::Leadership;
+use kotoba_node::transaction::{GroupError, PartitionGroup};
+use kotoba_state::ids::{MemberId, ReplicaId};
+use kotoba_state::machine::{EntryPosition, StateMachine};
+use kotoba_state::partition::{Answer, Command, PartitionMachine};
+use kotoba_state::store::{MemoryStore, Read};
+use tokio::sync::watch;
+
+use super::gate::Gate;
+
+pub const REPLICAS: usize = 2;
+
+/// Which proposals a rule is about.
+pub type Matches = Box<dyn Fn(&Command) -> bool + Send>;
+
+struct Rule {
+    matches: Matches,
+    gate: Arc<Gate>,
+    /// The proposer hears that the outcome is unknown, at once.
+    forget: bool,
+}
+
+struct State {
+    store: MemoryStore,
+    log: Vec<(u64, Command)>,
+    term: u64,
+    leader: usize,
+    rules: Vec<Rule>,
+}
+
+/// The group as all of its replicas and the test share it.
+pub struct TestGroup {
+    state: Mutex<State>,
+    leaderships: Vec<watch::Sender<Leadership>>,
+}
+
+/// One replica of it.
+pub struct Replica {
+    group: Arc<TestGroup>,
+    number: usize,
+}
+
+impl TestGroup {
+    pub fn new() -> Arc<Self> {
+        let group = TestGroup {
+            state: Mutex::new(State {
+                store: MemoryStore::default(),
+                log: Vec::new(),
+                term: 0,
+                leader: 0,
+                rules: Vec::new(),
+            }),
+            leaderships: (0..REPLICAS).map(|_| watch::channel(Leadership::default()).0).collect(),
+        };
+        group.elect(0);
+        Arc::new(group)
+    }
+
+    pub fn replica(self: &Arc<Self>, number: usize) -> Arc<Replica> {
+        let group = self.clone();
+        Arc::new(Replica { group, number })
+    }
+
+    /// Makes a replica the leader of a new term.
+    pub fn elect(&self, leader: usize) {
+        let mut state = self.lock();
+        state.term += 1;
+        state.leader = leader;
+        for (number, watched) in self.leaderships.iter().enumerate() {
+            watched.send_replace(Leadership {
+                term: state.term,
+                leader: Some((ReplicaId(leader as u64 + 1), MemberId(leader as u64 + 1))),
+                leading: number == leader,
+            });
+        }
+    }
+
+    pub fn leader(&self) -> usize {
+        self.lock().leader
+    }
+
+    /// Holds back the next proposal that matches, before it is appended.
+    pub fn hold_next(&self, matches: impl Fn(&Command) -> bool + Send + 'static) -> Arc<Gate> {
+        self.add_rule(matches, false)
+    }
+
+    /// The same, and its proposer is told at once that the outcome is unknown.
+    pub fn lose_next(&self, matches: impl Fn(&Command) -> bool + Send + 'static) -> Arc<Gate> {
+        self.add_rule(matches, true)
+    }
+
+    fn add_rule(&self, matches: impl Fn(&Command) -> bool + Send + 'static, forget: bool) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        self.lock().rules.push(Rule {
+            matches: Box::new(matches),
+            gate: gate.clone(),
+            forget,
+        });
+        gate
+    }
+
+    /// Appends and applies an entry of the present leader, as if a message had come.
+    pub fn apply(&self, command: Command) -> Answer {
+        let bytes = command.encode();
+        Answer::decode(&self.append(&bytes)).expect("the state machine's own answer")
+    }
+
+    pub fn store(&self) -> MemoryStore {
+        self.lock().store.clone()
+    }
+
+    /// The state of a replica that has applied only the first entries.
+    pub fn store_at(&self, entries: usize) -> MemoryStore {
+        let mut store = MemoryStore::default();
+        for (index, (term, command)) in (1..).zip(&self.lock().log[..entries]) {
+            let at = EntryPosition { term: *term, index };
+            PartitionMachine.apply(&mut store, at, &command.encode()).expect("it applied before");
+        }
+        store
+    }
+
+    pub fn entries(&self) -> usize {
+        self.lock().log.len()
+    }
+
+    fn append(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut state = self.lock();
+        let command = Command::decode(bytes).expect("a command of this build");
+        let term = state.term;
+        state.log.push((term, command));
+        let at = EntryPosition {
+            term,
+            index: state.log.len() as u64,
+        };
+        PartitionMachine.apply(&mut state.store, at, bytes).expect("memory does not fail")
+    }
+
+    fn take_rule(&self, bytes: &[u8]) -> Option<Rule> {
+        let command = Command::decode(bytes).expect("a command of this build");
+        let mut state = self.lock();
+        let found = state.rules.iter().position(|rule| (rule.matches)(&command))?;
+        Some(state.rules.remove(found))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Replica {
+    fn check_leading(&self) -> Result<(), GroupError> {
+        let leadership = self.leadership();
+        match leadership.leading {
+            true => Ok(()),
+            false => Err(GroupError::NotLeader {
+                leader: leadership.leader.map(|(_, member)| member),
+            }),
+        }
+    }
+
+    async fn append_held(group: Arc<TestGroup>, number: usize, rule: Rule, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        rule.gate.stand().await;
+        // A queue of a replica that does not lead goes nowhere.
+        let answer = (group.leader() == number).then(|| group.append(&bytes));
+        rule.gate.pass();
+        answer
+    }
+}
+
+#[async_trait]
+impl PartitionGroup for Replica {
+    async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError> {
+        self.check_leading()?;
+        // Lets other tasks come in between, as the real group does.
+        tokio::task::yield_now().await;
+        let Some(rule) = self.group.take_rule(&command) else {
+            self.check_leading()?;
+            return Ok(self.group.append(&command));
+        };
+        let forget = rule.forget;
+        let held = tokio::spawn(Self::append_held(self.group.clone(), self.number, rule, command));
+        if forget {
+            return Err(GroupError::Unknown);
+        }
+        held.await.ok().flatten().ok_or(GroupError::NotLeader { leader: None })
+    }
+
+    async fn read_barrier(&self) -> Result<(), GroupError> {
+        tokio::task::yield_now().await;
+        self.check_leading()
+    }
+
+    fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
+        Ok(Box::new(self.group.store()))
+    }
+
+    fn leadership(&self) -> Leadership {
+        *self.group.leaderships[self.number].borrow()
+    }
+
+    fn watch_leadership(&self) -> watch::Receiver<Leadership> {
+        self.group.leaderships[self.number].subscribe()
+    }
+}

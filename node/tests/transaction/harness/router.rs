@@ -1,0 +1,180 @@
+//! The way to the partitions' leaders, with faults: messages that are held, lost, doubled or come late.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use async_trait::async_trait;
+use kotoba_node::transaction::{CallError, Failure, PartitionLeader, Partitions, Reply, Request, Response};
+use kotoba_state::ids::PartitionId;
+use tokio::time::Instant;
+
+use super::gate::Gate;
+use super::group::TestGroup;
+use super::{DEADLINE, SLOTS};
+
+/// What happens to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It waits at the gate before it is done.
+    HoldRequest,
+    /// It is done, and its answer waits at the gate.
+    HoldAnswer,
+    /// The sender hears at once that the outcome is unknown; it is done when the gate opens.
+    SendLater,
+    /// It is done, and the sender hears that the outcome is unknown.
+    LoseAnswer,
+    /// It is done twice; the sender hears the second answer.
+    Twice,
+}
+
+struct Rule {
+    matches: Box<dyn Fn(PartitionId, &Request) -> bool + Send>,
+    fate: Fate,
+    gate: Arc<Gate>,
+}
+
+/// One partition with a server at each of its replicas.
+pub struct Served {
+    pub group: Arc<TestGroup>,
+    pub leaders: Vec<Arc<PartitionLeader>>,
+}
+
+/// Finds leaders; one is shared by all members that are well.
+#[derive(Default)]
+pub struct Router {
+    served: OnceLock<Vec<Served>>,
+    rules: Mutex<Vec<Rule>>,
+}
+
+impl Router {
+    pub fn serve(&self, served: Vec<Served>) {
+        assert!(self.served.set(served).is_ok(), "served once");
+    }
+
+    pub fn served(&self) -> &[Served] {
+        self.served.get().expect("the partitions are served before the first message")
+    }
+
+    /// Gives the next message that matches another fate.
+    pub fn on_next(
+        &self,
+        fate: Fate,
+        matches: impl Fn(PartitionId, &Request) -> bool + Send + 'static,
+    ) -> Arc<Gate> {
+        let gate = Arc::new(Gate::default());
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(Rule {
+            matches: Box::new(matches),
+            fate,
+            gate: gate.clone(),
+        });
+        gate
+    }
+
+    fn take_rule(&self, partition: PartitionId, request: &Request) -> Option<Rule> {
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = rules.iter().position(|rule| (rule.matches)(partition, request))?;
+        Some(rules.remove(found))
+    }
+
+    /// Asks the present leader, and the next one where it does not lead any more.
+    pub async fn deliver(&self, partition: PartitionId, request: Request) -> Response {
+        let served = &self.served()[partition.0 as usize];
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let leader = &served.leaders[served.group.leader()];
+            match leader.handle(request.clone()).await {
+                Err(Failure::NotLeader { .. }) if Instant::now() < deadline => tokio::task::yield_now().await,
+                response => return response,
+            }
+        }
+    }
+
+    async fn fated(self: Arc<Self>, rule: Rule, partition: PartitionId, request: Request) -> Result<Reply, CallError> {
+        let lost = || CallError::Unknown("lost by the test".to_owned());
+        match rule.fate {
+            Fate::HoldRequest => {
+                rule.gate.stand().await;
+                let response = self.deliver(partition, request).await;
+                rule.gate.pass();
+                Ok(response?)
+            }
+            Fate::HoldAnswer => {
+                let response = self.deliver(partition, request).await;
+                rule.gate.stand().await;
+                rule.gate.pass();
+                Ok(response?)
+            }
+            Fate::SendLater => {
+                tokio::spawn(async move {
+                    rule.gate.stand().await;
+                    let _ = self.deliver(partition, request).await;
+                    rule.gate.pass();
+                });
+                Err(lost())
+            }
+            Fate::LoseAnswer => {
+                let _ = self.deliver(partition, request).await;
+                Err(lost())
+            }
+            Fate::Twice => {
+                let _ = self.deliver(partition, request.clone()).await;
+                Ok(self.deliver(partition, request).await?)
+            }
+        }
+    }
+
+    fn per_partition(&self) -> u16 {
+        SLOTS / u16::try_from(self.served().len()).expect("few partitions")
+    }
+}
+
+/// A member's own way to the partitions; the member can die.
+pub struct Route {
+    router: Arc<Router>,
+    /// Messages this member still sends; below zero it is dead. Very many for one that stays alive.
+    left: AtomicI64,
+}
+
+impl Route {
+    pub fn new(router: Arc<Router>, messages: i64) -> Arc<Self> {
+        let left = AtomicI64::new(messages);
+        Arc::new(Route { router, left })
+    }
+
+    pub fn is_dead(&self) -> bool {
+        self.left.load(Ordering::SeqCst) < 0
+    }
+}
+
+#[async_trait]
+impl Partitions for Route {
+    async fn call(&self, partition: PartitionId, request: Request) -> Result<Reply, CallError> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            // The dead say nothing more and hear nothing more.
+            self.left.store(-1, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
+        let answer = match self.router.take_rule(partition, &request) {
+            Some(rule) => self.router.clone().fated(rule, partition, request).await,
+            None => Ok(self.router.deliver(partition, request).await?),
+        };
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+        answer
+    }
+
+    fn partition_of(&self, slot: u16) -> PartitionId {
+        PartitionId(u32::from(slot / self.router.per_partition()))
+    }
+
+    fn slots_of(&self, partition: PartitionId) -> (u16, u16) {
+        let per = self.router.per_partition();
+        let first = u16::try_from(partition.0).expect("few partitions") * per;
+        (first, first + per - 1)
+    }
+
+    fn all(&self) -> Vec<PartitionId> {
+        (0..self.router.served().len()).map(|at| PartitionId(at as u32)).collect()
+    }
+}

@@ -36,20 +36,12 @@ impl<'a> Helm<'a> {
             format!("image.repository={}", images.operator.repository),
             format!("image.tag={}", images.operator.tag),
             format!("clusterImage={}", images.node.name()),
-            format!(
-                "watchNamespaces={{{}}}",
-                self.installation.watched.join(",")
-            ),
+            format!("watchNamespaces={{{}}}", self.installation.watched.join(",")),
         ];
         self.program()
             .await?
             // The CRD stays when a release goes, so another release may have to take it over.
-            .args([
-                "upgrade",
-                "--install",
-                "--take-ownership",
-                self.installation.release,
-            ])
+            .args(["upgrade", "--install", "--take-ownership", self.installation.release])
             .arg(chart)
             .args(values.iter().flat_map(|value| ["--set", value]))
             .run(LIMIT)

@@ -51,9 +51,7 @@ pub async fn provide(settings: &Settings, platform: &Platform) -> Result<Images>
         if !archive.is_file() {
             build(settings, platform.image_builder, target, image, &archive).await?;
         }
-        platform
-            .load_image(settings, &archive, &image.name())
-            .await?;
+        platform.load_image(settings, &archive, &image.name()).await?;
         say(format!("{} is on all nodes", image.name()));
     }
     Ok(images)
@@ -84,13 +82,7 @@ fn archive(settings: &Settings, image: &Image) -> PathBuf {
     folder.join(format!("{name}-{}.tar", image.tag))
 }
 
-async fn build(
-    settings: &Settings,
-    builder: ImageBuilder,
-    target: &str,
-    image: &Image,
-    archive: &Path,
-) -> Result<()> {
+async fn build(settings: &Settings, builder: ImageBuilder, target: &str, image: &Image, archive: &Path) -> Result<()> {
     forget_older(archive)?;
     match builder {
         ImageBuilder::Docker => build_with_docker(settings, target, image, archive).await,
@@ -126,12 +118,7 @@ fn forget_older(archive: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn build_with_docker(
-    settings: &Settings,
-    target: &str,
-    image: &Image,
-    archive: &Path,
-) -> Result<()> {
+async fn build_with_docker(settings: &Settings, target: &str, image: &Image, archive: &Path) -> Result<()> {
     let binaries = format!("build={}", settings.binaries().display());
     Program::new("docker")
         .args(["build", "--target", target, "--tag", &image.name()])

@@ -61,11 +61,8 @@ impl Program {
     /// Runs to the end, whatever the exit code.
     pub async fn output(mut self, limit: Duration) -> Result<Output> {
         self.command.stdout(Stdio::piped());
-        self.command.stderr(if self.loud {
-            Stdio::inherit()
-        } else {
-            Stdio::piped()
-        });
+        self.command
+            .stderr(if self.loud { Stdio::inherit() } else { Stdio::piped() });
         let child = self
             .command
             .spawn()
@@ -89,16 +86,12 @@ impl Program {
     /// Starts it without waiting, silent; it dies with the handle.
     pub fn spawn(mut self) -> Result<tokio::process::Child> {
         self.command.stdout(Stdio::null()).stderr(Stdio::null());
-        self.command
-            .spawn()
-            .with_context(|| format!("starting {}", self.name))
+        self.command.spawn().with_context(|| format!("starting {}", self.name))
     }
 
     /// True if the program is there and ends with success.
     pub async fn succeeds(self, limit: Duration) -> bool {
-        self.output(limit)
-            .await
-            .is_ok_and(|output| output.status.success())
+        self.output(limit).await.is_ok_and(|output| output.status.success())
     }
 }
 
@@ -109,10 +102,7 @@ pub fn last_lines(output: &Output) -> String {
         .concat();
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(ERROR_LINES);
-    lines[from..]
-        .iter()
-        .map(|line| format!("\n    {line}"))
-        .collect()
+    lines[from..].iter().map(|line| format!("\n    {line}")).collect()
 }
 
 #[cfg(test)]

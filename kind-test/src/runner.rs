@@ -62,8 +62,7 @@ pub async fn run(settings: Settings, options: RunArgs) -> Result<ExitCode> {
 fn clear(settings: &Settings) -> Result<()> {
     let folder = &settings.artifacts;
     if folder.is_dir() {
-        std::fs::remove_dir_all(folder)
-            .with_context(|| format!("clearing {}", folder.display()))?;
+        std::fs::remove_dir_all(folder).with_context(|| format!("clearing {}", folder.display()))?;
     }
     Ok(())
 }
@@ -79,12 +78,7 @@ async fn run_steps(trial: &mut Trial, chosen: &[&Step]) -> Result<Vec<Outcome>> 
     let mut terminate = signal(SignalKind::terminate()).context("listening to signals")?;
     let mut outcomes = Vec::new();
     for (number, step) in (1..).zip(chosen) {
-        headline(format!(
-            "== {number}/{} {}: {}",
-            chosen.len(),
-            step.name,
-            step.about
-        ));
+        headline(format!("== {number}/{} {}: {}", chosen.len(), step.name, step.about));
         let began = Instant::now();
         let result = tokio::select! {
             result = run_step(trial, step) => result,
@@ -100,11 +94,7 @@ async fn run_steps(trial: &mut Trial, chosen: &[&Step]) -> Result<Vec<Outcome>> 
         match result {
             Ok(()) => headline(format!("ok {} in {}", step.name, duration_text(took))),
             Err(error) => {
-                headline(format!(
-                    "FAILED {} after {}: {error:#}",
-                    step.name,
-                    duration_text(took)
-                ));
+                headline(format!("FAILED {} after {}: {error:#}", step.name, duration_text(took)));
                 diagnose(trial, step.name).await;
                 break;
             }
@@ -116,21 +106,13 @@ async fn run_steps(trial: &mut Trial, chosen: &[&Step]) -> Result<Vec<Outcome>> 
 async fn run_step(trial: &mut Trial, step: &Step) -> Result<()> {
     tokio::time::timeout(step.limit, (step.run)(trial))
         .await
-        .with_context(|| {
-            format!(
-                "the step's deadline of {} passed",
-                duration_text(step.limit)
-            )
-        })?
+        .with_context(|| format!("the step's deadline of {} passed", duration_text(step.limit)))?
 }
 
 /// Writes down what there is to see of a failure.
 async fn diagnose(trial: &mut Trial, step: &str) {
     let folder = trial.settings.artifacts.join(step);
-    let both = [
-        trial.installation.operator_namespace,
-        trial.installation.namespace,
-    ];
+    let both = [trial.installation.operator_namespace, trial.installation.namespace];
     diagnosis::collect(&trial.kube, &both, &folder).await;
     let resource = match trial.resource().state().await {
         Ok(state) => {
@@ -159,10 +141,7 @@ async fn tear_down(trial: &mut Trial) -> Result<()> {
     if trial.platform.was_up {
         steps::removal::remove_installation(trial).await?;
         pods::delete_volume_claims(&trial.kube, trial.installation.namespace).await?;
-        for namespace in [
-            trial.installation.namespace,
-            trial.installation.operator_namespace,
-        ] {
+        for namespace in [trial.installation.namespace, trial.installation.operator_namespace] {
             namespaces::remove(&trial.kube, namespace).await?;
         }
     }
@@ -173,19 +152,12 @@ fn summary(trial: &Trial, chosen: &[&Step], outcomes: &[Outcome]) -> ExitCode {
     println!();
     for outcome in outcomes {
         let result = if outcome.passed { "ok    " } else { "FAILED" };
-        println!(
-            "  {result} {:18} {:>9}",
-            outcome.name,
-            duration_text(outcome.took)
-        );
+        println!("  {result} {:18} {:>9}", outcome.name, duration_text(outcome.took));
     }
     for step in &chosen[outcomes.len()..] {
         println!("  not run {}", step.name);
     }
-    trial
-        .figures
-        .iter()
-        .for_each(|figure| println!("  {figure}"));
+    trial.figures.iter().for_each(|figure| println!("  {figure}"));
     println!("  all together {}", duration_text(elapsed()));
     let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
     println!("{} passed, {failed} failed", outcomes.len() - failed);

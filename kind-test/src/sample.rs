@@ -31,18 +31,14 @@ pub async fn up(settings: &Settings) -> Result<ExitCode> {
     headline("== the sample cluster becomes Ready");
     let manifest = read_manifest(&settings.repository.join("kind-test/sample.yaml"))?;
     trial.resource().apply(&manifest).await?;
-    trial
-        .resource()
-        .wait_for("Ready", "True", READY_LIMIT)
-        .await?;
+    trial.resource().wait_for("Ready", "True", READY_LIMIT).await?;
     let address = trial.address().await?;
     print_hints(&trial.platform.kubeconfig, &address);
     Ok(ExitCode::SUCCESS)
 }
 
 fn read_manifest(path: &Path) -> Result<Value> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     serde_yaml_ng::from_str(&text).with_context(|| format!("understanding {}", path.display()))
 }
 

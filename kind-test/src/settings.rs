@@ -63,8 +63,7 @@ impl Settings {
         let target = env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| repository.join("target"), PathBuf::from)
             .join("kind-test");
-        let ldbc = path_variable("KOTOBA_TEST_LDBC")
-            .unwrap_or_else(|| repository.join("../shared/ldbc-mini"));
+        let ldbc = path_variable("KOTOBA_TEST_LDBC").unwrap_or_else(|| repository.join("../shared/ldbc-mini"));
         Ok(Settings {
             artifacts: path_variable("KOTOBA_TEST_ARTIFACTS").unwrap_or(target.join("artifacts")),
             scratch: target,
@@ -88,9 +87,7 @@ impl Settings {
 }
 
 fn path_variable(name: &str) -> Option<PathBuf> {
-    env::var_os(name)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn cache() -> Result<PathBuf> {

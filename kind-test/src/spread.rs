@@ -34,9 +34,7 @@ struct Placement {
 impl Placement {
     fn of(status: &GetStatusResponse) -> Self {
         let stats = status.membership.unwrap_or_default();
-        let zones: BTreeMap<u64, String> = active(status)
-            .map(|member| (member.id, member.zone.clone()))
-            .collect();
+        let zones: BTreeMap<u64, String> = active(status).map(|member| (member.id, member.zone.clone())).collect();
         Placement {
             replication_factor: (stats.replication_factor as usize).min(zones.len()),
             zones,
@@ -52,9 +50,7 @@ impl Placement {
         let wrong = |(id, members): &(u32, Vec<u64>)| {
             let distinct: BTreeSet<&u64> = members.iter().collect();
             let known = members.iter().all(|id| self.zones.contains_key(id));
-            let right = distinct.len() == self.replication_factor
-                && members.len() == self.replication_factor
-                && known;
+            let right = distinct.len() == self.replication_factor && members.len() == self.replication_factor && known;
             (!right).then(|| format!("partition {id} is on members {members:?}"))
         };
         self.partitions.iter().filter_map(wrong).collect()
@@ -63,10 +59,8 @@ impl Placement {
     fn zone_faults(&self) -> Vec<String> {
         let possible = self.zone_count().min(self.replication_factor);
         let wrong = |(id, members): &(u32, Vec<u64>)| {
-            let zones: BTreeSet<&String> =
-                members.iter().filter_map(|id| self.zones.get(id)).collect();
-            (zones.len() < possible)
-                .then(|| format!("partition {id} is in zones {zones:?}; {possible} are possible"))
+            let zones: BTreeSet<&String> = members.iter().filter_map(|id| self.zones.get(id)).collect();
+            (zones.len() < possible).then(|| format!("partition {id} is in zones {zones:?}; {possible} are possible"))
         };
         self.partitions.iter().filter_map(wrong).collect()
     }
@@ -76,9 +70,8 @@ impl Placement {
             .into_iter()
             .filter_map(|(member, replicas)| {
                 let most = self.bound(member);
-                (replicas == 0 || replicas > most).then(|| {
-                    format!("member {member} has {replicas} replicas; 1 to {most} are right")
-                })
+                (replicas == 0 || replicas > most)
+                    .then(|| format!("member {member} has {replicas} replicas; 1 to {most} are right"))
             })
             .collect()
     }
@@ -161,20 +154,11 @@ mod tests {
 
     #[test]
     fn without_zones_all_members_share_everything() {
-        let right = cluster(
-            &["", "", "", ""],
-            &[&[1, 2, 3], &[2, 3, 4], &[3, 4, 1], &[4, 1, 2]],
-        );
+        let right = cluster(&["", "", "", ""], &[&[1, 2, 3], &[2, 3, 4], &[3, 4, 1], &[4, 1, 2]]);
         assert_eq!(faults(&right), NONE);
         let one: &[u64] = &[1, 2, 3];
         let other: &[u64] = &[1, 3, 4];
-        let wrong = cluster(
-            &["", "", "", ""],
-            &[one, other, one, other, one, other, one, other],
-        );
-        assert_eq!(
-            faults(&wrong)[0],
-            "member 1 has 8 replicas; 1 to 7 are right"
-        );
+        let wrong = cluster(&["", "", "", ""], &[one, other, one, other, one, other, one, other]);
+        assert_eq!(faults(&wrong)[0], "member 1 has 8 replicas; 1 to 7 are right");
     }
 }

@@ -24,9 +24,7 @@ pub async fn find(settings: &Settings, name: &str) -> Result<PathBuf> {
             return Ok(path);
         }
     }
-    bail!(
-        "{name} is neither on the PATH nor in the cache: install it, or run kind-test/cluster/install.sh as root"
-    )
+    bail!("{name} is neither on the PATH nor in the cache: install it, or run kind-test/cluster/install.sh as root")
 }
 
 /// The program on the PATH.

@@ -49,12 +49,7 @@ pub struct Trial {
 }
 
 impl Trial {
-    pub fn new(
-        settings: Settings,
-        installation: Installation,
-        platform: Platform,
-        kube: Client,
-    ) -> Self {
+    pub fn new(settings: Settings, installation: Installation, platform: Platform, kube: Client) -> Self {
         Trial {
             settings,
             installation,
@@ -69,11 +64,7 @@ impl Trial {
     }
 
     pub fn resource(&self) -> Resource {
-        Resource::new(
-            &self.kube,
-            self.installation.namespace,
-            self.installation.cluster,
-        )
+        Resource::new(&self.kube, self.installation.namespace, self.installation.cluster)
     }
 
     /// The members' pods.
@@ -116,10 +107,7 @@ impl Trial {
         if let Some(data) = &self.data {
             return Ok(data.clone());
         }
-        let mapping = self
-            .settings
-            .repository
-            .join("docs/examples/ldbc-mini.toml");
+        let mapping = self.settings.repository.join("docs/examples/ldbc-mini.toml");
         let folder = match &self.settings.ldbc {
             Some(ldbc) => ldbc.join("data"),
             None => self.generate()?,
@@ -131,11 +119,7 @@ impl Trial {
             graph.nodes.len(),
             graph.edges.len()
         ));
-        let data = Arc::new(DataSet {
-            folder,
-            mapping,
-            graph,
-        });
+        let data = Arc::new(DataSet { folder, mapping, graph });
         Ok(self.data.insert(data).clone())
     }
 
@@ -160,11 +144,7 @@ impl Trial {
     }
 
     /// Waits till the resource is Ready and every member, partition and voter is in place.
-    pub async fn wait_until_whole(
-        &mut self,
-        members: usize,
-        limit: Duration,
-    ) -> Result<GetStatusResponse> {
+    pub async fn wait_until_whole(&mut self, members: usize, limit: Duration) -> Result<GetStatusResponse> {
         let resource = self.resource();
         let address = self.address().await?;
         let status = until("whole cluster", limit, || async {
@@ -197,17 +177,13 @@ impl Trial {
     }
 
     pub fn images(&self) -> Result<&Images> {
-        self.images
-            .as_ref()
-            .context("the step `images` has not run")
+        self.images.as_ref().context("the step `images` has not run")
     }
 }
 
 /// The type of the edges between persons: there is one such file in the data set.
 fn friendship(graph: &Graph) -> Result<String> {
-    let between = |edge: &&crate::graph::EdgeRecord| {
-        edge.source.space == "Person" && edge.target.space == "Person"
-    };
+    let between = |edge: &&crate::graph::EdgeRecord| edge.source.space == "Person" && edge.target.space == "Person";
     let edge = graph.edges.iter().find(between);
     let edge = edge.ok_or_else(|| anyhow!("the data set has no edges between persons"))?;
     Ok(edge.kind.clone())

@@ -109,10 +109,20 @@ async fn wait_until_ready(members: &[Member]) -> anyhow::Result<()> {
 
 fn print_welcome(members: &[Member], data_dir: &Path, took: Duration) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "KotobaDB with {} members is ready after {:.1} s; data in {}", members.len(), took.as_secs_f64(), data_dir.display())?;
+    writeln!(
+        out,
+        "KotobaDB with {} members is ready after {:.1} s; data in {}",
+        members.len(),
+        took.as_secs_f64(),
+        data_dir.display()
+    )?;
     for member in members {
         let config = &member.process.config;
-        writeln!(out, "  {}  clients {}  metrics http://{}/metrics  {}", config.name, config.client_advertise, config.http_listen, config.zone)?;
+        writeln!(
+            out,
+            "  {}  clients {}  metrics http://{}/metrics  {}",
+            config.name, config.client_advertise, config.http_listen, config.zone
+        )?;
     }
     writeln!(out, "\nTry, in another terminal:")?;
     writeln!(out, "  kotoba status")?;

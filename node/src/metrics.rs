@@ -61,24 +61,42 @@ fn groups(registry: &mut Registry, running: &Running) {
     };
     let leading = family(registry, "raft_leading", "1 where the replica here leads its group");
     let term = family(registry, "raft_term", "Term of the group, as its replica here knows it");
-    let last = family(registry, "raft_last_log_index", "Index of the last entry in the log here");
+    let last = family(
+        registry,
+        "raft_last_log_index",
+        "Index of the last entry in the log here",
+    );
     let applied = family(registry, "raft_applied_index", "Index of the last entry applied here");
-    let durable = family(registry, "raft_durable_applied_index", "Index up to which the state here survives a loss of power");
-    let lag = family(registry, "raft_follower_lag_entries", "Entries that the slowest voter is behind; of leaders only");
+    let durable = family(
+        registry,
+        "raft_durable_applied_index",
+        "Index up to which the state here survives a loss of power",
+    );
+    let lag = family(
+        registry,
+        "raft_follower_lag_entries",
+        "Entries that the slowest voter is behind; of leaders only",
+    );
     for group in running.groups.list() {
         let seen = group.observe();
         let label = GroupLabel {
             group: seen.group.to_string(),
         };
         let set = |family: &PerGroup, value: u64| {
-            family.get_or_create(&label).set(i64::try_from(value).unwrap_or(i64::MAX));
+            family
+                .get_or_create(&label)
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         set(&leading, u64::from(seen.leader == Some(seen.replica)));
         set(&term, seen.term);
         set(&last, seen.last_log_index);
         set(&applied, seen.applied);
         set(&durable, seen.durable_applied);
-        let matched = seen.progress.values().map(|progress| progress.matched_index.unwrap_or(0)).min();
+        let matched = seen
+            .progress
+            .values()
+            .map(|progress| progress.matched_index.unwrap_or(0))
+            .min();
         if let Some(matched) = matched {
             set(&lag, seen.last_log_index.saturating_sub(matched));
         }
@@ -92,9 +110,29 @@ fn cluster(registry: &mut Registry, running: &Running) {
         gauge.set(value);
         registry.register(name, help, gauge);
     };
-    gauge("members", "Members of the cluster, removed ones included", catalogue.members.len() as u64);
-    gauge("moves_open", "Moves of replicas that have not ended", catalogue.moves.len() as u64);
-    gauge("moves_finished", "Moves of replicas that have ended since the founding", catalogue.counters.moves_finished);
-    gauge("balanced", "1 when the replicas are where placement wants them", u64::from(catalogue.is_balanced()));
-    gauge("local_replicas", "Replicas of partitions on this member", running.partitions.all().len() as u64);
+    gauge(
+        "members",
+        "Members of the cluster, removed ones included",
+        catalogue.members.len() as u64,
+    );
+    gauge(
+        "moves_open",
+        "Moves of replicas that have not ended",
+        catalogue.moves.len() as u64,
+    );
+    gauge(
+        "moves_finished",
+        "Moves of replicas that have ended since the founding",
+        catalogue.counters.moves_finished,
+    );
+    gauge(
+        "balanced",
+        "1 when the replicas are where placement wants them",
+        u64::from(catalogue.is_balanced()),
+    );
+    gauge(
+        "local_replicas",
+        "Replicas of partitions on this member",
+        running.partitions.all().len() as u64,
+    );
 }

@@ -51,7 +51,10 @@ async fn step(process: &Arc<Process>) -> Result<(), String> {
             Err(reason) => silent.push(format!("{address} does not answer ({reason})")),
         }
     }
-    if let Some(member) = known.values().find(|answer| answer.assignment() == Assignment::Assigned) {
+    if let Some(member) = known
+        .values()
+        .find(|answer| answer.assignment() == Assignment::Assigned)
+    {
         return join(member, &me).await;
     }
     if let Some(reason) = silent.first() {
@@ -66,7 +69,9 @@ async fn step(process: &Arc<Process>) -> Result<(), String> {
 async fn ask(address: &str) -> Result<WhoAmIResponse, String> {
     let channel = lazy_channel(address, ASK_TIMEOUT).map_err(|error| error.to_string())?;
     let answer = AdminServiceClient::new(channel).who_am_i(WhoAmIRequest {}).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| status.message().to_owned())
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| status.message().to_owned())
 }
 
 async fn join(member: &WhoAmIResponse, me: &WhoAmIResponse) -> Result<(), String> {
@@ -80,8 +85,17 @@ async fn join(member: &WhoAmIResponse, me: &WhoAmIResponse) -> Result<(), String
         version: me.version.clone(),
     };
     let answer = ClusterServiceClient::new(channel).join_cluster(request).await;
-    let joined = answer.map_err(|status| format!("{} does not take this member: {}", member.client_address, status.message()))?;
-    info!(member = joined.into_inner().member_id, "taken into the cluster; waiting for its identity");
+    let joined = answer.map_err(|status| {
+        format!(
+            "{} does not take this member: {}",
+            member.client_address,
+            status.message()
+        )
+    })?;
+    info!(
+        member = joined.into_inner().member_id,
+        "taken into the cluster; waiting for its identity"
+    );
     Ok(())
 }
 
@@ -112,5 +126,9 @@ async fn found(process: &Arc<Process>, known: BTreeMap<String, WhoAmIResponse>) 
         replication_factor: 0,
         partition_count: 0,
     };
-    process.found(request).await.map(|_| ()).map_err(|error| error.to_string())
+    process
+        .found(request)
+        .await
+        .map(|_| ())
+        .map_err(|error| error.to_string())
 }

@@ -56,23 +56,40 @@ impl Router {
 
     fn partition_count(&self) -> u32 {
         let catalogue = self.catalogue.get();
-        catalogue.settings.as_ref().map_or(1, |settings| settings.partition_count)
+        catalogue
+            .settings
+            .as_ref()
+            .map_or(1, |settings| settings.partition_count)
     }
 
     /// The member that leads a partition, as far as this one knows.
     pub fn known_leader(&self, partition: PartitionId) -> Option<MemberId> {
-        let here = self.local.get(partition).and_then(|local| local.group.leadership().leader);
-        here.map(|(_, member)| member).or_else(|| self.hints().get(&partition).copied())
+        let here = self
+            .local
+            .get(partition)
+            .and_then(|local| local.group.leadership().leader);
+        here.map(|(_, member)| member)
+            .or_else(|| self.hints().get(&partition).copied())
     }
 
     /// Members to ask, the likeliest first, each once.
     fn candidates(&self, partition: PartitionId) -> Vec<MemberId> {
         let catalogue = self.catalogue.get();
-        let replicas = catalogue.partitions.get(&partition).map(|partition| &partition.replicas);
+        let replicas = catalogue
+            .partitions
+            .get(&partition)
+            .map(|partition| &partition.replicas);
         let holders = replicas.into_iter().flat_map(|replicas| replicas.values());
-        let voters = holders.filter(|replica| replica.role == ReplicaRole::Voter).map(|replica| replica.member);
+        let voters = holders
+            .filter(|replica| replica.role == ReplicaRole::Voter)
+            .map(|replica| replica.member);
         let mut candidates: Vec<MemberId> = Vec::new();
-        for member in self.known_leader(partition).into_iter().chain(self.hints().get(&partition).copied()).chain(voters) {
+        for member in self
+            .known_leader(partition)
+            .into_iter()
+            .chain(self.hints().get(&partition).copied())
+            .chain(voters)
+        {
             if !candidates.contains(&member) {
                 candidates.push(member);
             }
@@ -153,7 +170,9 @@ impl Partitions for Router {
             }
             sleep(ROUND_PAUSE).await;
         }
-        Err(CallError::Unavailable(format!("partition {partition} has no leader that answers: {last}")))
+        Err(CallError::Unavailable(format!(
+            "partition {partition} has no leader that answers: {last}"
+        )))
     }
 
     fn partition_of(&self, slot: u16) -> PartitionId {

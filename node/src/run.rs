@@ -25,7 +25,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     }
     member.stop().await;
     match process.fatal() {
-        Some(reason) => Err(anyhow::anyhow!("{reason}; check the disk, then start this member again")),
+        Some(reason) => Err(anyhow::anyhow!(
+            "{reason}; check the disk, then start this member again"
+        )),
         None => Ok(()),
     }
 }

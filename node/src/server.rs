@@ -71,12 +71,20 @@ async fn listen(address: SocketAddr, purpose: &'static str, flag: &'static str) 
 }
 
 /// Serves members until cancelled.
-pub async fn serve_peers(listener: TcpListener, process: Arc<Process>, cancel: CancellationToken) -> anyhow::Result<()> {
-    let endpoint = PeerEndpoint { process: process.clone() };
+pub async fn serve_peers(
+    listener: TcpListener,
+    process: Arc<Process>,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let endpoint = PeerEndpoint {
+        process: process.clone(),
+    };
     let peer = PeerServiceServer::new(endpoint)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let admin = AdminServiceServer::new(AdminEndpoint { process: process.clone() });
+    let admin = AdminServiceServer::new(AdminEndpoint {
+        process: process.clone(),
+    });
     builder()
         .initial_stream_window_size(PEER_STREAM_WINDOW)
         .initial_connection_window_size(PEER_CONNECTION_WINDOW)

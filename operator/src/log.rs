@@ -1,5 +1,7 @@
 //! Starts logging, once, as the command line wants it.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, RunArgs};
@@ -21,6 +23,7 @@ pub fn start(args: &RunArgs) -> Result<(), Error> {
     })?;
     let to_stderr = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => to_stderr.init(),

@@ -233,7 +233,8 @@ async fn report(
             namespace = name.namespace,
             name = name.name,
             reason = notice.reason,
-            note = notice.note
+            note = notice.note,
+            "the status changed"
         );
         publish(cluster, &notice, context).await;
     }

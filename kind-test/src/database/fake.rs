@@ -7,8 +7,8 @@ use bytes::Bytes;
 use kotoba_proto::ContentId;
 use kotoba_proto::cluster::OperationOutcome;
 use kotoba_proto::v1::{
-    CreateEdge, CreateNode, Direction, Edge, EdgesOf, GetStatusResponse, Node, NodeRef, Operation,
-    Row, Traverse, node_ref, operation, query, row,
+    CreateEdge, CreateNode, Direction, Edge, EdgesOf, GetStatusResponse, Node, NodeRef, Operation, Row, Traverse,
+    node_ref, operation, query, row,
 };
 
 use super::{Answer, Database, Failure, Read};
@@ -67,20 +67,16 @@ impl Fake {
     /// The node with this label and property.
     pub fn find(&self, label: &str, key: &str, value: &kotoba_proto::v1::Value) -> u64 {
         let model = self.0.lock().unwrap();
-        let found = model.nodes.values().find(|node| {
-            node.labels.iter().any(|one| one == label) && node.properties.get(key) == Some(value)
-        });
+        let found = model
+            .nodes
+            .values()
+            .find(|node| node.labels.iter().any(|one| one == label) && node.properties.get(key) == Some(value));
         found.unwrap().id
     }
 
     pub fn any_edge(&self, kind: &str) -> u64 {
         let model = self.0.lock().unwrap();
-        model
-            .edges
-            .values()
-            .find(|edge| edge.r#type == kind)
-            .unwrap()
-            .id
+        model.edges.values().find(|edge| edge.r#type == kind).unwrap().id
     }
 
     /// One transaction, without waiting.
@@ -155,9 +151,7 @@ impl Model {
                 };
                 node_rows(self.nodes.values().filter(matches), 0)
             }
-            query::Kind::GetNodes(get) => {
-                node_rows(get.ids.iter().filter_map(|id| self.nodes.get(id)), 0)
-            }
+            query::Kind::GetNodes(get) => node_rows(get.ids.iter().filter_map(|id| self.nodes.get(id)), 0),
             query::Kind::FindEdges(find) => {
                 let wanted = |edge: &&Edge| find.r#type.is_empty() || edge.r#type == find.r#type;
                 edge_rows(self.edges.values().filter(wanted))
@@ -190,11 +184,7 @@ impl Model {
                 .filter(|(_, at)| **at == step - 1)
                 .map(|(id, _)| *id)
                 .collect();
-            for edge in self
-                .edges
-                .values()
-                .filter(|edge| traverse.types.contains(&edge.r#type))
-            {
+            for edge in self.edges.values().filter(|edge| traverse.types.contains(&edge.r#type)) {
                 for (from, to) in [(edge.source, edge.target), (edge.target, edge.source)] {
                     if border.contains(&from) {
                         depth.entry(to).or_insert(step);

@@ -12,8 +12,8 @@ use std::future::Future;
 
 use kotoba_proto::cluster::OperationOutcome;
 use kotoba_proto::v1::{
-    Direction, Edge, EdgesOf, FindEdges, FindNodes, GetNodes, GetStatusResponse, Node, Operation,
-    PropertyEquals, Query, Row, Traverse, Value, query, row,
+    Direction, Edge, EdgesOf, FindEdges, FindNodes, GetNodes, GetStatusResponse, Node, Operation, PropertyEquals,
+    Query, Row, Traverse, Value, query, row,
 };
 
 /// Why a call gave no answer, as far as a writer must know it.
@@ -78,11 +78,7 @@ pub trait Database: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<OperationOutcome>, Failure>> + Send;
 
     /// One query, to its end.
-    fn ask(
-        &self,
-        query: query::Kind,
-        read: Read,
-    ) -> impl Future<Output = Result<Answer, Failure>> + Send;
+    fn ask(&self, query: query::Kind, read: Read) -> impl Future<Output = Result<Answer, Failure>> + Send;
 
     /// Number of rows of a query, in the newest state.
     fn count(&self, query: query::Kind) -> impl Future<Output = Result<u64, Failure>> + Send;

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kotoba_proto::v1::{
-    GetStatusResponse, MemberHealth, MemberState, MemberStatus, PartitionStatus, ReplicaRole,
-};
+use kotoba_proto::v1::{GetStatusResponse, MemberHealth, MemberState, MemberStatus, PartitionStatus, ReplicaRole};
 
 /// Why the cluster is not whole with this many members; `None` if it is.
 pub fn not_whole(status: &GetStatusResponse, members: usize) -> Option<String> {
@@ -12,9 +10,7 @@ pub fn not_whole(status: &GetStatusResponse, members: usize) -> Option<String> {
     if active.len() != members {
         return Some(format!("{} of {members} members are Active", active.len()));
     }
-    let silent = active
-        .iter()
-        .find(|one| one.health() != MemberHealth::Alive);
+    let silent = active.iter().find(|one| one.health() != MemberHealth::Alive);
     if let Some(member) = silent {
         return Some(format!("member {} is {:?}", member.id, member.health()));
     }
@@ -38,8 +34,7 @@ fn partition_not_whole(partition: &PartitionStatus, wanted: usize) -> Option<Str
         return Some(format!("partition {id} has {voters} of {wanted} voters"));
     }
     let in_sync = partition.voters_in_sync;
-    (in_sync as usize != wanted)
-        .then(|| format!("partition {id} has {in_sync} of {wanted} voters in sync"))
+    (in_sync as usize != wanted).then(|| format!("partition {id} has {in_sync} of {wanted} voters in sync"))
 }
 
 fn replication_factor(status: &GetStatusResponse, members: usize) -> usize {
@@ -112,14 +107,8 @@ pub mod examples {
                 replication_factor: 3,
                 ..ClusterStats::default()
             }),
-            members: (1..)
-                .zip(zones)
-                .map(|(id, zone)| member(id, zone))
-                .collect(),
-            partitions: (0..)
-                .zip(placement)
-                .map(|(id, voters)| partition(id, voters))
-                .collect(),
+            members: (1..).zip(zones).map(|(id, zone)| member(id, zone)).collect(),
+            partitions: (0..).zip(placement).map(|(id, voters)| partition(id, voters)).collect(),
             ..GetStatusResponse::default()
         }
     }
@@ -172,17 +161,10 @@ mod tests {
         assert!(not_whole(&whole(), 5).unwrap().contains("3 of 5 members"));
         let mut leaderless = whole();
         leaderless.partitions[1].leader_member_id = 0;
-        assert_eq!(
-            not_whole(&leaderless, 3).unwrap(),
-            "partition 1 has no leader"
-        );
+        assert_eq!(not_whole(&leaderless, 3).unwrap(), "partition 1 has no leader");
         let mut lagging = whole();
         lagging.partitions[0].voters_in_sync = 2;
-        assert!(
-            not_whole(&lagging, 3)
-                .unwrap()
-                .contains("2 of 3 voters in sync")
-        );
+        assert!(not_whole(&lagging, 3).unwrap().contains("2 of 3 voters in sync"));
         let mut silent = whole();
         silent.members[2].health = MemberHealth::Suspected.into();
         assert!(not_whole(&silent, 3).unwrap().contains("member 3"));

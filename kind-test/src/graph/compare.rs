@@ -73,9 +73,7 @@ impl Stored {
         };
         for source in &graph.sources {
             let label = &source.label;
-            let answer = database
-                .ask(nodes_with(label, Vec::new()), Read::Strong)
-                .await?;
+            let answer = database.ask(nodes_with(label, Vec::new()), Read::Strong).await?;
             for node in answer.nodes() {
                 stored.add(source, node);
             }
@@ -99,10 +97,7 @@ impl Stored {
 
     fn node_differences(&self, graph: &Graph) -> Vec<String> {
         let twice = self.twice.iter().map(|key| format!("{key} is there twice"));
-        let more = self
-            .nodes
-            .keys()
-            .filter(|key| !graph.nodes.contains_key(key));
+        let more = self.nodes.keys().filter(|key| !graph.nodes.contains_key(key));
         let more = more.map(|key| format!("{key} is there and not in the files"));
         let fewer = graph
             .nodes
@@ -115,10 +110,7 @@ impl Stored {
     }
 
     pub fn id(&self, key: &Key) -> Result<u64> {
-        let node = self
-            .nodes
-            .get(key)
-            .with_context(|| format!("{key} is not stored"))?;
+        let node = self.nodes.get(key).with_context(|| format!("{key} is not stored"))?;
         Ok(node.id)
     }
 }
@@ -136,39 +128,21 @@ fn node_difference(key: &Key, record: &NodeRecord, node: &Node) -> Option<String
     let mut labels = node.labels.clone();
     labels.sort();
     if labels != record.labels {
-        return Some(format!(
-            "{key} has the labels {labels:?}, not {:?}",
-            record.labels
-        ));
+        return Some(format!("{key} has the labels {labels:?}, not {:?}", record.labels));
     }
-    property_difference(&record.properties, &node.properties)
-        .map(|difference| format!("{key}: {difference}"))
+    property_difference(&record.properties, &node.properties).map(|difference| format!("{key}: {difference}"))
 }
 
-fn property_difference(
-    expected: &BTreeMap<String, Value>,
-    found: &BTreeMap<String, Value>,
-) -> Option<String> {
+fn property_difference(expected: &BTreeMap<String, Value>, found: &BTreeMap<String, Value>) -> Option<String> {
     let names = expected.keys().chain(found.keys());
     names
         .into_iter()
         .find(|name| expected.get(*name) != found.get(*name))
-        .map(|name| {
-            format!(
-                "{name} is {:?}, not {:?}",
-                found.get(name),
-                expected.get(name)
-            )
-        })
+        .map(|name| format!("{name} is {:?}, not {:?}", found.get(name), expected.get(name)))
 }
 
 /// The edge as a line of text: a multiset of them is compared.
-fn edge_text(
-    kind: &str,
-    source: &str,
-    target: &str,
-    properties: &BTreeMap<String, Value>,
-) -> String {
+fn edge_text(kind: &str, source: &str, target: &str, properties: &BTreeMap<String, Value>) -> String {
     let mut text = format!("({source})-[{kind}]->({target})");
     for (name, value) in properties {
         text.push_str(&format!(" {name}={value:?}"));
@@ -181,11 +155,7 @@ pub fn record_text(edge: &EdgeRecord) -> String {
     edge_text(&edge.kind, &source, &target, &edge.properties)
 }
 
-async fn edge_differences<D: Database>(
-    database: &D,
-    graph: &Graph,
-    stored: &Stored,
-) -> Result<Vec<String>> {
+async fn edge_differences<D: Database>(database: &D, graph: &Graph, stored: &Stored) -> Result<Vec<String>> {
     let name = |id: u64| match stored.keys.get(&id) {
         Some(key) => key.to_string(),
         None => format!("entity {id}"),
@@ -198,20 +168,13 @@ async fn edge_differences<D: Database>(
         }
         let answer = database.ask(edges_of_type(kind), Read::Strong).await?;
         for edge in answer.edges() {
-            let text = edge_text(
-                kind,
-                &name(edge.source),
-                &name(edge.target),
-                &edge.properties,
-            );
+            let text = edge_text(kind, &name(edge.source), &name(edge.target), &edge.properties);
             *balance.entry(text).or_default() -= 1;
         }
-        differences.extend(balance.into_iter().filter(|(_, left)| *left != 0).map(
-            |(text, left)| {
-                let what = if left > 0 { "missing" } else { "too many" };
-                format!("{what}: {text}")
-            },
-        ));
+        differences.extend(balance.into_iter().filter(|(_, left)| *left != 0).map(|(text, left)| {
+            let what = if left > 0 { "missing" } else { "too many" };
+            format!("{what}: {text}")
+        }));
     }
     Ok(differences)
 }
@@ -242,11 +205,7 @@ mod tests {
     fn ring() -> Graph {
         let node = |id: i64| NodeRecord {
             labels: vec!["Person".into()],
-            properties: [
-                ("id".into(), id.into()),
-                ("name".into(), format!("p{id}").into()),
-            ]
-            .into(),
+            properties: [("id".into(), id.into()), ("name".into(), format!("p{id}").into())].into(),
         };
         let edge = |id: i64| EdgeRecord {
             kind: "KNOWS".into(),
@@ -274,10 +233,7 @@ mod tests {
                 labels: record.labels.clone(),
                 properties: record.properties.clone(),
             };
-            ids.insert(
-                key.clone(),
-                database.apply(vec![Operation::from(node)])[0].id,
-            );
+            ids.insert(key.clone(), database.apply(vec![Operation::from(node)])[0].id);
         }
         for edge in &graph.edges {
             database.apply(vec![Operation::from(CreateEdge {
@@ -291,10 +247,7 @@ mod tests {
     }
 
     async fn difference(database: &Fake) -> String {
-        compare(database, &ring(), &walk())
-            .await
-            .unwrap_err()
-            .to_string()
+        compare(database, &ring(), &walk()).await.unwrap_err().to_string()
     }
 
     #[tokio::test]
@@ -335,13 +288,7 @@ mod tests {
     #[tokio::test]
     async fn an_edge_that_only_one_end_sees_is_named() {
         let database = loaded(&ring());
-        for edge in ring()
-            .edges
-            .iter()
-            .map(|_| ())
-            .zip(13..25u64)
-            .map(|(_, id)| id)
-        {
+        for edge in ring().edges.iter().map(|_| ()).zip(13..25u64).map(|(_, id)| id) {
             database.hide_incoming(edge);
         }
         assert!(difference(&database).await.contains("not seen going In"));
@@ -351,10 +298,6 @@ mod tests {
     async fn a_node_that_is_there_twice_is_named() {
         let database = loaded(&ring());
         database.duplicate(database.find("Person", "id", &3.into()));
-        assert!(
-            difference(&database)
-                .await
-                .contains("Person 3 is there twice")
-        );
+        assert!(difference(&database).await.contains("Person 3 is there twice"));
     }
 }

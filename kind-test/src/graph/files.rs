@@ -35,21 +35,13 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn open(
-        folder: &Path,
-        mapping: &Mapping,
-        file: &str,
-        types: &'a BTreeMap<String, String>,
-    ) -> Result<Self> {
+    fn open(folder: &Path, mapping: &Mapping, file: &str, types: &'a BTreeMap<String, String>) -> Result<Self> {
         let mut builder = csv::ReaderBuilder::new();
         builder.delimiter(u8::try_from(mapping.delimiter).context("the delimiter is not ASCII")?);
         match mapping.quote.as_bytes() {
             b"none" => builder.quoting(false),
             [quote] => builder.quote(*quote),
-            _ => bail!(
-                "quote is {:?}, and must be none or a character",
-                mapping.quote
-            ),
+            _ => bail!("quote is {:?}, and must be none or a character", mapping.quote),
         };
         let mut reader = builder.from_path(folder.join(file))?;
         Ok(Table {
@@ -73,8 +65,7 @@ impl<'a> Table<'a> {
             if cell.is_empty() || kind == "ignore" || ends.contains(&index) {
                 continue;
             }
-            let value = value(kind, cell, self.array_delimiter)
-                .with_context(|| format!("column {column}"))?;
+            let value = value(kind, cell, self.array_delimiter).with_context(|| format!("column {column}"))?;
             properties.insert(column.clone(), value);
         }
         Ok(properties)
@@ -97,12 +88,7 @@ fn read_nodes(table: Table<'_>, file: &NodeFile, graph: &mut Graph) -> Result<()
         let mut labels = file.labels.clone();
         let text = further.map_or("", |column| &line[column]);
         if !text.is_empty() {
-            labels.push(
-                file.label_names
-                    .get(text)
-                    .map_or(text, String::as_str)
-                    .to_owned(),
-            );
+            labels.push(file.label_names.get(text).map_or(text, String::as_str).to_owned());
         }
         labels.sort();
         labels.dedup();
@@ -114,11 +100,7 @@ fn read_nodes(table: Table<'_>, file: &NodeFile, graph: &mut Graph) -> Result<()
         ensure!(before.is_none(), "{key} is there twice");
     }
     graph.sources.insert(Source {
-        label: file
-            .labels
-            .first()
-            .context("a file of nodes needs a label")?
-            .clone(),
+        label: file.labels.first().context("a file of nodes needs a label")?.clone(),
         space,
         id_property: file.id.clone(),
     });
@@ -153,17 +135,13 @@ fn read_edges(table: Table<'_>, file: &EdgeFile, graph: &mut Graph) -> Result<()
 /// Only the types that the data sets of these tests have.
 fn value(kind: &str, cell: &str, separator: char) -> Result<Value> {
     if let Some(element) = kind.strip_suffix("[]") {
-        let values = cell
-            .split(separator)
-            .map(|one| value(element, one, separator));
+        let values = cell.split(separator).map(|one| value(element, one, separator));
         return Ok(Value::list(values.collect::<Result<Vec<Value>>>()?));
     }
     match kind {
         "string" => Ok(cell.into()),
         "int" | "integer" | "long" => {
-            let number: i64 = cell
-                .parse()
-                .with_context(|| format!("{cell:?} is no integer"))?;
+            let number: i64 = cell.parse().with_context(|| format!("{cell:?} is no integer"))?;
             Ok(number.into())
         }
         other => bail!("the tests do not know the type {other}"),
@@ -215,14 +193,8 @@ mod tests {
         assert_eq!(record("7").properties["language"], vec!["es", "en"].into());
         assert!(!record("7").properties.contains_key("secret"));
         assert_eq!(record("8").labels, ["Person", "Reader"]);
-        assert_eq!(
-            record("8").properties.keys().collect::<Vec<_>>(),
-            ["id", "kind"]
-        );
-        assert_eq!(
-            graph.edges[0].properties,
-            [("since".to_owned(), 3i64.into())].into()
-        );
+        assert_eq!(record("8").properties.keys().collect::<Vec<_>>(), ["id", "kind"]);
+        assert_eq!(graph.edges[0].properties, [("since".to_owned(), 3i64.into())].into());
     }
 
     #[test]

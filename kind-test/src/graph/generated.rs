@@ -17,22 +17,10 @@ const FIRST_DATE_MS: u64 = 1_262_304_000_000;
 const THREE_YEARS_MS: u64 = 94_608_000_000;
 
 /// Folder, file stem, name in headers, columns, lines.
-type NodeFile = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    usize,
-);
+type NodeFile = (&'static str, &'static str, &'static str, &'static str, usize);
 
 const NODES: [NodeFile; 8] = [
-    (
-        "static",
-        "organisation",
-        "Organisation",
-        "id|type|name|url",
-        7955,
-    ),
+    ("static", "organisation", "Organisation", "id|type|name|url", 7955),
     ("static", "place", "Place", "id|name|url|type", 1460),
     ("static", "tag", "Tag", "id|name|url", 16080),
     ("static", "tagclass", "TagClass", "id|name|url", 71),
@@ -89,22 +77,8 @@ const EDGES: [EdgeFile; 20] = [
     ("dynamic", "person", "knows", "person", "creationDate", 825),
     ("dynamic", "person", "likes", "comment", "creationDate", 624),
     ("dynamic", "person", "likes", "post", "creationDate", 759),
-    (
-        "dynamic",
-        "person",
-        "studyAt",
-        "organisation",
-        "classYear",
-        180,
-    ),
-    (
-        "dynamic",
-        "person",
-        "workAt",
-        "organisation",
-        "workFrom",
-        485,
-    ),
+    ("dynamic", "person", "studyAt", "organisation", "classYear", 180),
+    ("dynamic", "person", "workAt", "organisation", "workFrom", 485),
 ];
 const POST_EDGES: [EdgeFile; 3] = [
     ("dynamic", "post", "hasCreator", "person", "", 5924),
@@ -167,9 +141,7 @@ fn cell(column: &str, stem: &str, index: usize, random: &mut StdRng) -> String {
         "creationDate" | "birthday" | "joinDate" => date(random),
         "length" => random.random_range(0..200).to_string(),
         "classYear" | "workFrom" => random.random_range(1990..2013).to_string(),
-        "type" => {
-            ["city", "country", "company", "university"][random.random_range(0..4)].to_owned()
-        }
+        "type" => ["city", "country", "company", "university"][random.random_range(0..4)].to_owned(),
         "gender" => ["female", "male"][random.random_range(0..2)].to_owned(),
         // A list, and sometimes no value.
         "language" => ["", "es", "es;en", "ja;en;fr"][random.random_range(0..4)].to_owned(),
@@ -212,12 +184,7 @@ fn edge_lines(file: &EdgeFile, random: &mut StdRng) -> String {
 }
 
 /// Distinct pairs, none of a node with itself; one per source where there are as many lines as sources.
-fn pairs(
-    source: &str,
-    target: &str,
-    lines: usize,
-    random: &mut StdRng,
-) -> BTreeSet<(usize, usize)> {
+fn pairs(source: &str, target: &str, lines: usize, random: &mut StdRng) -> BTreeSet<(usize, usize)> {
     let (sources, targets) = (node_file(source).4, node_file(target).4);
     let mut pairs = BTreeSet::new();
     let mut unordered = BTreeSet::new();
@@ -269,10 +236,7 @@ mod tests {
     #[test]
     fn the_same_seed_writes_the_same_bytes() {
         let (one, two) = (written(), written());
-        for file in [
-            "dynamic/person_0_0.csv",
-            "dynamic/person_knows_person_0_0.csv",
-        ] {
+        for file in ["dynamic/person_0_0.csv", "dynamic/person_knows_person_0_0.csv"] {
             assert_eq!(lines(one.path(), file), lines(two.path(), file));
         }
     }

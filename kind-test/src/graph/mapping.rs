@@ -81,8 +81,7 @@ fn second() -> usize {
 
 impl Mapping {
     pub fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("understanding {}", path.display()))
     }
 }
@@ -90,8 +89,6 @@ impl Mapping {
 impl NodeFile {
     pub fn space(&self) -> Result<String> {
         let space = self.id_space.as_ref().or(self.labels.first());
-        space
-            .cloned()
-            .context("a file of nodes needs an id space or a label")
+        space.cloned().context("a file of nodes needs an id space or a label")
     }
 }

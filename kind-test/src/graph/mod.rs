@@ -73,14 +73,8 @@ impl Graph {
     pub fn reachable(&self, start: &Key, kind: &str, max_depth: u32) -> BTreeMap<Key, u32> {
         let mut neighbours: BTreeMap<&Key, BTreeSet<&Key>> = BTreeMap::new();
         for edge in self.edges.iter().filter(|edge| edge.kind == kind) {
-            neighbours
-                .entry(&edge.source)
-                .or_default()
-                .insert(&edge.target);
-            neighbours
-                .entry(&edge.target)
-                .or_default()
-                .insert(&edge.source);
+            neighbours.entry(&edge.source).or_default().insert(&edge.target);
+            neighbours.entry(&edge.target).or_default().insert(&edge.source);
         }
         let mut depths = BTreeMap::from([(start.clone(), 0)]);
         let mut border = VecDeque::from([(start, 0)]);

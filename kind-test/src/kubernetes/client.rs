@@ -11,8 +11,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub async fn connect(kubeconfig: &Path) -> Result<Client> {
-    let file = Kubeconfig::read_from(kubeconfig)
-        .with_context(|| format!("reading {}", kubeconfig.display()))?;
+    let file = Kubeconfig::read_from(kubeconfig).with_context(|| format!("reading {}", kubeconfig.display()))?;
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("using {}", kubeconfig.display()))?;

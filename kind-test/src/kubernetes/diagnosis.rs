@@ -27,16 +27,8 @@ pub async fn collect(client: &Client, namespaces: &[&str], folder: &Path) {
     write_objects(Api::<Node>::all(client.clone()), folder.join("nodes.yaml")).await;
     for namespace in namespaces {
         let file = |kind: &str| folder.join(format!("{namespace}-{kind}"));
-        write_objects(
-            api::<StatefulSet>(client, namespace),
-            file("statefulsets.yaml"),
-        )
-        .await;
-        write_objects(
-            api::<PersistentVolumeClaim>(client, namespace),
-            file("claims.yaml"),
-        )
-        .await;
+        write_objects(api::<StatefulSet>(client, namespace), file("statefulsets.yaml")).await;
+        write_objects(api::<PersistentVolumeClaim>(client, namespace), file("claims.yaml")).await;
         write_events(client, namespace, &file("events.txt")).await;
         write_pods(client, namespace, folder).await;
     }
@@ -69,10 +61,7 @@ where
 }
 
 async fn write_events(client: &Client, namespace: &str, path: &Path) {
-    let text = match api::<Event>(client, namespace)
-        .list(&ListParams::default())
-        .await
-    {
+    let text = match api::<Event>(client, namespace).list(&ListParams::default()).await {
         Ok(list) => events_text(list.items),
         Err(error) => format!("could not be read: {error}\n"),
     };
@@ -83,10 +72,7 @@ fn events_text(mut events: Vec<Event>) -> String {
     events.sort_by_key(|event| event.metadata.creation_timestamp.clone());
     let mut text = String::new();
     for event in events {
-        let at = event
-            .metadata
-            .creation_timestamp
-            .map(|time| time.0.to_string());
+        let at = event.metadata.creation_timestamp.map(|time| time.0.to_string());
         let object = event.involved_object;
         // Writing into a String cannot fail.
         let _written = writeln!(
@@ -122,13 +108,7 @@ async fn write_pods(client: &Client, namespace: &str, folder: &Path) {
         let yaml = serde_yaml_ng::to_string(&pod).unwrap_or_else(|error| error.to_string());
         write(&folder.join(format!("{namespace}-{name}.yaml")), &yaml);
         for previous in [false, true] {
-            write_log(
-                &api,
-                &name,
-                previous,
-                &folder.join(format!("{namespace}-{name}")),
-            )
-            .await;
+            write_log(&api, &name, previous, &folder.join(format!("{namespace}-{name}"))).await;
         }
     }
 }

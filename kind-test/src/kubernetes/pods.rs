@@ -48,16 +48,11 @@ impl Pods {
     }
 
     /// Waits till each name is a Ready pod with another uid than the old one.
-    pub async fn wait_for_successors(
-        &self,
-        old: &BTreeMap<String, String>,
-        limit: Duration,
-    ) -> Result<()> {
+    pub async fn wait_for_successors(&self, old: &BTreeMap<String, String>, limit: Duration) -> Result<()> {
         until("new pods to be Ready", limit, || async {
             let pods = self.list().await?;
             Ok(crate::wait::when_none(
-                old.iter()
-                    .find_map(|(name, uid)| not_succeeded(&pods, name, uid)),
+                old.iter().find_map(|(name, uid)| not_succeeded(&pods, name, uid)),
             ))
         })
         .await
@@ -156,15 +151,12 @@ pub async fn all_ready(pods: &Pods, at_least: usize, limit: Duration) -> Result<
     until("pods to be Ready", limit, || async {
         let pods = pods.list().await?;
         if pods.len() < at_least {
-            return Ok(Seen::Waiting(format!(
-                "{} of {at_least} are there",
-                pods.len()
-            )));
+            return Ok(Seen::Waiting(format!("{} of {at_least} are there", pods.len())));
         }
         let late = pods.iter().find(|(_, pod)| !is_ready(pod));
-        Ok(crate::wait::when_none(late.map(|(name, pod)| {
-            format!("{name} is {}", state_text(pod))
-        })))
+        Ok(crate::wait::when_none(
+            late.map(|(name, pod)| format!("{name} is {}", state_text(pod))),
+        ))
     })
     .await
 }

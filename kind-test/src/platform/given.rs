@@ -15,10 +15,7 @@ const LOAD_LIMIT: Duration = Duration::from_secs(600);
 
 pub async fn start(kubeconfig: &Path) -> Result<Platform> {
     if !kubeconfig.is_file() {
-        bail!(
-            "{GIVEN_KUBECONFIG} names {}, which is no file",
-            kubeconfig.display()
-        );
+        bail!("{GIVEN_KUBECONFIG} names {}, which is no file", kubeconfig.display());
     }
     let docker = docker_runs().await;
     Ok(Platform {

@@ -66,10 +66,7 @@ async fn create(settings: &Settings, kubeconfig: &Path) -> Result<()> {
 }
 
 async fn write_kubeconfig(path: &Path) -> Result<()> {
-    let text = kind()
-        .args(["get", "kubeconfig", "--name", NAME])
-        .run(LIMIT)
-        .await?;
+    let text = kind().args(["get", "kubeconfig", "--name", NAME]).run(LIMIT).await?;
     std::fs::write(path, text).context("writing kind's kubeconfig")
 }
 

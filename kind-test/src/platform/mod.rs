@@ -96,8 +96,5 @@ pub async fn remove(settings: &Settings) -> Result<()> {
 }
 
 async fn docker_runs() -> bool {
-    Program::new("docker")
-        .arg("info")
-        .succeeds(ENGINE_LIMIT)
-        .await
+    Program::new("docker").arg("info").succeeds(ENGINE_LIMIT).await
 }

@@ -72,10 +72,7 @@ mod tests {
     #[test]
     fn the_kubeconfig_is_the_last_line_that_says_anything() {
         let stdout = b"noise\n/somewhere/kubeconfig\n\n";
-        assert_eq!(
-            last_line(stdout),
-            Some(PathBuf::from("/somewhere/kubeconfig"))
-        );
+        assert_eq!(last_line(stdout), Some(PathBuf::from("/somewhere/kubeconfig")));
         assert_eq!(last_line(b"\n"), None);
     }
 }

@@ -48,13 +48,8 @@ pub async fn create(trial: &mut Trial) -> Result<()> {
         "the database calls itself {}, its resource {id}",
         answered.cluster_id
     );
-    let zones: BTreeSet<&String> = status::active(&answered)
-        .map(|member| &member.zone)
-        .collect();
-    ensure!(
-        zones.len() == MEMBERS,
-        "the members are in the zones {zones:?}"
-    );
+    let zones: BTreeSet<&String> = status::active(&answered).map(|member| &member.zone).collect();
+    ensure!(zones.len() == MEMBERS, "the members are in the zones {zones:?}");
     let again = resource.state().await?;
     ensure!(
         again.cluster_id() == Some(id),

@@ -44,9 +44,7 @@ async fn delete_one(trial: &mut Trial, slot: usize) -> Result<()> {
 pub async fn delete_all(trial: &mut Trial) -> Result<()> {
     let names: Vec<String> = trial.pods().list().await?.into_keys().collect();
     ensure!(names.len() == MEMBERS, "there are the pods {names:?}");
-    delete_under_writer(trial, &names, Some(ABRUPT_SECONDS))
-        .await
-        .map(drop)
+    delete_under_writer(trial, &names, Some(ABRUPT_SECONDS)).await.map(drop)
 }
 
 async fn delete_under_writer(

@@ -33,9 +33,7 @@ pub async fn nodes(trial: &mut Trial) -> Result<()> {
         Ok(if zones.len() >= ZONES {
             Seen::Done(zones)
         } else {
-            Seen::Waiting(format!(
-                "Ready nodes are in the zones {zones:?} (label {ZONE_LABEL})"
-            ))
+            Seen::Waiting(format!("Ready nodes are in the zones {zones:?} (label {ZONE_LABEL})"))
         })
     })
     .await?;
@@ -44,10 +42,7 @@ pub async fn nodes(trial: &mut Trial) -> Result<()> {
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions
         .into_iter()
         .flatten()
@@ -61,10 +56,7 @@ pub async fn images(trial: &mut Trial) -> Result<()> {
 
 /// Both namespaces enforce the restricted level, so a pod that asks for more would not be admitted.
 pub async fn operator(trial: &mut Trial) -> Result<()> {
-    for namespace in [
-        trial.installation.operator_namespace,
-        trial.installation.namespace,
-    ] {
+    for namespace in [trial.installation.operator_namespace, trial.installation.namespace] {
         namespaces::make_restricted(&trial.kube, namespace).await?;
     }
     trial
@@ -84,9 +76,7 @@ pub async fn wait_for_operator(trial: &Trial) -> Result<()> {
         if deployments.is_empty() {
             return Ok(Seen::Waiting(format!("no Deployment in {namespace}")));
         }
-        let late = deployments
-            .iter()
-            .find(|deployment| !is_available(deployment));
+        let late = deployments.iter().find(|deployment| !is_available(deployment));
         Ok(when_none(
             late.map(|one| format!("{} is not Available", one.name_any())),
         ))

@@ -40,21 +40,11 @@ macro_rules! step {
 pub const ALL: &[Step] = &[
     Step {
         always: true,
-        ..step!(
-            "kubernetes",
-            "three nodes Ready in three zones",
-            5,
-            install::nodes
-        )
+        ..step!("kubernetes", "three nodes Ready in three zones", 5, install::nodes)
     },
     Step {
         always: true,
-        ..step!(
-            "images",
-            "the images under test are on all nodes",
-            10,
-            install::images
-        )
+        ..step!("images", "the images under test are on all nodes", 10, install::images)
     },
     step!(
         "install",
@@ -62,18 +52,8 @@ pub const ALL: &[Step] = &[
         5,
         install::operator
     ),
-    step!(
-        "create",
-        "a KotobaCluster of three becomes Ready",
-        6,
-        create::create
-    ),
-    step!(
-        "load",
-        "the data set through the client service",
-        10,
-        load::load
-    ),
+    step!("create", "a KotobaCluster of three becomes Ready", 6, create::create),
+    step!("load", "the data set through the client service", 10, load::load),
     step!(
         "verify-load",
         "counts, nodes, edges and walks against the files",
@@ -116,12 +96,7 @@ pub const ALL: &[Step] = &[
         3,
         scale::spread
     ),
-    step!(
-        "verify-scaled",
-        "everything is there after the moves",
-        5,
-        load::verify
-    ),
+    step!("verify-scaled", "everything is there after the moves", 5, load::verify),
     step!(
         "scale-in-refused",
         "five to three is refused and changes nothing",
@@ -134,12 +109,7 @@ pub const ALL: &[Step] = &[
         5,
         removal::cluster
     ),
-    step!(
-        "uninstall",
-        "the operator goes, the CRD stays",
-        4,
-        removal::operator
-    ),
+    step!("uninstall", "the operator goes, the CRD stays", 4, removal::operator),
 ];
 
 /// All steps, or those that one step needs with that step.
@@ -148,10 +118,7 @@ pub fn chosen(only: Option<&str>) -> Result<Vec<&'static Step>> {
         return Ok(ALL.iter().collect());
     };
     named(name)?;
-    Ok(ALL
-        .iter()
-        .filter(|step| step.always || step.name == name)
-        .collect())
+    Ok(ALL.iter().filter(|step| step.always || step.name == name).collect())
 }
 
 /// One step by its name.
@@ -167,11 +134,7 @@ mod tests {
 
     #[test]
     fn one_step_alone_comes_after_what_it_needs() {
-        let names: Vec<&str> = chosen(Some("create"))
-            .unwrap()
-            .iter()
-            .map(|step| step.name)
-            .collect();
+        let names: Vec<&str> = chosen(Some("create")).unwrap().iter().map(|step| step.name).collect();
         assert_eq!(names, ["kubernetes", "images", "create"]);
         assert!(chosen(Some("dance")).is_err());
         assert_eq!(chosen(None).unwrap().len(), ALL.len());

@@ -34,30 +34,17 @@ pub async fn cluster(trial: &mut Trial) -> Result<()> {
     })
     .await?;
     let after = volume_claims(&trial.kube, namespace).await?;
-    ensure!(
-        before == after,
-        "the volume claims were {before:?} and are {after:?}"
-    );
+    ensure!(before == after, "the volume claims were {before:?} and are {after:?}");
     say(format!("{} volume claims stayed", after.len()));
     Ok(())
 }
 
 pub async fn operator(trial: &mut Trial) -> Result<()> {
-    trial
-        .helm()
-        .uninstall()
-        .await
-        .context("uninstalling the chart")?;
+    trial.helm().uninstall().await.context("uninstalling the chart")?;
     trial.operator_pods().wait_for_none(GONE_LIMIT).await?;
     let crds: Api<CustomResourceDefinition> = Api::all(trial.kube.clone());
-    let crd = crds
-        .get_opt(CRD)
-        .await?
-        .context("the CRD went with the operator")?;
-    ensure!(
-        crd.metadata.deletion_timestamp.is_none(),
-        "the CRD is being deleted"
-    );
+    let crd = crds.get_opt(CRD).await?.context("the CRD went with the operator")?;
+    ensure!(crd.metadata.deletion_timestamp.is_none(), "the CRD is being deleted");
     Ok(())
 }
 

@@ -35,14 +35,10 @@ pub async fn out(trial: &mut Trial) -> Result<()> {
     wait_until_done(trial).await?;
     let status = trial.wait_until_whole(SCALED, BALANCED_LIMIT).await?;
     let resource = trial.resource();
-    resource
-        .wait_for("Balanced", "True", BALANCED_LIMIT)
-        .await?;
+    resource.wait_for("Balanced", "True", BALANCED_LIMIT).await?;
     say(summary(&status));
     let after = identities(&status);
-    let kept = before
-        .iter()
-        .all(|(pod, identity)| after.get(pod) == Some(identity));
+    let kept = before.iter().all(|(pod, identity)| after.get(pod) == Some(identity));
     ensure!(
         kept && after.len() == SCALED,
         "members were {before:?} and are {after:?}"
@@ -110,19 +106,14 @@ async fn wait_until_done(trial: &mut Trial) -> Result<()> {
 }
 
 fn is_done(status: &GetStatusResponse) -> bool {
-    let balanced = status
-        .rebalance
-        .as_ref()
-        .is_some_and(|rebalance| rebalance.balanced);
+    let balanced = status.rebalance.as_ref().is_some_and(|rebalance| rebalance.balanced);
     active(status).count() == SCALED && balanced
 }
 
 pub async fn spread(trial: &mut Trial) -> Result<()> {
     let status = trial.status().await?;
     for (member, replicas) in load(&status) {
-        let zone = active(&status)
-            .find(|one| one.id == member)
-            .map(|one| &one.zone);
+        let zone = active(&status).find(|one| one.id == member).map(|one| &one.zone);
         say(format!(
             "member {member} in {} has {replicas} replicas",
             zone.map_or("?", |zone| zone)
@@ -171,14 +162,9 @@ pub async fn in_refused(trial: &mut Trial) -> Result<()> {
 }
 
 /// Pods by uid, and members by disk: what a refused step may not change.
-async fn everything(
-    trial: &mut Trial,
-) -> Result<(BTreeMap<String, String>, BTreeMap<String, (u64, String)>)> {
+async fn everything(trial: &mut Trial) -> Result<(BTreeMap<String, String>, BTreeMap<String, (u64, String)>)> {
     let pods = trial.pods().list().await?;
-    let pods = pods
-        .iter()
-        .map(|(name, pod)| (name.clone(), uid(pod)))
-        .collect();
+    let pods = pods.iter().map(|(name, pod)| (name.clone(), uid(pod))).collect();
     let status = trial.database().await?.status().await?;
     Ok((pods, identities(&status)))
 }

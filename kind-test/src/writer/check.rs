@@ -59,9 +59,7 @@ pub async fn check<D: Database>(database: &D, ledger: &Ledger) -> Result<()> {
 
 async fn read<D: Database>(database: &D) -> Result<Found> {
     let mut found = Found::default();
-    let nodes = database
-        .ask(nodes_with(LABEL, Vec::new()), Read::Strong)
-        .await?;
+    let nodes = database.ask(nodes_with(LABEL, Vec::new()), Read::Strong).await?;
     for node in nodes.nodes() {
         let serial = serial_of(&node.properties);
         found.nodes.entry(serial).or_default().push(node.clone());
@@ -111,15 +109,10 @@ fn exactly_one<T: std::fmt::Debug>(
     right: impl Fn(&T) -> bool,
 ) -> Option<String> {
     match found.map_or(&[] as &[T], Vec::as_slice) {
-        [] => Some(format!(
-            "the {what} of the acknowledged write {serial} is lost"
-        )),
+        [] => Some(format!("the {what} of the acknowledged write {serial} is lost")),
         [one] if right(one) => None,
         [one] => Some(format!("the {what} of write {serial} is changed: {one:?}")),
-        many => Some(format!(
-            "the {what} of write {serial} is there {} times",
-            many.len()
-        )),
+        many => Some(format!("the {what} of write {serial} is there {} times", many.len())),
     }
 }
 
@@ -138,11 +131,7 @@ fn stranger_faults(promises: &Promises, found: &Found) -> Vec<String> {
         .filter(|serial| !known.contains(serial))
         .map(|serial| {
             let refused = promises.not_applied.contains(serial);
-            let why = if refused {
-                "was refused"
-            } else {
-                "was never made"
-            };
+            let why = if refused { "was refused" } else { "was never made" };
             format!("write {serial} {why} and is there")
         })
         .collect()
@@ -157,9 +146,7 @@ fn unknown_faults(promises: &Promises, found: &Found) -> Vec<String> {
         let edges = count(found.edges.get(serial).map(Vec::len));
         let whole = (1, usize::from(attempt.source.is_some()));
         if (nodes, edges) != (0, 0) && (nodes, edges) != whole {
-            faults.push(format!(
-                "write {serial} left {nodes} nodes and {edges} edges"
-            ));
+            faults.push(format!("write {serial} left {nodes} nodes and {edges} edges"));
         }
     }
     faults
@@ -167,9 +154,7 @@ fn unknown_faults(promises: &Promises, found: &Found) -> Vec<String> {
 
 async fn both_ends_faults<D: Database>(database: &D, promises: &Promises) -> Result<Vec<String>> {
     let mut random = StdRng::seed_from_u64(SEED);
-    let sample = promises
-        .acknowledged
-        .choose_multiple(&mut random, BOTH_ENDS_SAMPLE);
+    let sample = promises.acknowledged.choose_multiple(&mut random, BOTH_ENDS_SAMPLE);
     let mut faults = Vec::new();
     for entry in sample {
         let Some(edge) = &entry.edge else { continue };
@@ -196,9 +181,7 @@ mod tests {
     async fn written() -> (Fake, Ledger) {
         let database = Fake::default();
         let ledger = Ledger::default();
-        let writer = Writer::start(&ledger, || Ok(database.clone()))
-            .await
-            .unwrap();
+        let writer = Writer::start(&ledger, || Ok(database.clone())).await.unwrap();
         writer.wait_for_more(10).await.unwrap();
         writer.finish().await.unwrap();
         (database, ledger)
@@ -210,10 +193,7 @@ mod tests {
 
     fn last_with_edge(ledger: &Ledger) -> crate::writer::ledger::Entry {
         let entries = ledger.promises().acknowledged;
-        entries
-            .into_iter()
-            .rfind(|entry| entry.edge.is_some())
-            .unwrap()
+        entries.into_iter().rfind(|entry| entry.edge.is_some()).unwrap()
     }
 
     #[tokio::test]
@@ -221,10 +201,7 @@ mod tests {
         let (database, ledger) = written().await;
         let entry = last_with_edge(&ledger);
         database.lose_node(entry.node);
-        let expected = format!(
-            "the node of the acknowledged write {} is lost",
-            entry.serial
-        );
+        let expected = format!("the node of the acknowledged write {} is lost", entry.serial);
         assert!(fault(&database, &ledger).await.contains(&expected));
     }
 
@@ -233,10 +210,7 @@ mod tests {
         let (database, ledger) = written().await;
         let entry = last_with_edge(&ledger);
         database.lose_edge(entry.edge.unwrap().id);
-        let expected = format!(
-            "the edge of the acknowledged write {} is lost",
-            entry.serial
-        );
+        let expected = format!("the edge of the acknowledged write {} is lost", entry.serial);
         assert!(fault(&database, &ledger).await.contains(&expected));
     }
 
@@ -245,11 +219,7 @@ mod tests {
         let (database, ledger) = written().await;
         let entry = last_with_edge(&ledger);
         database.hide_incoming(entry.edge.unwrap().id);
-        assert!(
-            fault(&database, &ledger)
-                .await
-                .contains("is not seen going In")
-        );
+        assert!(fault(&database, &ledger).await.contains("is not seen going In"));
     }
 
     #[tokio::test]
@@ -272,11 +242,7 @@ mod tests {
         let serial = ledger.next_serial();
         database.create_written(serial);
         ledger.note_not_applied(serial);
-        assert!(
-            fault(&database, &ledger)
-                .await
-                .contains("was refused and is there")
-        );
+        assert!(fault(&database, &ledger).await.contains("was refused and is there"));
     }
 
     #[tokio::test]
@@ -291,10 +257,6 @@ mod tests {
         let half = ledger.next_serial();
         database.create_written(half);
         ledger.note_unknown(half, Attempt { source: Some(1) });
-        assert!(
-            fault(&database, &ledger)
-                .await
-                .contains("left 1 nodes and 0 edges")
-        );
+        assert!(fault(&database, &ledger).await.contains("left 1 nodes and 0 edges"));
     }
 }

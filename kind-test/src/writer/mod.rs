@@ -55,20 +55,12 @@ pub struct Report {
 
 impl Writer {
     /// Starts the tasks, each with a connection of its own, and waits for the first acknowledged writes.
-    pub async fn start<D: Database>(
-        ledger: &Ledger,
-        connect: impl Fn() -> Result<D>,
-    ) -> Result<Self> {
+    pub async fn start<D: Database>(ledger: &Ledger, connect: impl Fn() -> Result<D>) -> Result<Self> {
         ledger.begin_session();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for number in 0..TASKS {
-            tasks.spawn(task::run(
-                connect()?,
-                ledger.clone(),
-                number,
-                stopped.clone(),
-            ));
+            tasks.spawn(task::run(connect()?, ledger.clone(), number, stopped.clone()));
         }
         tasks.spawn(reader::run(connect()?, ledger.clone(), stopped));
         let writer = Writer {
@@ -153,9 +145,7 @@ mod tests {
     async fn a_load_on_a_healthy_database_leaves_a_ledger_that_checks_out() {
         let database = Fake::default();
         let ledger = Ledger::default();
-        let writer = Writer::start(&ledger, || Ok(database.clone()))
-            .await
-            .unwrap();
+        let writer = Writer::start(&ledger, || Ok(database.clone())).await.unwrap();
         writer.wait_for_more(20).await.unwrap();
         let report = writer.finish().await.unwrap();
         assert!(report.acknowledged >= 20 && report.reads > 0);

@@ -60,15 +60,10 @@ impl<D: Database> Reader<D> {
         let count = self.database.count(nodes_with(LABEL, Vec::new())).await?;
         let mut violations = Vec::new();
         if count < acknowledged {
-            violations.push(format!(
-                "counted {count} nodes after {acknowledged} were acknowledged"
-            ));
+            violations.push(format!("counted {count} nodes after {acknowledged} were acknowledged"));
         }
         if count < self.count {
-            violations.push(format!(
-                "counted {count} nodes after {} were counted",
-                self.count
-            ));
+            violations.push(format!("counted {count} nodes after {} were counted", self.count));
         }
         self.count = self.count.max(count);
         Ok(violations)
@@ -78,10 +73,7 @@ impl<D: Database> Reader<D> {
     async fn node_seen(&mut self, entry: &Entry) -> Result<Vec<String>, Failure> {
         let mut violations = Vec::new();
         for read in [Read::Strong, Read::After(entry.bookmark)] {
-            let answer = self
-                .database
-                .ask(nodes_by_id(vec![entry.node]), read)
-                .await?;
+            let answer = self.database.ask(nodes_by_id(vec![entry.node]), read).await?;
             let seen = answer
                 .nodes()
                 .any(|node| node.id == entry.node && node.cid[..] == *entry.node_cid.as_bytes());
@@ -92,10 +84,7 @@ impl<D: Database> Reader<D> {
                 ));
             }
             if read == Read::Strong && answer.snapshot < self.snapshot {
-                violations.push(format!(
-                    "snapshot {} after {}",
-                    answer.snapshot, self.snapshot
-                ));
+                violations.push(format!("snapshot {} after {}", answer.snapshot, self.snapshot));
             }
             if read == Read::Strong {
                 self.snapshot = self.snapshot.max(answer.snapshot);

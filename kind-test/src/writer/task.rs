@@ -18,12 +18,7 @@ use crate::database::{Database, Failure};
 const PACE: Duration = Duration::from_millis(50);
 
 /// Writes until told to stop.
-pub async fn run<D: Database>(
-    database: D,
-    ledger: Ledger,
-    number: usize,
-    mut stopped: watch::Receiver<bool>,
-) {
+pub async fn run<D: Database>(database: D, ledger: Ledger, number: usize, mut stopped: watch::Receiver<bool>) {
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !*stopped.borrow() {
@@ -76,9 +71,7 @@ fn operations(serial: u64, number: usize, source: Option<u64>) -> Vec<Operation>
         target: Some(NodeRef::operation(0)),
         properties: [(SERIAL.to_owned(), serial_value(serial))].into(),
     });
-    std::iter::once(node.into())
-        .chain(edge.map(Operation::from))
-        .collect()
+    std::iter::once(node.into()).chain(edge.map(Operation::from)).collect()
 }
 
 /// Serials count from one in one process, so they are far from the end of i64.

@@ -96,10 +96,7 @@ impl EntityId {
     }
 
     fn assemble(slot: Slot, sequence: u64) -> Self {
-        assert!(
-            sequence <= MAX_SEQUENCE,
-            "sequence {sequence} does not fit an id"
-        );
+        assert!(sequence <= MAX_SEQUENCE, "sequence {sequence} does not fit an id");
         EntityId(u64::from(slot.0) << SEQUENCE_BITS | sequence)
     }
 
@@ -164,13 +161,7 @@ mod tests {
 
     #[test]
     fn the_slot_hash_is_frozen() {
-        let vectors = [
-            (0, 1822),
-            (1, 1678),
-            (2, 1119),
-            (1 << 20, 3451),
-            (MAX_SEQUENCE, 3417),
-        ];
+        let vectors = [(0, 1822), (1, 1678), (2, 1119), (1 << 20, 3451), (MAX_SEQUENCE, 3417)];
         for (sequence, slot) in vectors {
             assert_eq!(EntityId::for_node(sequence).slot().number(), slot);
         }

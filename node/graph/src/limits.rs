@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use crate::value::{
-    DateTime, Duration, MAX_DAYS, MAX_OFFSET_SECONDS, MAX_SECONDS, NANOSECONDS_PER_DAY,
-    NANOSECONDS_PER_SECOND, Properties, Value,
+    DateTime, Duration, MAX_DAYS, MAX_OFFSET_SECONDS, MAX_SECONDS, NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND,
+    Properties, Value,
 };
 
 /// A whole entity in its canonical form. It bounds log entries, messages and the memory of a page.
@@ -39,9 +39,7 @@ pub enum Error {
     Labels(usize),
     #[error("an entity has {0} properties: give it at most {MAX_PROPERTIES}")]
     Properties(usize),
-    #[error(
-        "the entity takes {0} bytes, more than {MAX_ENTITY_BYTES}: keep large content outside and link to it"
-    )]
+    #[error("the entity takes {0} bytes, more than {MAX_ENTITY_BYTES}: keep large content outside and link to it")]
     Entity(usize),
 }
 
@@ -160,9 +158,7 @@ fn check_value(value: &Value, depth: usize) -> Result<(), Fault> {
         Value::Bytes(bytes) => ensure(bytes.len() <= MAX_TEXT_BYTES, Fault::Text(bytes.len())),
         Value::List(values) => {
             check_container(values.len(), depth)?;
-            values
-                .iter()
-                .try_for_each(|value| check_value(value, depth + 1))
+            values.iter().try_for_each(|value| check_value(value, depth + 1))
         }
         Value::Map(entries) => {
             check_container(entries.len(), depth)?;
@@ -254,11 +250,7 @@ mod tests {
             })
         };
         let cases = [
-            (
-                text(1 << 20),
-                text((1 << 20) + 1),
-                Fault::Text((1 << 20) + 1),
-            ),
+            (text(1 << 20), text((1 << 20) + 1), Fault::Text((1 << 20) + 1)),
             (list(65_536), list(65_537), Fault::Elements(65_537)),
             (nested(32), nested(33), Fault::Depth),
             (
@@ -302,10 +294,7 @@ mod tests {
     fn counts_of_labels_and_properties_are_bounded() {
         let numbered = |count: usize| (0..count).map(|number| number.to_string());
         let labels: BTreeSet<String> = numbered(65).collect();
-        assert_eq!(
-            check_node(&labels, &BTreeMap::new()),
-            Err(Error::Labels(65))
-        );
+        assert_eq!(check_node(&labels, &BTreeMap::new()), Err(Error::Labels(65)));
         let properties: Properties = numbered(1_025).map(|key| (key, Value::Null)).collect();
         assert_eq!(check_properties(&properties), Err(Error::Properties(1_025)));
     }

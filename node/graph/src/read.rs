@@ -71,9 +71,7 @@ pub enum Error {
         #[source]
         source: record::Error,
     },
-    #[error(
-        "key {key} is missing, but another key of the same snapshot refers to it: the store is corrupt"
-    )]
+    #[error("key {key} is missing, but another key of the same snapshot refers to it: the store is corrupt")]
     Missing { key: String },
 }
 
@@ -144,10 +142,7 @@ impl Answer {
 }
 
 /// Puts each answer beside what it was asked for.
-pub(crate) fn match_up<T>(
-    asked: Vec<T>,
-    answers: Vec<Answer>,
-) -> Result<impl Iterator<Item = (T, Answer)>, Error> {
+pub(crate) fn match_up<T>(asked: Vec<T>, answers: Vec<Answer>) -> Result<impl Iterator<Item = (T, Answer)>, Error> {
     if asked.len() != answers.len() {
         return Err(Error::AnswerCount {
             reads: asked.len(),
@@ -163,11 +158,7 @@ pub(crate) fn node_record(id: EntityId, bytes: &[u8]) -> Result<NodeRecord, Erro
 }
 
 /// Reads an edge's record.
-pub(crate) fn edge_record(
-    id: EntityId,
-    locator: &Locator,
-    bytes: &[u8],
-) -> Result<EdgeRecord, Error> {
+pub(crate) fn edge_record(id: EntityId, locator: &Locator, bytes: &[u8]) -> Result<EdgeRecord, Error> {
     EdgeRecord::decode(bytes).map_err(|error| Error::record(&locator.out_half(id), error))
 }
 

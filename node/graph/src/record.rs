@@ -56,11 +56,7 @@ pub enum Error {
 
 impl NodeRecord {
     /// A checked version; null properties are left out.
-    pub fn new(
-        id: EntityId,
-        labels: BTreeSet<String>,
-        properties: Properties,
-    ) -> Result<Self, limits::Error> {
+    pub fn new(id: EntityId, labels: BTreeSet<String>, properties: Properties) -> Result<Self, limits::Error> {
         let properties = without_nulls(properties);
         limits::check_node(&labels, &properties)?;
         let block = cid::node_block(id, &labels, &properties);
@@ -83,11 +79,7 @@ impl NodeRecord {
 
 impl EdgeRecord {
     /// A checked version of the edge at a locator; null properties are left out.
-    pub fn new(
-        id: EntityId,
-        locator: &Locator,
-        properties: Properties,
-    ) -> Result<Self, limits::Error> {
+    pub fn new(id: EntityId, locator: &Locator, properties: Properties) -> Result<Self, limits::Error> {
         let properties = without_nulls(properties);
         limits::check_edge(&locator.edge_type, &properties)?;
         let Locator {

@@ -84,7 +84,14 @@ impl MetaClient {
             envelope: self.peers.envelope(member),
             body: body.to_vec().into(),
         };
-        let answer = self.peers.client(member).ok()?.propose_meta(request).await.ok()?.into_inner();
+        let answer = self
+            .peers
+            .client(member)
+            .ok()?
+            .propose_meta(request)
+            .await
+            .ok()?
+            .into_inner();
         Some((answer.body.to_vec(), answer.applied_index))
     }
 }

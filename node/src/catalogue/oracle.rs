@@ -4,7 +4,6 @@
 //! every answered batch is preceded by a leadership proof newer than the requests in it. Without either, a deposed
 //! leader could issue a timestamp below one that its successor gave (reference: the protocol's holes 10 and 12).
 
-
 use kotoba_state::ids::Timestamp;
 use kotoba_state::meta::{Answer, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -106,9 +105,7 @@ impl Issuer {
     }
 
     async fn extend(&self, total: u64) -> Result<Window, OracleError> {
-        let command = Command::ExtendTimestamps {
-            count: total + WINDOW,
-        };
+        let command = Command::ExtendTimestamps { count: total + WINDOW };
         let proposed = self
             .meta
             .propose(command.encode())
@@ -134,4 +131,3 @@ fn answer_all(batch: impl Iterator<Item = Waiting>, first: Result<u64, OracleErr
         next = next.map(|timestamp| timestamp + count);
     }
 }
-

@@ -99,7 +99,9 @@ impl Latest {
 #[async_trait]
 impl Timestamps for TimestampSource {
     async fn take(&self) -> Result<Timestamp, CallError> {
-        TimestampSource::take(self).await.map_err(|error| CallError::Unavailable(error.to_string()))
+        TimestampSource::take(self)
+            .await
+            .map_err(|error| CallError::Unavailable(error.to_string()))
     }
 
     fn recent(&self) -> Option<Timestamp> {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use kotoba_proto::v1::admin_service_client::AdminServiceClient;
 use kotoba_proto::v1::{
-    BootstrapRequest, BootstrapResponse, RebalanceRequest, RebalanceResponse, WhoAmIRequest,
-    WhoAmIResponse,
+    BootstrapRequest, BootstrapResponse, RebalanceRequest, RebalanceResponse, WhoAmIRequest, WhoAmIResponse,
 };
 use kotoba_proto::{ClusterError, cluster};
 use tonic::transport::Channel;
@@ -30,22 +29,15 @@ impl Admin {
 
     pub(super) async fn who_am_i(&self) -> Result<WhoAmIResponse, ClusterError> {
         let mut client = self.client.clone();
-        self.within_deadline(client.who_am_i(WhoAmIRequest {}))
-            .await
+        self.within_deadline(client.who_am_i(WhoAmIRequest {})).await
     }
 
-    pub(super) async fn bootstrap(
-        &self,
-        request: BootstrapRequest,
-    ) -> Result<BootstrapResponse, ClusterError> {
+    pub(super) async fn bootstrap(&self, request: BootstrapRequest) -> Result<BootstrapResponse, ClusterError> {
         let mut client = self.client.clone();
         self.within_deadline(client.bootstrap(request)).await
     }
 
-    pub(super) async fn rebalance(
-        &self,
-        request: RebalanceRequest,
-    ) -> Result<RebalanceResponse, ClusterError> {
+    pub(super) async fn rebalance(&self, request: RebalanceRequest) -> Result<RebalanceResponse, ClusterError> {
         let mut client = self.client.clone();
         self.within_deadline(client.rebalance(request)).await
     }

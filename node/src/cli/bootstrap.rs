@@ -42,9 +42,7 @@ pub(super) async fn run(
         let answer = Admin::new(address, client.deadline())?.who_am_i().await?;
         members.push((address.as_str(), answer));
     }
-    let cluster_id = args
-        .cluster_id
-        .unwrap_or_else(|| Uuid::new_v4().to_string());
+    let cluster_id = args.cluster_id.unwrap_or_else(|| Uuid::new_v4().to_string());
     let request = BootstrapRequest {
         members: first_members(&members, &cluster_id)?,
         cluster_id,
@@ -61,10 +59,7 @@ pub(super) async fn run(
 }
 
 /// Refuses what cannot become one cluster: a disk named twice, or one that belongs to another cluster.
-fn first_members(
-    members: &[(&str, WhoAmIResponse)],
-    cluster_id: &str,
-) -> Result<Vec<FirstMember>, CliError> {
+fn first_members(members: &[(&str, WhoAmIResponse)], cluster_id: &str) -> Result<Vec<FirstMember>, CliError> {
     for (index, (address, answer)) in members.iter().enumerate() {
         if answer.assignment() == Assignment::Assigned && answer.cluster_id != cluster_id {
             let message = format!(
@@ -77,9 +72,7 @@ fn first_members(
             .iter()
             .find(|(_, other)| other.disk_id == answer.disk_id)
         {
-            return Err(CliError::Usage(format!(
-                "{first} and {address} are the same process"
-            )));
+            return Err(CliError::Usage(format!("{first} and {address} are the same process")));
         }
     }
     let first_member = |(_, answer): &(&str, WhoAmIResponse)| FirstMember {
@@ -120,10 +113,7 @@ mod tests {
     #[test]
     fn a_disk_of_another_cluster_is_refused() {
         let members = [("x:1", process("a", Assignment::Assigned))];
-        assert!(matches!(
-            first_members(&members, "new"),
-            Err(CliError::Refused(_))
-        ));
+        assert!(matches!(first_members(&members, "new"), Err(CliError::Refused(_))));
         assert!(first_members(&members, "old").is_ok());
     }
 

@@ -14,14 +14,10 @@ use crate::config::{DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, M
   kotoba config")]
 pub struct ConfigArgs {}
 
-pub(super) fn run(
-    ConfigArgs {}: ConfigArgs,
-    output: &mut Output<impl Write>,
-) -> Result<(), CliError> {
+pub(super) fn run(ConfigArgs {}: ConfigArgs, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let text = defaults();
-    let json = toml::from_str::<serde_json::Value>(&text).map_err(|error| {
-        CliError::Refused(format!("the printed defaults are not TOML: {error}"))
-    })?;
+    let json = toml::from_str::<serde_json::Value>(&text)
+        .map_err(|error| CliError::Refused(format!("the printed defaults are not TOML: {error}")))?;
     Ok(output.either(&json, &text)?)
 }
 

@@ -31,11 +31,7 @@ pub struct DevArgs {
 
 impl DevArgs {
     /// Where the data stays; `None` for a temporary directory. `data_home` and `home` as the XDG base directories define them.
-    pub fn kept_data_dir(
-        &self,
-        data_home: Option<&Path>,
-        home: Option<&Path>,
-    ) -> Result<Option<PathBuf>, CliError> {
+    pub fn kept_data_dir(&self, data_home: Option<&Path>, home: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
         if !self.keep {
             return Ok(self.data_dir.clone());
         }
@@ -77,9 +73,7 @@ mod tests {
         assert_eq!(args(false).kept_data_dir(None, Some(home)).unwrap(), None);
         let kept = args(true).kept_data_dir(None, Some(home)).unwrap();
         assert_eq!(kept, Some(home.join(".local/share/kotoba/dev")));
-        let kept = args(true)
-            .kept_data_dir(Some(Path::new("/data")), Some(home))
-            .unwrap();
+        let kept = args(true).kept_data_dir(Some(Path::new("/data")), Some(home)).unwrap();
         assert_eq!(kept, Some(PathBuf::from("/data/kotoba/dev")));
         assert!(args(true).kept_data_dir(None, None).is_err());
     }

@@ -6,8 +6,8 @@ use std::io::Write;
 use clap::{Args, Subcommand, ValueEnum};
 use kotoba_proto::KotobaCluster;
 use kotoba_proto::v1::{
-    CreateEdge, DeleteEdge, Direction, Edge, EdgesOf, FindEdges, GetEdges, NodeRef, Operation,
-    Query, Row, UpdateEdge, row,
+    CreateEdge, DeleteEdge, Direction, Edge, EdgesOf, FindEdges, GetEdges, NodeRef, Operation, Query, Row, UpdateEdge,
+    row,
 };
 
 use super::entity::{Show, edge_record, outcome_record, row_record, search};
@@ -188,11 +188,7 @@ impl ListArgs {
     }
 }
 
-async fn get(
-    cluster: &KotobaCluster,
-    ids: Vec<u64>,
-    output: &mut Output<impl Write>,
-) -> Result<(), CliError> {
+async fn get(cluster: &KotobaCluster, ids: Vec<u64>, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let mut missing: BTreeSet<u64> = ids.iter().copied().collect();
     let rows = cluster.fetch_rows(GetEdges { ids }).await?;
     let edges = rows.into_iter().filter_map(edge_of).inspect(|edge| {
@@ -231,10 +227,7 @@ mod tests {
         let Some(query::Kind::EdgesOf(edges)) = query.kind else {
             panic!("{query:?}");
         };
-        assert_eq!(
-            (edges.node, edges.direction(), edges.limit),
-            (3, Direction::In, 5)
-        );
+        assert_eq!((edges.node, edges.direction(), edges.limit), (3, Direction::In, 5));
         assert_eq!(edges.types, ["A", "B"]);
     }
 
@@ -242,9 +235,6 @@ mod tests {
     fn without_a_node_all_edges_are_searched() {
         let query = list(None, &["A"]).query().unwrap();
         assert!(matches!(query.kind, Some(query::Kind::FindEdges(find)) if find.r#type == "A"));
-        assert!(matches!(
-            list(None, &["A", "B"]).query(),
-            Err(CliError::Usage(_))
-        ));
+        assert!(matches!(list(None, &["A", "B"]).query(), Err(CliError::Usage(_))));
     }
 }

@@ -38,10 +38,7 @@ impl Show {
 
     #[cfg(test)]
     pub(super) fn rows(limit: u64) -> Self {
-        Show {
-            limit,
-            count: false,
-        }
+        Show { limit, count: false }
     }
 }
 
@@ -99,9 +96,7 @@ pub(super) async fn search<W: Write>(
     let rows = cluster.execute_query(query).await?;
     let printed = print_rows(rows, output, record).await?;
     if limit > 0 && printed >= limit {
-        eprintln!(
-            "kotoba: stopped at {limit} rows; ask for more with --limit N, for all with --limit 0"
-        );
+        eprintln!("kotoba: stopped at {limit} rows; ask for more with --limit N, for all with --limit 0");
     }
     Ok(())
 }
@@ -123,9 +118,7 @@ async fn print_rows<W: Write>(
 }
 
 fn properties_json(properties: &Properties) -> Value {
-    let pairs = properties
-        .iter()
-        .map(|(key, value)| (key.clone(), to_json(value)));
+    let pairs = properties.iter().map(|(key, value)| (key.clone(), to_json(value)));
     Value::Object(pairs.collect())
 }
 
@@ -145,16 +138,9 @@ mod tests {
     fn ada() -> Node {
         Node {
             id: 7,
-            cid: [0x01, 0x71, 0x1e, 0x20]
-                .into_iter()
-                .chain([0; 32])
-                .collect(),
+            cid: [0x01, 0x71, 0x1e, 0x20].into_iter().chain([0; 32]).collect(),
             labels: vec!["Person".into(), "Writer".into()],
-            properties: [
-                ("name".to_owned(), "Ada".into()),
-                ("born".to_owned(), 1815.into()),
-            ]
-            .into(),
+            properties: [("name".to_owned(), "Ada".into()), ("born".to_owned(), 1815.into())].into(),
         }
     }
 
@@ -192,14 +178,7 @@ mod tests {
 
     #[test]
     fn a_count_has_no_limit() {
-        assert_eq!(
-            Show {
-                limit: 5,
-                count: true
-            }
-            .limit(),
-            0
-        );
+        assert_eq!(Show { limit: 5, count: true }.limit(), 0);
         assert_eq!(Show::rows(5).limit(), 5);
     }
 

@@ -47,13 +47,9 @@ impl CliError {
 
     fn exit_code(&self) -> u8 {
         match self {
-            CliError::Cluster(error) | CliError::Load(LoadError::Send { source: error, .. }) => {
-                exit_code_of(error)
-            }
+            CliError::Cluster(error) | CliError::Load(LoadError::Send { source: error, .. }) => exit_code_of(error),
             CliError::Usage(_)
-            | CliError::Load(
-                LoadError::Open { .. } | LoadError::Layout { .. } | LoadError::Mapping { .. },
-            ) => USAGE,
+            | CliError::Load(LoadError::Open { .. } | LoadError::Layout { .. } | LoadError::Mapping { .. }) => USAGE,
             CliError::NotFound { .. }
             | CliError::Refused(_)
             | CliError::Unhealthy
@@ -64,9 +60,7 @@ impl CliError {
 
     fn advice(&self) -> Option<&'static str> {
         match self {
-            CliError::Cluster(error) | CliError::Load(LoadError::Send { source: error, .. }) => {
-                advice_for(error)
-            }
+            CliError::Cluster(error) | CliError::Load(LoadError::Send { source: error, .. }) => advice_for(error),
             CliError::Usage(_)
             | CliError::NotFound { .. }
             | CliError::Refused(_)
@@ -99,22 +93,18 @@ fn advice_for(error: &ClusterError) -> Option<&'static str> {
         ClusterError::NetworkError { .. } => Some(
             "is a member running there? Name others with --cluster HOST:PORT,HOST:PORT; `kotoba dev` starts a cluster here",
         ),
-        ClusterError::Timeout { .. } => {
-            Some("the member is there but slow; allow more with --timeout-s")
-        }
+        ClusterError::Timeout { .. } => Some("the member is there but slow; allow more with --timeout-s"),
         ClusterError::NoLeader(_) | ClusterError::NotLeader { .. } => {
             Some("a majority of the members must be up; see `kotoba health`")
         }
         ClusterError::Transient(_) => Some("try again; if it stays, see `kotoba health`"),
-        ClusterError::UnknownOutcome(_) => {
-            Some("it may or may not have been applied: read before you write again")
+        ClusterError::UnknownOutcome(_) => Some("it may or may not have been applied: read before you write again"),
+        ClusterError::Unassigned(_) => {
+            Some("found the cluster with `kotoba bootstrap PEER_ADDR...`, or name a member of it with --cluster")
         }
-        ClusterError::Unassigned(_) => Some(
-            "found the cluster with `kotoba bootstrap PEER_ADDR...`, or name a member of it with --cluster",
-        ),
-        ClusterError::Unsupported { .. } => Some(
-            "clients use the client port (default 7700), bootstrap and who-am-i the peer port (default 7600)",
-        ),
+        ClusterError::Unsupported { .. } => {
+            Some("clients use the client port (default 7700), bootstrap and who-am-i the peer port (default 7600)")
+        }
         ClusterError::Invalid(_)
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
@@ -140,14 +130,8 @@ mod tests {
             reason: "refused".into(),
         };
         assert_eq!(CliError::from(unreachable).exit_code(), UNREACHABLE);
-        assert_eq!(
-            CliError::from(ClusterError::NotFound("n".into())).exit_code(),
-            REFUSED
-        );
-        assert_eq!(
-            CliError::from(ClusterError::Invalid("n".into())).exit_code(),
-            USAGE
-        );
+        assert_eq!(CliError::from(ClusterError::NotFound("n".into())).exit_code(), REFUSED);
+        assert_eq!(CliError::from(ClusterError::Invalid("n".into())).exit_code(), USAGE);
         assert_eq!(CliError::Unhealthy.exit_code(), REFUSED);
     }
 
@@ -158,10 +142,7 @@ mod tests {
             reason: "connection refused".into(),
         }));
         assert_eq!(text.lines().count(), 2);
-        assert!(
-            text.contains("a:1") && text.contains("kotoba dev"),
-            "{text}"
-        );
+        assert!(text.contains("a:1") && text.contains("kotoba dev"), "{text}");
     }
 
     #[test]

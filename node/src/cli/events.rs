@@ -31,9 +31,7 @@ pub(super) async fn run(
         let mut events = cluster.subscribe_events().await?;
         left = follow(&mut events, left, output).await?;
         if left > 0 {
-            eprintln!(
-                "kotoba: the member went away; following on another one, events in between are not shown"
-            );
+            eprintln!("kotoba: the member went away; following on another one, events in between are not shown");
         }
     }
     Ok(())
@@ -67,10 +65,7 @@ fn print(event: &ClusterEvent, output: &mut Output<impl Write>) -> std::io::Resu
         "partition": event.partition,
         "message": event.message,
     });
-    let partition = event
-        .partition
-        .map(|id| format!(" partition {id}"))
-        .unwrap_or_default();
+    let partition = event.partition.map(|id| format!(" partition {id}")).unwrap_or_default();
     let message: String = event.message.escape_debug().collect();
     let text = format!(
         "{time}  {:<18} member {}{partition}  {message}\n",

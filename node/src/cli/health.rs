@@ -42,11 +42,7 @@ fn print(health: &CheckHealthResponse, output: &mut Output<impl Write>) -> Resul
 }
 
 fn text(health: &CheckHealthResponse) -> String {
-    let mut lines: Vec<_> = health
-        .findings
-        .iter()
-        .map(|finding| format!("- {finding}\n"))
-        .collect();
+    let mut lines: Vec<_> = health.findings.iter().map(|finding| format!("- {finding}\n")).collect();
     if health.is_healthy {
         lines.insert(0, "healthy\n".to_owned());
     }
@@ -85,10 +81,7 @@ mod tests {
         };
         assert_eq!(
             shown(&health),
-            (
-                "1 members failed\n- member 2 is down: start it\n".to_owned(),
-                false
-            )
+            ("1 members failed\n- member 2 is down: start it\n".to_owned(), false)
         );
     }
 }

@@ -13,7 +13,11 @@ const FORM: &str = "KOTOBA_LOG_FORMAT";
 
 /// Starts logging for this command: a member tells its life, a client only what is wrong.
 pub fn init(command: &Command) {
-    let default = if command.is_server() { "info,openraft=warn" } else { "error" };
+    let default = if command.is_server() {
+        "info,openraft=warn"
+    } else {
+        "error"
+    };
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)

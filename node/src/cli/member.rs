@@ -48,11 +48,7 @@ pub(super) fn record(member: &MemberStatus, leader_member_id: u64) -> Record {
         .field("zone", member.zone.as_str())
         .field("replicas", member.replicas)
         .field("leaders", member.leaders)
-        .field_as(
-            "meta_voter",
-            member.meta_voter,
-            meta_role(member, leader_member_id),
-        )
+        .field_as("meta_voter", member.meta_voter, meta_role(member, leader_member_id))
         .field("client_address", member.client_address.as_str())
         .field("peer_address", member.peer_address.as_str())
         .field("version", member.version.as_str())

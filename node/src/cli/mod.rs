@@ -132,11 +132,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 impl Command {
-    async fn run(
-        self,
-        client: &ClientArgs,
-        output: &mut Output<impl Write>,
-    ) -> Result<(), CliError> {
+    async fn run(self, client: &ClientArgs, output: &mut Output<impl Write>) -> Result<(), CliError> {
         match self {
             Command::Serve(args) => serve::run(*args).await,
             Command::Dev(args) => dev::run(args).await,
@@ -168,10 +164,7 @@ impl ClientArgs {
     }
 
     /// The cluster for work that should outlive a restart of a member.
-    fn connect_with_patience(
-        &self,
-        unreachable_after: Duration,
-    ) -> Result<KotobaCluster, ClusterError> {
+    fn connect_with_patience(&self, unreachable_after: Duration) -> Result<KotobaCluster, ClusterError> {
         let options = Options {
             deadline: self.deadline(),
             unreachable_after,
@@ -217,11 +210,7 @@ mod tests {
         let mut command = Cli::command();
         let mut helps = vec![command.clone().render_long_help().to_string()];
         collect_helps(&mut command, &mut helps);
-        let examples: Vec<_> = helps
-            .iter()
-            .flat_map(|help| help.lines())
-            .filter_map(example)
-            .collect();
+        let examples: Vec<_> = helps.iter().flat_map(|help| help.lines()).filter_map(example).collect();
         assert!(examples.len() > 15, "{}", examples.len());
         for line in examples {
             parse(line).unwrap_or_else(|error| panic!("{line}\n{error}"));
@@ -244,10 +233,7 @@ mod tests {
 
     #[test]
     fn client_flags_are_taken_before_and_after_the_command() {
-        for line in [
-            "kotoba -c a:1 -o json status",
-            "kotoba status -c a:1 -o json",
-        ] {
+        for line in ["kotoba -c a:1 -o json status", "kotoba status -c a:1 -o json"] {
             let cli = parse(line).unwrap();
             assert_eq!(cli.client.cluster, "a:1");
             assert_eq!(cli.client.output, Format::Json);

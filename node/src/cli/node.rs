@@ -5,9 +5,7 @@ use std::io::Write;
 
 use clap::{Args, Subcommand};
 use kotoba_proto::KotobaCluster;
-use kotoba_proto::v1::{
-    CreateNode, DeleteNode, FindNodes, GetNodes, Operation, Row, UpdateNode, Value, row,
-};
+use kotoba_proto::v1::{CreateNode, DeleteNode, FindNodes, GetNodes, Operation, Row, UpdateNode, Value, row};
 
 use super::entity::{Show, node_record, outcome_record, row_record, search};
 use super::output::Output;
@@ -137,7 +135,8 @@ impl UpdateArgs {
             && self.remove_labels.is_empty()
             && !self.replace;
         if changes_nothing {
-            let message = "nothing to change: give --property, --remove-property, --add-label, --remove-label or --replace";
+            let message =
+                "nothing to change: give --property, --remove-property, --add-label, --remove-label or --replace";
             return Err(CliError::Usage(message.into()));
         }
         Ok(UpdateNode {
@@ -151,10 +150,7 @@ impl UpdateArgs {
 }
 
 /// What to set, with null for what to remove.
-pub(super) fn changes(
-    set: Vec<PropertyArg>,
-    remove: Vec<String>,
-) -> Result<kotoba_proto::value::Properties, CliError> {
+pub(super) fn changes(set: Vec<PropertyArg>, remove: Vec<String>) -> Result<kotoba_proto::value::Properties, CliError> {
     let mut changes = properties(set)?;
     for key in remove {
         if changes.insert(key.clone(), Value::null()).is_some() {
@@ -165,11 +161,7 @@ pub(super) fn changes(
     Ok(changes)
 }
 
-async fn get(
-    cluster: &KotobaCluster,
-    ids: Vec<u64>,
-    output: &mut Output<impl Write>,
-) -> Result<(), CliError> {
+async fn get(cluster: &KotobaCluster, ids: Vec<u64>, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let mut missing: BTreeSet<u64> = ids.iter().copied().collect();
     let rows = cluster.fetch_rows(GetNodes { ids }).await?;
     let nodes = rows.into_iter().filter_map(node_of).inspect(|node| {
@@ -197,11 +189,7 @@ fn node_of(row: Row) -> Option<kotoba_proto::v1::Node> {
     }
 }
 
-async fn find(
-    cluster: &KotobaCluster,
-    args: FindArgs,
-    output: &mut Output<impl Write>,
-) -> Result<(), CliError> {
+async fn find(cluster: &KotobaCluster, args: FindArgs, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let query = FindNodes {
         label: args.label.unwrap_or_default(),
         r#where: conditions(args.conditions),
@@ -233,11 +221,7 @@ mod tests {
             ..update()
         };
         let operation = args.operation().unwrap();
-        let expected = [
-            ("a".to_owned(), "1".into()),
-            ("b".to_owned(), Value::null()),
-        ]
-        .into();
+        let expected = [("a".to_owned(), "1".into()), ("b".to_owned(), Value::null())].into();
         assert_eq!(operation.set_properties, expected);
     }
 

@@ -53,12 +53,7 @@ impl Record {
     }
 
     /// A field that people read differently from programs.
-    pub(super) fn field_as(
-        mut self,
-        name: &'static str,
-        json: impl Into<Value>,
-        text: impl Into<String>,
-    ) -> Self {
+    pub(super) fn field_as(mut self, name: &'static str, json: impl Into<Value>, text: impl Into<String>) -> Self {
         self.fields.push(Field {
             name,
             json: json.into(),
@@ -160,10 +155,7 @@ fn plain(json: &Value) -> String {
 
 /// Runs `print` and gives back what it printed.
 #[cfg(test)]
-pub(super) fn printed(
-    format: Format,
-    print: impl FnOnce(&mut Output<&mut Vec<u8>>) -> io::Result<()>,
-) -> String {
+pub(super) fn printed(format: Format, print: impl FnOnce(&mut Output<&mut Vec<u8>>) -> io::Result<()>) -> String {
     let mut text = Vec::new();
     print(&mut Output::new(format, &mut text)).unwrap();
     String::from_utf8(text).unwrap()
@@ -194,10 +186,7 @@ mod tests {
     #[test]
     fn programs_get_one_object_a_line() {
         let text = printed(Format::Json, |output| output.records(records()));
-        let lines: Vec<Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines[0], json!({"id": 1, "name": "Ada", "cid": "bafyrei"}));
         assert_eq!(lines.len(), 2);
     }

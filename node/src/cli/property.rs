@@ -52,10 +52,7 @@ impl FromStr for PropertyArg {
 pub(super) fn properties(arguments: Vec<PropertyArg>) -> Result<Properties, CliError> {
     let mut properties = Properties::new();
     for argument in arguments {
-        if properties
-            .insert(argument.key.clone(), argument.value)
-            .is_some()
-        {
+        if properties.insert(argument.key.clone(), argument.value).is_some() {
             let message = format!("property {:?} is given twice", argument.key);
             return Err(CliError::Usage(message));
         }
@@ -86,18 +83,12 @@ mod tests {
         assert_eq!(parse("name=Ada"), ("name".into(), "Ada".into()));
         assert_eq!(parse("age=36"), ("age".into(), "36".into()));
         assert_eq!(parse("age:int=36"), ("age".into(), 36.into()));
-        assert_eq!(
-            parse("tags:string[]=a;b"),
-            ("tags".into(), vec!["a", "b"].into())
-        );
+        assert_eq!(parse("tags:string[]=a;b"), ("tags".into(), vec!["a", "b"].into()));
     }
 
     #[test]
     fn only_the_first_equals_sign_divides() {
-        assert_eq!(
-            parse("url=http://a:1/?b=c"),
-            ("url".into(), "http://a:1/?b=c".into())
-        );
+        assert_eq!(parse("url=http://a:1/?b=c"), ("url".into(), "http://a:1/?b=c".into()));
         assert_eq!(parse("empty="), ("empty".into(), "".into()));
     }
 

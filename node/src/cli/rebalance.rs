@@ -3,9 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use kotoba_proto::v1::{
-    GetStatusResponse, MemberHealth, MemberState, PlannedMove, RebalanceRequest,
-};
+use kotoba_proto::v1::{GetStatusResponse, MemberHealth, MemberState, PlannedMove, RebalanceRequest};
 
 use super::admin::Admin;
 use super::output::{Output, Record};
@@ -34,12 +32,8 @@ pub(super) async fn run(
         Some(peer) => peer,
         None => peer_to_ask(&client.connect()?.get_status().await?)?,
     };
-    let request = RebalanceRequest {
-        dry_run: args.dry_run,
-    };
-    let answer = Admin::new(&peer, client.deadline())?
-        .rebalance(request)
-        .await?;
+    let request = RebalanceRequest { dry_run: args.dry_run };
+    let answer = Admin::new(&peer, client.deadline())?.rebalance(request).await?;
     if answer.moves.is_empty() {
         eprintln!("kotoba: nothing to move");
     }

@@ -2,19 +2,20 @@
 //!
 //! The arguments as typed; `config` turns them, with the file and the defaults, into what the process runs with.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::CliError;
-use crate::config::{Config, Settings, SettingsError};
+use crate::config::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Settings, SettingsError};
 
 /// Run one member of a cluster
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = "Examples:
   kotoba serve                                         one member on loopback, data in ./kotoba-data
   kotoba serve --config /etc/kotoba/kotoba.toml
-  kotoba serve --node-id node1 --address 127.0.0.1:7701 --peers 127.0.0.1:7602,127.0.0.1:7603
+  kotoba serve --node-id node1 --address 127.0.0.1:7601 --data-dir d1 --peers 127.0.0.1:7602,127.0.0.1:7603
 
 A flag wins over its environment variable, that over the file, that over the default. `kotoba config` prints all settings.")]
 pub struct ServeArgs {
@@ -24,21 +25,11 @@ pub struct ServeArgs {
     /// A name for people; never an id
     #[arg(long, value_name = "NAME", env = "KOTOBA_NODE_ID")]
     pub node_id: Option<String>,
-    /// Where clients speak to this member; short for --client-listen
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "KOTOBA_ADDRESS",
-        conflicts_with = "client_listen"
-    )]
-    pub address: Option<String>,
-    /// Peer addresses of a hand-made cluster, this member's own may be among them
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "KOTOBA_PEERS",
-        value_delimiter = ','
-    )]
+    /// All ports in one: other members speak to PORT, probes to PORT + 80, clients to PORT + 100
+    #[arg(long, value_name = "IP:PORT", env = "KOTOBA_ADDRESS")]
+    pub address: Option<SocketAddr>,
+    /// The --address of every member of a hand-made cluster; this one's own may be among them
+    #[arg(long, value_name = "HOST:PORT", env = "KOTOBA_PEERS", value_delimiter = ',')]
     pub peers: Option<Vec<String>>,
     /// Where this member keeps its data; one process a directory
     #[arg(long, value_name = "DIR", env = "KOTOBA_DATA_DIR")]
@@ -64,9 +55,7 @@ pub struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), CliError> {
-    let config = args
-        .into_config()
-        .map_err(|error| CliError::Usage(chain(&error)))?;
+    let config = args.into_config().map_err(|error| CliError::Usage(chain(&error)))?;
     crate::run::serve(config)
         .await
         .map_err(|error| CliError::Refused(format!("{error:#}")))
@@ -88,16 +77,27 @@ impl ServeArgs {
         settings.peers = self.peers.or(settings.peers);
         over(self.node_id, &mut settings.node_id);
         over(self.zone, &mut settings.zone);
-        over(self.peer_listen, &mut settings.listen.peer);
+        let derived = |offset: u16| self.address.map(|address| beside(address, offset).to_string());
+        over(self.peer_listen.or_else(|| derived(0)), &mut settings.listen.peer);
         over(
-            self.client_listen.or(self.address),
+            self.client_listen
+                .or_else(|| derived(DEFAULT_CLIENT_PORT - DEFAULT_PEER_PORT)),
             &mut settings.listen.client,
         );
-        over(self.http_listen, &mut settings.listen.http);
+        over(
+            self.http_listen
+                .or_else(|| derived(DEFAULT_HTTP_PORT - DEFAULT_PEER_PORT)),
+            &mut settings.listen.http,
+        );
         over(self.peer_advertise, &mut settings.advertise.peer);
         over(self.client_advertise, &mut settings.advertise.client);
         settings.into_config()
     }
+}
+
+/// The address a number of ports above another, as the default ports lie to each other.
+fn beside(address: SocketAddr, offset: u16) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port().saturating_add(offset))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -124,6 +124,10 @@ mod tests {
             panic!("{cli:?}");
         };
         assert_eq!(args.node_id.as_deref(), Some("node1"));
-        assert_eq!(args.peers.unwrap(), ["127.0.0.1:8082", "127.0.0.1:8083"]);
+        assert_eq!(args.peers.clone().unwrap(), ["127.0.0.1:8082", "127.0.0.1:8083"]);
+        let config = args.into_config().unwrap();
+        assert_eq!(config.peer_advertise, "127.0.0.1:8081");
+        assert_eq!(config.client_advertise, "127.0.0.1:8181");
+        assert_eq!(config.http_listen.to_string(), "127.0.0.1:8161");
     }
 }

@@ -3,9 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
-use kotoba_proto::v1::{
-    GetStatusResponse, MoveStatus, PartitionStatus, ReplicaRole, ReplicaStatus,
-};
+use kotoba_proto::v1::{GetStatusResponse, MoveStatus, PartitionStatus, ReplicaRole, ReplicaStatus};
 use serde_json::{Value, json};
 
 use super::output::{Format, Output, Record};
@@ -32,11 +30,7 @@ pub(super) async fn run(
     Ok(print(&status, args.partitions, output)?)
 }
 
-fn print(
-    status: &GetStatusResponse,
-    partitions: bool,
-    output: &mut Output<impl Write>,
-) -> std::io::Result<()> {
+fn print(status: &GetStatusResponse, partitions: bool, output: &mut Output<impl Write>) -> std::io::Result<()> {
     if output.format == Format::Json {
         return output.either(&to_json(status), "");
     }
@@ -47,20 +41,12 @@ fn print(
         .map(|one| member::record(one, status.leader_member_id));
     section("Members", members, output)?;
     if partitions {
-        section(
-            "Partitions",
-            status.partitions.iter().map(partition_record),
-            output,
-        )?;
+        section("Partitions", status.partitions.iter().map(partition_record), output)?;
     }
     section("Moves", status.moves.iter().map(move_record), output)
 }
 
-fn section(
-    title: &str,
-    records: impl Iterator<Item = Record>,
-    output: &mut Output<impl Write>,
-) -> std::io::Result<()> {
+fn section(title: &str, records: impl Iterator<Item = Record>, output: &mut Output<impl Write>) -> std::io::Result<()> {
     let mut records = records.peekable();
     if records.peek().is_none() {
         return Ok(());
@@ -106,10 +92,7 @@ fn replication_line(status: &GetStatusResponse) -> String {
     let critical = health.quorum_critical_partitions.len();
     let troubles = [
         (health.leaderless_partitions as usize, "without leader"),
-        (
-            health.under_replicated_partitions as usize,
-            "under-replicated",
-        ),
+        (health.under_replicated_partitions as usize, "under-replicated"),
         (critical, "one loss from losing their majority"),
     ];
     let troubles: Vec<_> = troubles
@@ -230,9 +213,7 @@ fn to_json(status: &GetStatusResponse) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use kotoba_proto::v1::{
-        ClusterStats, MemberHealth, MemberState, MemberStatus, RebalanceStatus, ReplicationHealth,
-    };
+    use kotoba_proto::v1::{ClusterStats, MemberHealth, MemberState, MemberStatus, RebalanceStatus, ReplicationHealth};
 
     use super::*;
     use crate::cli::output::printed;
@@ -315,10 +296,7 @@ ID  NAME  STATE   HEALTH  ZONE  REPLICAS  LEADERS  META_VOTER  CLIENT_ADDRESS  P
     #[test]
     fn partitions_are_shown_when_asked_for() {
         let text = printed(Format::Table, |output| print(&status(), true, output));
-        assert!(
-            text.contains("\nPartitions\nID  LEADER_MEMBER_ID"),
-            "{text}"
-        );
+        assert!(text.contains("\nPartitions\nID  LEADER_MEMBER_ID"), "{text}");
         assert!(text.contains("1 2(learner)"), "{text}");
     }
 

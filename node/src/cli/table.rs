@@ -19,8 +19,7 @@ impl Table {
     }
 
     pub(super) fn push(&mut self, row: impl IntoIterator<Item = String>) {
-        self.rows
-            .push(row.into_iter().map(|cell| printable(&cell)).collect());
+        self.rows.push(row.into_iter().map(|cell| printable(&cell)).collect());
     }
 
     pub(super) fn render(&self) -> String {
@@ -43,11 +42,7 @@ impl Table {
 /// `name:  value` lines with the values aligned.
 pub(super) fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let pairs: Vec<_> = pairs.into_iter().collect();
-    let widest = pairs
-        .iter()
-        .map(|(name, _)| name.width())
-        .max()
-        .unwrap_or(0);
+    let widest = pairs.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
     let line = |(name, value): &(&str, String)| {
         let space = " ".repeat(widest - name.width() + 2);
         format!("{name}:{space}{}\n", printable(value))

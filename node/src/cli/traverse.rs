@@ -52,10 +52,7 @@ pub(super) async fn run(
 impl TraverseArgs {
     fn query(self) -> Result<Traverse, CliError> {
         if self.min_depth > self.max_depth {
-            let message = format!(
-                "--min-depth {} is above --max-depth {}",
-                self.min_depth, self.max_depth
-            );
+            let message = format!("--min-depth {} is above --max-depth {}", self.min_depth, self.max_depth);
             return Err(CliError::Usage(message));
         }
         Ok(Traverse {
@@ -87,13 +84,8 @@ mod tests {
             kind: Some(row::Kind::Node(Node::default())),
             depth: 3,
         };
-        let text = printed(Format::Table, |output| {
-            output.record(depth_record(row).unwrap())
-        });
-        assert!(
-            text.starts_with("DEPTH  ID") && text.contains("\n3      0"),
-            "{text}"
-        );
+        let text = printed(Format::Table, |output| output.record(depth_record(row).unwrap()));
+        assert!(text.starts_with("DEPTH  ID") && text.contains("\n3      0"), "{text}");
     }
 
     #[test]

@@ -24,9 +24,7 @@ pub(super) async fn run(
     client: &ClientArgs,
     output: &mut Output<impl Write>,
 ) -> Result<(), CliError> {
-    let answer = Admin::new(&args.address, client.deadline())?
-        .who_am_i()
-        .await?;
+    let answer = Admin::new(&args.address, client.deadline())?.who_am_i().await?;
     Ok(output.record(record(&answer))?)
 }
 

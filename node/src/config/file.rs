@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{
-    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing,
-};
+use super::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing};
 
 /// Why the settings could not be used; the message names the file, the key and the line.
 #[derive(Debug, thiserror::Error)]
@@ -32,10 +30,7 @@ pub enum SettingsError {
         example: &'static str,
     },
     #[error("{key} must be {rule}")]
-    Impossible {
-        key: &'static str,
-        rule: &'static str,
-    },
+    Impossible { key: &'static str, rule: &'static str },
 }
 
 /// The settings file as typed. Flags and environment fill the same struct.
@@ -129,10 +124,7 @@ impl MembershipSettings {
         let millis = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
         let config = MembershipConfig {
             heartbeat_interval: millis(self.heartbeat_interval_ms, default.heartbeat_interval),
-            failure_detection_interval: millis(
-                self.failure_detection_interval_ms,
-                default.failure_detection_interval,
-            ),
+            failure_detection_interval: millis(self.failure_detection_interval_ms, default.failure_detection_interval),
             max_missed_heartbeats: self.max_missed_heartbeats.unwrap_or(default.max_missed_heartbeats),
             failure_timeout: millis(self.failure_timeout_ms, default.failure_timeout),
         };

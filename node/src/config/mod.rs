@@ -47,6 +47,17 @@ pub struct Config {
     pub link_filter: Option<Arc<dyn raft::LinkFilter>>,
 }
 
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("data_dir", &self.data_dir)
+            .field("peer_advertise", &self.peer_advertise)
+            .field("client_advertise", &self.client_advertise)
+            .finish_non_exhaustive()
+    }
+}
+
 /// When a silent member counts as suspected, and when as failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipConfig {

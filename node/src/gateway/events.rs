@@ -68,7 +68,11 @@ fn differences(before: &Catalogue, after: &Catalogue) -> Vec<ClusterEvent> {
         events.extend(of_ended_move(row, after));
     }
     if before.settings.is_some() && before.settings != after.settings {
-        events.push(event(EventKind::ConfigChanged, MemberId(0), "the cluster's settings changed".to_owned()));
+        events.push(event(
+            EventKind::ConfigChanged,
+            MemberId(0),
+            "the cluster's settings changed".to_owned(),
+        ));
     }
     let (old_job, job) = (before.rebalance.as_ref(), after.rebalance.as_ref());
     if let Some(job) = job.filter(|job| old_job.map(|old| old.job) != Some(job.job)) {
@@ -87,7 +91,11 @@ fn of_member(before: Option<&Member>, after: &Member) -> Vec<ClusterEvent> {
     let id = after.id;
     let state = before.map(|member| member.state);
     if after.state == MemberState::Active && state != Some(MemberState::Active) {
-        events.push(event(EventKind::NodeJoined, id, format!("member {id} at {} is active", after.peer_address)));
+        events.push(event(
+            EventKind::NodeJoined,
+            id,
+            format!("member {id} at {} is active", after.peer_address),
+        ));
     }
     if after.state == MemberState::Removed && state != Some(MemberState::Removed) {
         events.push(event(EventKind::NodeLeft, id, format!("member {id} is removed")));
@@ -110,7 +118,9 @@ fn of_ended_move(row: &Move, after: &Catalogue) -> Option<ClusterEvent> {
     let partition = after.partitions.get(&row.partition)?;
     partition.replicas.contains_key(&replica).then(|| {
         let to = row.to.unwrap_or_default();
-        let from = row.from.map_or("nobody".to_owned(), |member| format!("member {member}"));
+        let from = row
+            .from
+            .map_or("nobody".to_owned(), |member| format!("member {member}"));
         let text = format!("partition {} moved from {from} to member {to}", row.partition);
         ClusterEvent {
             partition: Some(row.partition.0),

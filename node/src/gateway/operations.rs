@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kotoba_graph::operation::{Batch, Condition, ConditionKind, Error as GraphError, Mutation, Operation, OperationResult, Step};
+use kotoba_graph::operation::{
+    Batch, Condition, ConditionKind, Error as GraphError, Mutation, Operation, OperationResult, Step,
+};
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{Condition as KeyCondition, ConditionKind as KeyConditionKind, Op};
 use rand::Rng;
@@ -83,10 +85,16 @@ impl Gateway {
             results,
         } = mutation;
         let writes = Writes {
-            writes: writes.into_iter().map(|(key, value)| (key, value.map_or(Op::Delete, Op::Put))).collect(),
+            writes: writes
+                .into_iter()
+                .map(|(key, value)| (key, value.map_or(Op::Delete, Op::Put)))
+                .collect(),
             conditions: conditions.iter().map(on_keys).collect(),
         };
-        let bookmark = transaction.commit(writes).await.map_err(|error| explain(error, &conditions))?;
+        let bookmark = transaction
+            .commit(writes)
+            .await
+            .map_err(|error| explain(error, &conditions))?;
         Ok(Outcome { results, bookmark })
     }
 }

@@ -43,7 +43,10 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 impl ClientEndpoint {
     fn member(&self) -> Result<Arc<Running>, Status> {
         self.process.running().ok_or_else(|| {
-            status(Kind::Unassigned, "this process belongs to no cluster yet: it waits for Bootstrap or Join")
+            status(
+                Kind::Unassigned,
+                "this process belongs to no cluster yet: it waits for Bootstrap or Join",
+            )
         })
     }
 
@@ -90,13 +93,20 @@ impl ClusterService for ClientEndpoint {
 
     async fn check_health(&self, _: Request<CheckHealthRequest>) -> Answer<CheckHealthResponse> {
         let running = self.member()?;
-        Ok(Response::new(cluster_status::health(&cluster_status::gather(&running).await)))
+        Ok(Response::new(cluster_status::health(
+            &cluster_status::gather(&running).await,
+        )))
     }
 
     async fn subscribe_events(&self, _: Request<SubscribeEventsRequest>) -> Answer<Self::SubscribeEventsStream> {
         let running = self.member()?;
         let events = BroadcastStream::new(running.events.subscribe()).map(|event| {
-            event.map_err(|lagged| status(Kind::Transient, format!("this subscriber is too slow, {lagged}: subscribe again")))
+            event.map_err(|lagged| {
+                status(
+                    Kind::Transient,
+                    format!("this subscriber is too slow, {lagged}: subscribe again"),
+                )
+            })
         });
         Ok(Response::new(Box::pin(events)))
     }
@@ -105,7 +115,10 @@ impl ClusterService for ClientEndpoint {
         let running = self.member()?;
         let request = request.into_inner();
         if request.disk_id.is_empty() || request.peer_address.is_empty() || request.client_address.is_empty() {
-            return Err(status(Kind::Invalid, "a join needs disk_id, peer_address and client_address"));
+            return Err(status(
+                Kind::Invalid,
+                "a join needs disk_id, peer_address and client_address",
+            ));
         }
         let command = Command::Join {
             disk_id: request.disk_id,
@@ -116,7 +129,11 @@ impl ClusterService for ClientEndpoint {
             version: request.version,
         };
         match running.meta_client.propose(&command, JOIN_TIMEOUT).await {
-            Ok(MetaAnswer::Joined { cluster_id, member, state }) => Ok(Response::new(JoinClusterResponse {
+            Ok(MetaAnswer::Joined {
+                cluster_id,
+                member,
+                state,
+            }) => Ok(Response::new(JoinClusterResponse {
                 cluster_id,
                 member_id: member.0,
                 state: cluster_status::member_state(state).into(),
@@ -131,7 +148,11 @@ impl ClusterService for ClientEndpoint {
         let running = self.member()?;
         let id = request.into_inner().member_id;
         let catalogue = running.catalogue.get();
-        match catalogue.members.values().find(|member| member.id.0 == id && member.state != MemberState::Removed) {
+        match catalogue
+            .members
+            .values()
+            .find(|member| member.id.0 == id && member.state != MemberState::Removed)
+        {
             Some(_) => Err(Status::unimplemented(
                 "this version cannot drain a member yet, and removing one that holds replicas would lose redundancy",
             )),

@@ -64,17 +64,28 @@ fn leaders_of(observation: &Observation) -> BTreeMap<PartitionId, MemberId> {
 
 fn build(running: &Running, observed: &Observed, leaders: &BTreeMap<PartitionId, MemberId>) -> GetStatusResponse {
     let catalogue = running.catalogue.get();
-    let partitions: Vec<_> =
-        catalogue.partitions.values().map(|partition| partition_status(partition, observed, leaders)).collect();
+    let partitions: Vec<_> = catalogue
+        .partitions
+        .values()
+        .map(|partition| partition_status(partition, observed, leaders))
+        .collect();
     GetStatusResponse {
         cluster_id: running.cluster_id.clone(),
         member_id: running.me.0,
         leader_member_id: running.meta_client.leader().map_or(0, |leader| leader.0),
         membership: Some(stats(&catalogue)),
         replication: Some(replication(&catalogue, observed, &partitions)),
-        members: catalogue.members.values().map(|member| member_status(member, &catalogue, leaders)).collect(),
+        members: catalogue
+            .members
+            .values()
+            .map(|member| member_status(member, &catalogue, leaders))
+            .collect(),
         partitions,
-        moves: catalogue.moves.values().map(|row| move_status(row, &catalogue, observed)).collect(),
+        moves: catalogue
+            .moves
+            .values()
+            .map(|row| move_status(row, &catalogue, observed))
+            .collect(),
         rebalance: Some(rebalance(&catalogue, observed)),
         linearizable: false,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,12 +93,11 @@ fn build(running: &Running, observed: &Observed, leaders: &BTreeMap<PartitionId,
     }
 }
 
-fn member_status(
-    member: &Member,
-    catalogue: &Catalogue,
-    leaders: &BTreeMap<PartitionId, MemberId>,
-) -> MemberStatus {
-    let replicas = catalogue.partitions.values().flat_map(|partition| partition.replicas.values());
+fn member_status(member: &Member, catalogue: &Catalogue, leaders: &BTreeMap<PartitionId, MemberId>) -> MemberStatus {
+    let replicas = catalogue
+        .partitions
+        .values()
+        .flat_map(|partition| partition.replicas.values());
     let here = replicas.filter(|replica| replica.member == member.id && replica.role != ReplicaRole::Retiring);
     MemberStatus {
         id: member.id.0,
@@ -155,7 +165,11 @@ fn move_status(row: &Move, catalogue: &Catalogue, observed: &Observed) -> MoveSt
 }
 
 fn rebalance(catalogue: &Catalogue, observed: &Observed) -> RebalanceStatus {
-    let planned: Vec<&Move> = catalogue.moves.values().filter(|row| row.step == MoveStep::Planned).collect();
+    let planned: Vec<&Move> = catalogue
+        .moves
+        .values()
+        .filter(|row| row.step == MoveStep::Planned)
+        .collect();
     let waiting = planned.iter().find_map(|row| {
         let view = observed.get(&row.partition).and_then(Option::as_ref);
         why_not_begin(catalogue, row, view)
@@ -164,15 +178,22 @@ fn rebalance(catalogue: &Catalogue, observed: &Observed) -> RebalanceStatus {
     RebalanceStatus {
         balanced: catalogue.is_balanced(),
         moves_open: count(catalogue.moves.len()),
-        moves_planned: count(if catalogue.moves.is_empty() { beyond } else { planned.len() }),
+        moves_planned: count(if catalogue.moves.is_empty() {
+            beyond
+        } else {
+            planned.len()
+        }),
         moves_finished: catalogue.counters.moves_finished,
         waiting_for: waiting.unwrap_or_default(),
     }
 }
 
 fn stats(catalogue: &Catalogue) -> ClusterStats {
-    let current: Vec<&Member> =
-        catalogue.members.values().filter(|member| member.state != MemberState::Removed).collect();
+    let current: Vec<&Member> = catalogue
+        .members
+        .values()
+        .filter(|member| member.state != MemberState::Removed)
+        .collect();
     let with_health = |health: Health| count(current.iter().filter(|member| member.health == health).count());
     let settings = catalogue.settings.as_ref();
     ClusterStats {
@@ -187,7 +208,10 @@ fn stats(catalogue: &Catalogue) -> ClusterStats {
 
 /// Judged only where the leader observes: a local copy knows of no lag, and must not call that health.
 fn replication(catalogue: &Catalogue, observed: &Observed, partitions: &[PartitionStatus]) -> ReplicationHealth {
-    let factor = catalogue.settings.as_ref().map_or(1, |settings| settings.replication_factor as usize);
+    let factor = catalogue
+        .settings
+        .as_ref()
+        .map_or(1, |settings| settings.replication_factor as usize);
     let views: Vec<&LeaderView> = observed.values().flatten().collect();
     let under = views.iter().filter(|view| in_sync(view) < factor).count();
     let critical = observed.iter().filter_map(|(id, view)| {
@@ -195,9 +219,14 @@ fn replication(catalogue: &Catalogue, observed: &Observed, partitions: &[Partiti
         let majority = view.voters.len() / 2 + 1;
         (view.voters.len() > 1 && in_sync(view) <= majority).then_some(id.0)
     });
-    let leaderless = partitions.iter().filter(|partition| partition.leader_member_id == 0).count();
+    let leaderless = partitions
+        .iter()
+        .filter(|partition| partition.leader_member_id == 0)
+        .count();
     let failed = catalogue.members.values().filter(|member| is_failed(member)).count();
-    let lags = views.iter().flat_map(|view| view.voters.iter().filter_map(|voter| view.lag(*voter)));
+    let lags = views
+        .iter()
+        .flat_map(|view| view.voters.iter().filter_map(|voter| view.lag(*voter)));
     ReplicationHealth {
         is_healthy: failed == 0 && leaderless == 0 && under == 0 && !views.is_empty(),
         failed_nodes_count: count(failed),
@@ -227,12 +256,23 @@ pub fn health(status: &GetStatusResponse) -> CheckHealthResponse {
                 "member {} at {} is {}: is its process running, and its network up?",
                 member.id,
                 member.peer_address,
-                if member.health() == MemberHealth::Failed { "failed" } else { "silent" },
+                if member.health() == MemberHealth::Failed {
+                    "failed"
+                } else {
+                    "silent"
+                },
             ));
         }
     }
-    for partition in status.partitions.iter().filter(|partition| partition.leader_member_id == 0) {
-        findings.push(format!("partition {} has no leader: start the members that hold its replicas", partition.id));
+    for partition in status
+        .partitions
+        .iter()
+        .filter(|partition| partition.leader_member_id == 0)
+    {
+        findings.push(format!(
+            "partition {} has no leader: start the members that hold its replicas",
+            partition.id
+        ));
     }
     if !replication.quorum_critical_partitions.is_empty() {
         findings.push(format!(

@@ -19,7 +19,9 @@ pub enum DirectoryError {
         #[source]
         source: io::Error,
     },
-    #[error("the data directory {path} is in use by another process; stop that one, or give this one a directory of its own")]
+    #[error(
+        "the data directory {path} is in use by another process; stop that one, or give this one a directory of its own"
+    )]
     InUse { path: PathBuf },
 }
 

@@ -84,7 +84,10 @@ impl Process {
 
     async fn wait_until_founded(&self) -> Result<(), FoundError> {
         let deadline = Instant::now() + FOUNDED_WITHIN;
-        while self.assignment().is_some_and(|assignment| assignment.founding.is_some()) {
+        while self
+            .assignment()
+            .is_some_and(|assignment| assignment.founding.is_some())
+        {
             if Instant::now() >= deadline {
                 return Err(FoundError::Pending);
             }
@@ -105,7 +108,9 @@ fn plan(disk_id: &str, request: FoundingRequest) -> Result<Plan, FoundError> {
     let members = with_voters(request.members);
     let own = members.iter().position(|member| member.disk_id == disk_id);
     let own = own.ok_or_else(|| {
-        FoundError::Invalid(format!("this process, with disk {disk_id}, is not among the first members"))
+        FoundError::Invalid(format!(
+            "this process, with disk {disk_id}, is not among the first members"
+        ))
     })?;
     let large = count >= LARGE_CLUSTER;
     let most = u32::try_from(count).unwrap_or(u32::MAX);
@@ -114,7 +119,10 @@ fn plan(disk_id: &str, request: FoundingRequest) -> Result<Plan, FoundError> {
         cluster_id: request.cluster_id.clone(),
         members: members.clone(),
         replication_factor: or(request.replication_factor, REPLICATION_FACTOR.min(most)),
-        partition_count: or(request.partition_count, if large { PARTITIONS_LARGE } else { PARTITIONS }),
+        partition_count: or(
+            request.partition_count,
+            if large { PARTITIONS_LARGE } else { PARTITIONS },
+        ),
         max_parallel_moves: MAX_PARALLEL_MOVES,
     };
     check(&command)?;
@@ -132,16 +140,20 @@ fn plan(disk_id: &str, request: FoundingRequest) -> Result<Plan, FoundError> {
         meta_voters: voters.map(|(at, _)| (ReplicaId(id(at)), MemberId(id(at)))).collect(),
         command,
     };
-    let others = members.iter().enumerate().filter(|(at, _)| *at != own).map(|(at, member)| {
-        let request = AssignRequest {
-            cluster_id: request.cluster_id.clone(),
-            member_id: id(at),
-            disk_id: member.disk_id.clone(),
-            meta_replica_id: id(at),
-            peers: peers.iter().map(wire_address).collect(),
-        };
-        (member.peer_address.clone(), request)
-    });
+    let others = members
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at != own)
+        .map(|(at, member)| {
+            let request = AssignRequest {
+                cluster_id: request.cluster_id.clone(),
+                member_id: id(at),
+                disk_id: member.disk_id.clone(),
+                meta_replica_id: id(at),
+                peers: peers.iter().map(wire_address).collect(),
+            };
+            (member.peer_address.clone(), request)
+        });
     Ok(Plan {
         others: others.collect(),
         own: Assignment {
@@ -171,7 +183,11 @@ fn with_voters(mut members: Vec<FirstMember>) -> Vec<FirstMember> {
             zone: member.zone.clone(),
         })
         .collect();
-    let count = if members.len() >= LARGE_CLUSTER { META_VOTERS_LARGE } else { META_VOTERS };
+    let count = if members.len() >= LARGE_CLUSTER {
+        META_VOTERS_LARGE
+    } else {
+        META_VOTERS
+    };
     let voters = choose_voters(&candidates, &Default::default(), count);
     for (at, member) in members.iter_mut().enumerate() {
         member.meta_voter = voters.contains(&MemberId(at as u64));
@@ -192,7 +208,10 @@ async fn assign_other((address, request): &(String, AssignRequest)) -> Result<()
         reason,
     };
     let mut client = client_at(address, ASSIGN_TIMEOUT).map_err(|error| failed(error.to_string()))?;
-    client.assign(request.clone()).await.map_err(|status| failed(status.message().to_owned()))?;
+    client
+        .assign(request.clone())
+        .await
+        .map_err(|status| failed(status.message().to_owned()))?;
     Ok(())
 }
 
@@ -216,7 +235,11 @@ pub(super) async fn finish(process: Arc<Process>, running: Arc<Running>, foundin
 
 async fn try_finish(running: &Running, founding: &Founding) -> Result<(), String> {
     let voters = founding.meta_voters.iter().copied().collect();
-    running.meta.initialize(voters).await.map_err(|error| error.to_string())?;
+    running
+        .meta
+        .initialize(voters)
+        .await
+        .map_err(|error| error.to_string())?;
     let answer = running.meta_client.propose(&founding.command, ASSIGN_TIMEOUT).await;
     match answer.map_err(|error| error.to_string())? {
         Answer::Done => Ok(()),

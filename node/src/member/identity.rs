@@ -46,7 +46,9 @@ pub enum IdentityError {
     Foreign { cluster_id: String, member: MemberId },
     #[error("this disk is {actual}, not {asked}: the call was meant for another one")]
     OtherDisk { actual: String, asked: String },
-    #[error("the data directory {path} holds stores but no identity record; restore the record from where the directory came from, or remove the whole directory to come back as a new member")]
+    #[error(
+        "the data directory {path} holds stores but no identity record; restore the record from where the directory came from, or remove the whole directory to come back as a new member"
+    )]
     Missing { path: PathBuf },
 }
 
@@ -218,8 +220,14 @@ mod tests {
         assert_eq!(again.disk_id(), "disk-1");
         assert_eq!(again.assignment(), Some(&assignment("a", 1)));
         again.assign("disk-1", assignment("a", 1)).unwrap();
-        assert!(matches!(again.assign("disk-1", assignment("b", 1)), Err(IdentityError::Foreign { .. })));
-        assert!(matches!(again.assign("disk-1", assignment("a", 2)), Err(IdentityError::Foreign { .. })));
+        assert!(matches!(
+            again.assign("disk-1", assignment("b", 1)),
+            Err(IdentityError::Foreign { .. })
+        ));
+        assert!(matches!(
+            again.assign("disk-1", assignment("a", 2)),
+            Err(IdentityError::Foreign { .. })
+        ));
     }
 
     #[test]
@@ -235,15 +243,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Identity::open(dir.path(), || "disk-1".into()).unwrap();
         std::fs::write(dir.path().join(FILE_NAME), b"{\"format\":1,").unwrap();
-        assert!(matches!(Identity::open(dir.path(), || "x".into()), Err(IdentityError::Damaged { .. })));
+        assert!(matches!(
+            Identity::open(dir.path(), || "x".into()),
+            Err(IdentityError::Damaged { .. })
+        ));
         std::fs::write(dir.path().join(FILE_NAME), b"{\"format\":9}").unwrap();
-        assert!(matches!(Identity::open(dir.path(), || "x".into()), Err(IdentityError::Format { .. })));
+        assert!(matches!(
+            Identity::open(dir.path(), || "x".into()),
+            Err(IdentityError::Format { .. })
+        ));
     }
 
     #[test]
     fn stores_without_a_record_are_never_opened_as_an_empty_disk() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("log.redb"), b"x").unwrap();
-        assert!(matches!(Identity::open(dir.path(), || "x".into()), Err(IdentityError::Missing { .. })));
+        assert!(matches!(
+            Identity::open(dir.path(), || "x".into()),
+            Err(IdentityError::Missing { .. })
+        ));
     }
 }

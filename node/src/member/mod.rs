@@ -77,7 +77,10 @@ impl Process {
         match assignment {
             Some(assignment) => self.start(assignment).await,
             None => {
-                info!(disk_id = self.disk_id(), "the disk is empty: waiting for Bootstrap or Join");
+                info!(
+                    disk_id = self.disk_id(),
+                    "the disk is empty: waiting for Bootstrap or Join"
+                );
                 Ok(())
             }
         }
@@ -94,7 +97,9 @@ impl Process {
     }
 
     async fn start(self: &Arc<Self>, assignment: Assignment) -> Result<(), AssignError> {
-        let started = self.running.get_or_try_init(|| Running::start(self.clone(), assignment));
+        let started = self
+            .running
+            .get_or_try_init(|| Running::start(self.clone(), assignment));
         started.await.map_err(|error| AssignError::Start(Arc::new(error)))?;
         Ok(())
     }

@@ -10,7 +10,9 @@ use super::running::Running;
 impl Process {
     /// `Ok` when clients are served; else what is missing, in one line.
     pub fn ready(&self) -> Result<(), String> {
-        let running = self.running().ok_or("the disk is empty: waiting for Bootstrap or Join")?;
+        let running = self
+            .running()
+            .ok_or("the disk is empty: waiting for Bootstrap or Join")?;
         running.ready()
     }
 }
@@ -29,7 +31,11 @@ impl Running {
             MemberState::Removed => return Err("this member was removed from the cluster".to_owned()),
         }
         let here = |partition: &&kotoba_state::meta::Partition| catalogue.replica_on(partition.id, self.me).is_some();
-        let missing = catalogue.partitions.values().filter(here).filter(|partition| self.partitions.get(partition.id).is_none());
+        let missing = catalogue
+            .partitions
+            .values()
+            .filter(here)
+            .filter(|partition| self.partitions.get(partition.id).is_none());
         match missing.count() {
             0 => Ok(()),
             count => Err(format!("{count} local replicas are still being opened")),

@@ -57,7 +57,9 @@ impl LocalPartitions {
 
     fn remove(&self, partition: PartitionId, replica: ReplicaId) -> Option<LocalPartition> {
         let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
-        let same = running.get(&partition).is_some_and(|local| local.group.replica() == replica);
+        let same = running
+            .get(&partition)
+            .is_some_and(|local| local.group.replica() == replica);
         same.then(|| running.remove(&partition)).flatten()
     }
 }
@@ -114,7 +116,11 @@ impl ReplicaKeeper {
             Some(group) if group.replica() == replica => group,
             // An older replica of this partition has to retire first.
             Some(_) => return false,
-            None => match self.groups.start_replica(group_id, replica, Arc::new(PartitionMachine)).await {
+            None => match self
+                .groups
+                .start_replica(group_id, replica, Arc::new(PartitionMachine))
+                .await
+            {
                 Ok(group) => self.serve(partition, group),
                 Err(error) => {
                     warn!(%replica, partition = %partition.id, error = %error, "the replica cannot be started");
@@ -146,21 +152,29 @@ impl ReplicaKeeper {
             return false;
         }
         info!(%replica, %partition, "replica retired and deleted");
-        self.meta.propose(&Command::ForgetReplica { partition, replica }, REPORT_TIMEOUT).await.is_ok()
+        self.meta
+            .propose(&Command::ForgetReplica { partition, replica }, REPORT_TIMEOUT)
+            .await
+            .is_ok()
     }
 
     async fn delete_unknown(&self, catalogue: &Catalogue) -> bool {
         if catalogue.partitions.is_empty() {
             return true;
         }
-        let known: BTreeSet<ReplicaId> =
-            catalogue.partitions.values().flat_map(|partition| partition.replicas.keys().copied()).collect();
+        let known: BTreeSet<ReplicaId> = catalogue
+            .partitions
+            .values()
+            .flat_map(|partition| partition.replicas.keys().copied())
+            .collect();
         let mut complete = true;
         for (group, replica) in self.groups.stored() {
             if let GroupId::Partition(partition) = group
                 && !known.contains(&replica)
             {
-                self.partitions.remove(partition, replica).inspect(|local| local.leader.stop());
+                self.partitions
+                    .remove(partition, replica)
+                    .inspect(|local| local.leader.stop());
                 complete &= self.groups.retire_replica(group, replica).await.is_ok();
             }
         }
@@ -174,6 +188,10 @@ fn has_membership(group: &Group) -> bool {
 
 /// Gives the new partition its first voters, all at once; done before, it does nothing.
 async fn found(partition: &Partition, group: &Group) -> bool {
-    let voters = partition.replicas.iter().map(|(replica, placed)| (*replica, placed.member)).collect();
+    let voters = partition
+        .replicas
+        .iter()
+        .map(|(replica, placed)| (*replica, placed.member))
+        .collect();
     group.initialize(voters).await.is_ok()
 }

@@ -74,7 +74,15 @@ impl Running {
             .map_err(StartError::ReadCatalogue)?;
         addresses.follow(catalogue.clone());
         let (observed_sender, observed) = watch::channel(None);
-        let running = Arc::new(Self::assemble(&process, &assignment, addresses, groups, meta, catalogue, observed));
+        let running = Arc::new(Self::assemble(
+            &process,
+            &assignment,
+            addresses,
+            groups,
+            meta,
+            catalogue,
+            observed,
+        ));
         running.spawn_tasks(&process, observed_sender);
         if let Some(founding) = assignment.founding {
             tokio::spawn(founding::finish(process.clone(), running.clone(), founding));
@@ -105,7 +113,11 @@ impl Running {
         Running {
             me: assignment.member,
             cluster_id: assignment.cluster_id.clone(),
-            timestamps: Arc::new(TimestampSource::start(oracle.clone(), meta_client.clone(), peers.clone())),
+            timestamps: Arc::new(TimestampSource::start(
+                oracle.clone(),
+                meta_client.clone(),
+                peers.clone(),
+            )),
             oracle,
             meta_client,
             router: Arc::new(Router::new(catalogue.clone(), partitions.clone(), peers.clone())),
@@ -169,7 +181,10 @@ impl Running {
 
     async fn try_come_up(&self, describe: &Command) -> Result<u64, String> {
         let propose = |command| async move {
-            self.meta_client.propose(command, COME_UP_STEP).await.map_err(|error| error.to_string())
+            self.meta_client
+                .propose(command, COME_UP_STEP)
+                .await
+                .map_err(|error| error.to_string())
         };
         match propose(describe).await? {
             Answer::Refused(reason) => return Err(format!("the catalogue does not take this member: {reason}")),
@@ -182,8 +197,7 @@ impl Running {
     }
 
     fn open_gateway(&self, incarnation: u64, process: &Process) {
-        let coordinator =
-            Coordinator::new(self.me, incarnation, self.timestamps.clone(), self.router.clone());
+        let coordinator = Coordinator::new(self.me, incarnation, self.timestamps.clone(), self.router.clone());
         let gateway = Gateway::new(
             coordinator,
             Sequences::new(self.meta_client.clone()),
@@ -212,7 +226,13 @@ fn serve_partition(timestamps: Arc<TimestampSource>, router: Arc<Router>, retent
             history_retention: retention,
             ..LeaderSettings::default()
         };
-        PartitionLeader::start(partition.id, Arc::new(group), timestamps.clone(), router.clone(), settings)
+        PartitionLeader::start(
+            partition.id,
+            Arc::new(group),
+            timestamps.clone(),
+            router.clone(),
+            settings,
+        )
     })
 }
 
@@ -234,5 +254,7 @@ async fn open_groups(
         let _ = reason.set(fatal.to_string());
         cancel.cancel();
     });
-    Groups::open(config, Arc::new(addresses.clone()), fatal).await.map_err(StartError::OpenGroups)
+    Groups::open(config, Arc::new(addresses.clone()), fatal)
+        .await
+        .map_err(StartError::OpenGroups)
 }

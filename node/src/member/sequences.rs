@@ -41,7 +41,11 @@ impl Sequences {
             return Ok(taken);
         }
         let block = LEASE.max(count);
-        match self.meta.propose(&Command::LeaseSequences { count: block }, LEASE_TIMEOUT).await? {
+        match self
+            .meta
+            .propose(&Command::LeaseSequences { count: block }, LEASE_TIMEOUT)
+            .await?
+        {
             Answer::Sequences { from, to } => {
                 let mut block = from..to;
                 let taken = take_from(&mut block, count);

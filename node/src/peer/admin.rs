@@ -49,7 +49,9 @@ impl AdminService for AdminEndpoint {
         // Goes on where the caller does not wait: what is on disk already has to be finished.
         let process = self.process.clone();
         let founded = tokio::spawn(async move { process.found(founding).await }).await;
-        let member = founded.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| founding_status(&error))?;
+        let member = founded
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| founding_status(&error))?;
         Ok(Response::new(BootstrapResponse {
             cluster_id: request.cluster_id,
             member_id: member.0,
@@ -63,7 +65,9 @@ impl AdminService for AdminEndpoint {
             .ok_or_else(|| status(Kind::Unassigned, "this process belongs to no cluster yet"))?;
         if request.into_inner().dry_run {
             let replacements = running.catalogue.get().replacements();
-            let moves = replacements.into_iter().map(|replacement| planned(replacement.partition.0, replacement.from, replacement.to));
+            let moves = replacements
+                .into_iter()
+                .map(|replacement| planned(replacement.partition.0, replacement.from, replacement.to));
             return Ok(Response::new(RebalanceResponse { moves: moves.collect() }));
         }
         let command = Command::PlanRebalance { now_ms: now_ms() };
@@ -89,7 +93,10 @@ pub fn who_am_i(process: &Process) -> WhoAmIResponse {
             None => Assignment::Unassigned.into(),
         },
         disk_id: process.disk_id(),
-        cluster_id: assignment.as_ref().map(|assignment| assignment.cluster_id.clone()).unwrap_or_default(),
+        cluster_id: assignment
+            .as_ref()
+            .map(|assignment| assignment.cluster_id.clone())
+            .unwrap_or_default(),
         member_id: assignment.as_ref().map_or(0, |assignment| assignment.member.0),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         peer_address: config.peer_advertise.clone(),
@@ -100,7 +107,11 @@ pub fn who_am_i(process: &Process) -> WhoAmIResponse {
     }
 }
 
-fn planned(partition: u32, from: Option<kotoba_state::ids::MemberId>, to: Option<kotoba_state::ids::MemberId>) -> PlannedMove {
+fn planned(
+    partition: u32,
+    from: Option<kotoba_state::ids::MemberId>,
+    to: Option<kotoba_state::ids::MemberId>,
+) -> PlannedMove {
     PlannedMove {
         partition,
         from_member_id: from.map_or(0, |member| member.0),

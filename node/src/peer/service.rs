@@ -82,11 +82,15 @@ impl PeerService for PeerEndpoint {
     async fn propose_meta(&self, request: Request<MetaCommand>) -> Answer<MetaAnswer> {
         let request = request.into_inner();
         let running = self.member(request.envelope.as_ref())?;
-        let proposed = running.meta.propose(request.body.to_vec()).await.map_err(|error| match error {
-            ProposeError::NotLeader { .. } | ProposeError::Stopped => Status::unavailable(error.to_string()),
-            ProposeError::Unknown => Status::unknown(error.to_string()),
-            ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
-        })?;
+        let proposed = running
+            .meta
+            .propose(request.body.to_vec())
+            .await
+            .map_err(|error| match error {
+                ProposeError::NotLeader { .. } | ProposeError::Stopped => Status::unavailable(error.to_string()),
+                ProposeError::Unknown => Status::unknown(error.to_string()),
+                ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
+            })?;
         Ok(Response::new(MetaAnswer {
             body: proposed.answer.into(),
             applied_index: proposed.index,
@@ -134,8 +138,12 @@ impl PeerService for PeerEndpoint {
             .partitions
             .get(PartitionId(request.partition))
             .ok_or_else(|| Status::unavailable("this member has no replica of the partition"))?;
-        let change = request.change.ok_or_else(|| Status::invalid_argument("no change is named"))?;
-        change_membership(&local.group, change).await.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let change = request
+            .change
+            .ok_or_else(|| Status::invalid_argument("no change is named"))?;
+        change_membership(&local.group, change)
+            .await
+            .map_err(|error| Status::failed_precondition(error.to_string()))?;
         Ok(Response::new(ChangeReplicasResponse {}))
     }
 
@@ -143,7 +151,12 @@ impl PeerService for PeerEndpoint {
         let running = self.member(request.into_inner().envelope.as_ref())?;
         Ok(Response::new(ObserveReplicasResponse {
             member_id: running.me.0,
-            replicas: running.groups.list().iter().map(|group| observed(&group.observe())).collect(),
+            replicas: running
+                .groups
+                .list()
+                .iter()
+                .map(|group| observed(&group.observe()))
+                .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }))
     }
@@ -151,7 +164,11 @@ impl PeerService for PeerEndpoint {
 
 async fn change_membership(group: &Group, change: Change) -> Result<(), MembershipError> {
     match change {
-        Change::AddLearner(add) => group.add_learner(ReplicaId(add.replica_id), MemberId(add.member_id)).await,
+        Change::AddLearner(add) => {
+            group
+                .add_learner(ReplicaId(add.replica_id), MemberId(add.member_id))
+                .await
+        }
         Change::ReplaceVoters(replace) => {
             let voters: BTreeSet<ReplicaId> = replace.voters.into_iter().map(ReplicaId).collect();
             group.replace_voters(voters, &replace.expected_membership_log_id).await

@@ -139,7 +139,9 @@ impl Transaction<'_> {
         if self.start.is_none() {
             self.start = self.coordinator.timestamps.recent();
         }
-        self.snapshot().await.map_err(|error| CommitError::Unavailable(error.to_string()))
+        self.snapshot()
+            .await
+            .map_err(|error| CommitError::Unavailable(error.to_string()))
     }
 
     fn head(&self, start_ts: Timestamp, primary: Key) -> TxnHead {

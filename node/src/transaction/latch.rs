@@ -57,7 +57,9 @@ impl Latches {
     ) -> Result<Held, LatchError> {
         let keys: Vec<Key> = keys.cloned().collect();
         self.wait_until(term, within, |table| {
-            let free = keys.iter().all(|key| table.held.get(key).is_none_or(|holder| *holder == txn));
+            let free = keys
+                .iter()
+                .all(|key| table.held.get(key).is_none_or(|holder| *holder == txn));
             if free {
                 table.held.extend(keys.iter().map(|key| (key.clone(), txn)));
             }
@@ -80,7 +82,8 @@ impl Latches {
         spans: &[Span],
         within: Duration,
     ) -> Result<(), LatchError> {
-        self.wait_until(term, within, |table| !table.foreign_inside(txn, spans)).await
+        self.wait_until(term, within, |table| !table.foreign_inside(txn, spans))
+            .await
     }
 
     /// Voids the latches of all terms up to this one, and fails who waits in them.
@@ -137,9 +140,10 @@ impl Table {
         if self.held.is_empty() {
             return false;
         }
-        spans.iter().flat_map(Span::ranges).any(|(from, to)| {
-            from < to && self.held.range(from..to).any(|(_, holder)| Some(*holder) != txn)
-        })
+        spans
+            .iter()
+            .flat_map(Span::ranges)
+            .any(|(from, to)| from < to && self.held.range(from..to).any(|(_, holder)| Some(*holder) != txn))
     }
 }
 
@@ -187,7 +191,10 @@ mod tests {
     #[tokio::test]
     async fn a_second_writer_waits_for_the_first() {
         let latches = Arc::new(Latches::default());
-        let first = latches.acquire(1, txn(1), [key("a"), key("b")].iter(), LONG).await.unwrap();
+        let first = latches
+            .acquire(1, txn(1), [key("a"), key("b")].iter(), LONG)
+            .await
+            .unwrap();
         let refused = latches.acquire(1, txn(2), [key("b")].iter(), SHORT).await;
         assert_eq!(refused.unwrap_err(), LatchError::Timeout);
         drop(first);
@@ -202,7 +209,10 @@ mod tests {
             from: key("a"),
             to: key("c"),
         }];
-        assert_eq!(latches.wait_clear(1, None, &range, SHORT).await, Err(LatchError::Timeout));
+        assert_eq!(
+            latches.wait_clear(1, None, &range, SHORT).await,
+            Err(LatchError::Timeout)
+        );
         assert_eq!(latches.wait_clear(1, Some(txn(1)), &range, SHORT).await, Ok(()));
         drop(held);
         assert_eq!(latches.wait_clear(1, None, &range, SHORT).await, Ok(()));
@@ -235,7 +245,10 @@ mod tests {
         latches.step_down(3);
         let late = latches.acquire(3, txn(1), [key("a")].iter(), SHORT).await;
         assert_eq!(late.unwrap_err(), LatchError::SteppedDown);
-        assert_eq!(latches.wait_clear(2, None, &[], SHORT).await, Err(LatchError::SteppedDown));
+        assert_eq!(
+            latches.wait_clear(2, None, &[], SHORT).await,
+            Err(LatchError::SteppedDown)
+        );
         assert_eq!(latches.wait_clear(4, None, &[], SHORT).await, Ok(()));
     }
 }

@@ -75,8 +75,18 @@ impl PartitionLeader {
             max_seen: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
-        tokio::spawn(leader.stop.clone().run_until_cancelled_owned(leader.clone().watch_step_down()));
-        tokio::spawn(leader.stop.clone().run_until_cancelled_owned(maintenance::run(leader.clone())));
+        tokio::spawn(
+            leader
+                .stop
+                .clone()
+                .run_until_cancelled_owned(leader.clone().watch_step_down()),
+        );
+        tokio::spawn(
+            leader
+                .stop
+                .clone()
+                .run_until_cancelled_owned(maintenance::run(leader.clone())),
+        );
         leader
     }
 

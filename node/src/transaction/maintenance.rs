@@ -105,11 +105,19 @@ impl Tidier {
         for slot in slots {
             let decided = Decided::Committed(at);
             let request = Request::Resolve { txn: head.txn, decided };
-            if matches!(partitions.call(partitions.partition_of(slot), request).await, Ok(Reply::Resolved)) {
+            if matches!(
+                partitions.call(partitions.partition_of(slot), request).await,
+                Ok(Reply::Resolved)
+            ) {
                 resolved.insert(slot);
             }
         }
-        self.leader.propose(&Command::Forget { txn: head.txn, resolved }).await?;
+        self.leader
+            .propose(&Command::Forget {
+                txn: head.txn,
+                resolved,
+            })
+            .await?;
         Ok(())
     }
 
@@ -132,8 +140,14 @@ impl Tidier {
 
     async fn raise_floors(&mut self) -> Result<(), Failure> {
         let settings = &self.leader.settings;
-        let floors = (self.issued_before(settings.record_retention), self.issued_before(settings.history_retention));
-        if self.proposed.is_some_and(|before| floors.0 <= before.0 && floors.1 <= before.1) {
+        let floors = (
+            self.issued_before(settings.record_retention),
+            self.issued_before(settings.history_retention),
+        );
+        if self
+            .proposed
+            .is_some_and(|before| floors.0 <= before.0 && floors.1 <= before.1)
+        {
             return Ok(());
         }
         if !self.has_something_to_drop(floors).await? {
@@ -145,7 +159,10 @@ impl Tidier {
                 max_records: MAX_DROPPED,
             };
             match self.leader.propose(&command).await? {
-                Answer::RecordFloor { floor, blocked_by: None } if floor < floors.0 => {}
+                Answer::RecordFloor {
+                    floor,
+                    blocked_by: None,
+                } if floor < floors.0 => {}
                 _ => break,
             }
         }

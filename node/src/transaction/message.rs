@@ -28,9 +28,18 @@ pub enum Request {
     Prepare(Prepare),
     Commit(Commit),
     /// A transaction's outcome, at its primary.
-    CheckTxn { head: TxnHead, push: Push },
-    Resolve { txn: TxnId, decided: Decided },
-    Forget { txn: TxnId, resolved: BTreeSet<u16> },
+    CheckTxn {
+        head: TxnHead,
+        push: Push,
+    },
+    Resolve {
+        txn: TxnId,
+        decided: Decided,
+    },
+    Forget {
+        txn: TxnId,
+        resolved: BTreeSet<u16>,
+    },
 }
 
 /// Whether what was read still holds at a later timestamp.

@@ -15,10 +15,5 @@ pub struct EntryPosition {
 /// A command that cannot be decoded is a bug or a newer version's entry: the replica stops rather than skip it.
 pub trait StateMachine: Send + Sync + 'static {
     /// Applies one entry and returns the answer for whoever proposed it.
-    fn apply(
-        &self,
-        store: &mut dyn Write,
-        at: EntryPosition,
-        command: &[u8],
-    ) -> Result<Vec<u8>, StoreError>;
+    fn apply(&self, store: &mut dyn Write, at: EntryPosition, command: &[u8]) -> Result<Vec<u8>, StoreError>;
 }

@@ -53,9 +53,7 @@ impl Read for MemoryStore {
         }
         let range = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
         Ok(Box::new(
-            self.0
-                .range(range)
-                .map(|(key, value)| Ok((key.clone(), value.clone()))),
+            self.0.range(range).map(|(key, value)| Ok((key.clone(), value.clone()))),
         ))
     }
 }

@@ -139,7 +139,10 @@ impl Cluster {
             self.start(member).await;
             self.start_replica(member).await;
         }
-        let voters = (1..=count).map(MemberId).map(|member| (replica_of(member), member)).collect();
+        let voters = (1..=count)
+            .map(MemberId)
+            .map(|member| (replica_of(member), member))
+            .collect();
         self.group(MemberId(1)).initialize(voters).await.unwrap();
         self.leader().await;
     }
@@ -156,7 +159,10 @@ impl Cluster {
 
     pub async fn start_replica(&self, member: MemberId) -> Group {
         let groups = &self.members[&member].groups;
-        groups.start_replica(GROUP, replica_of(member), Arc::new(Map)).await.unwrap()
+        groups
+            .start_replica(GROUP, replica_of(member), Arc::new(Map))
+            .await
+            .unwrap()
     }
 
     pub async fn stop(&mut self, id: MemberId) {
@@ -195,7 +201,9 @@ impl Cluster {
     pub async fn set(&self, key: &str, value: &[u8]) -> Proposed {
         eventually("an acknowledged write", || async {
             for member in self.members.values() {
-                let Some(group) = member.groups.get(GROUP) else { continue };
+                let Some(group) = member.groups.get(GROUP) else {
+                    continue;
+                };
                 match group.propose(set(key, value)).await {
                     Ok(proposed) => return Some(proposed),
                     Err(ProposeError::NotLeader { .. } | ProposeError::Unknown | ProposeError::Stopped) => {}
@@ -234,7 +242,9 @@ pub async fn start_member(path: &Path, id: MemberId, settings: Settings, net: &A
         settings,
         link_filter: Some(net.clone()),
     };
-    let groups = Groups::open(config, net.clone(), Box::new(|fatal| panic!("{fatal}"))).await.unwrap();
+    let groups = Groups::open(config, net.clone(), Box::new(|fatal| panic!("{fatal}")))
+        .await
+        .unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     net.addresses.lock().unwrap().insert(id, address);

@@ -16,13 +16,21 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_reads_nothing() {
     let lost = isolated.propose(set("lost", b"1"));
     let barrier = isolated.read_barrier();
     let (lost, barrier) = futures::future::join(lost, barrier).await;
-    assert!(matches!(lost, Err(ProposeError::Unknown | ProposeError::NotLeader { .. })), "{lost:?}");
+    assert!(
+        matches!(lost, Err(ProposeError::Unknown | ProposeError::NotLeader { .. })),
+        "{lost:?}"
+    );
     assert!(
         matches!(barrier, Err(BarrierError::NoQuorum | BarrierError::NotLeader { .. })),
         "{barrier:?}"
     );
 
-    let others = cluster.members.keys().copied().filter(|member| *member != old).collect();
+    let others = cluster
+        .members
+        .keys()
+        .copied()
+        .filter(|member| *member != old)
+        .collect();
     let new = cluster.leader_among(&others).await;
     let kept = cluster.group(new).propose(set("kept", b"1")).await.unwrap();
     // It still believes to lead, perhaps; no barrier of it passes, and so none of its reads is fresh.
@@ -34,9 +42,16 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_reads_nothing() {
     assert_eq!(get(&isolated.view().unwrap(), "kept").as_deref(), Some(b"1".as_slice()));
     let last = cluster.set("last", b"1").await;
     for member in cluster.members.keys() {
-        cluster.group(*member).wait_applied(last.index, deadline()).await.unwrap();
+        cluster
+            .group(*member)
+            .wait_applied(last.index, deadline())
+            .await
+            .unwrap();
     }
-    let states = cluster.members.keys().map(|member| all(&cluster.group(*member).view().unwrap()));
+    let states = cluster
+        .members
+        .keys()
+        .map(|member| all(&cluster.group(*member).view().unwrap()));
     let states: Vec<_> = states.collect();
     assert!(states.iter().all(|state| *state == states[0]));
 }

@@ -39,7 +39,10 @@ async fn many_large_commands_at_once_are_replicated_in_order() {
     for member in cluster.members.keys() {
         cluster.caught_up(*member).await;
     }
-    let states = cluster.members.keys().map(|member| all(&cluster.group(*member).view().unwrap()));
+    let states = cluster
+        .members
+        .keys()
+        .map(|member| all(&cluster.group(*member).view().unwrap()));
     let states: Vec<_> = states.collect();
     assert_eq!(states[0].len(), 24);
     assert!(states.iter().all(|state| *state == states[0]));

@@ -83,12 +83,20 @@ async fn a_replica_moves_to_another_member_while_clients_write() {
     assert_eq!(seen.voters, [voters]);
     assert!(!seen.members.contains_key(&replica_of(old)), "{seen:?}");
 
-    cluster.members[&old].groups.retire_replica(GROUP, replica_of(old)).await.unwrap();
+    cluster.members[&old]
+        .groups
+        .retire_replica(GROUP, replica_of(old))
+        .await
+        .unwrap();
     assert!(cluster.members[&old].groups.get(GROUP).is_none());
     assert!(!cluster.path(old).join("replicas").read_dir().unwrap().any(|_| true));
 
     let last = eventually("a write after the move", || async {
-        cluster.group(cluster.leader_among(&remaining).await).propose(set("last", b"1")).await.ok()
+        cluster
+            .group(cluster.leader_among(&remaining).await)
+            .propose(set("last", b"1"))
+            .await
+            .ok()
     })
     .await;
     stop.store(true, Ordering::Relaxed);
@@ -97,7 +105,10 @@ async fn a_replica_moves_to_another_member_while_clients_write() {
     replica.wait_applied(last.index, deadline()).await.unwrap();
     let view = replica.view().unwrap();
     for number in acknowledged {
-        assert!(get(&view, &format!("w{number}")).is_some(), "acknowledged write {number} is lost");
+        assert!(
+            get(&view, &format!("w{number}")).is_some(),
+            "acknowledged write {number} is lost"
+        );
     }
     assert!(all(&view).len() > 200);
 }
@@ -153,7 +164,11 @@ async fn a_retired_replica_id_is_refused_for_ever() {
     let (member, replica) = (MemberId(1), replica_of(MemberId(1)));
     cluster.set("a", b"1").await;
     for _ in 0..2 {
-        cluster.members[&member].groups.retire_replica(GROUP, replica).await.unwrap();
+        cluster.members[&member]
+            .groups
+            .retire_replica(GROUP, replica)
+            .await
+            .unwrap();
     }
     for round in 0..2 {
         let groups = &cluster.members[&member].groups;
@@ -163,7 +178,10 @@ async fn a_retired_replica_id_is_refused_for_ever() {
         cluster.stop(member).await;
         cluster.start(member).await;
     }
-    let fresh = cluster.members[&member].groups.start_replica(GROUP, ReplicaId(999), Arc::new(Map)).await;
+    let fresh = cluster.members[&member]
+        .groups
+        .start_replica(GROUP, ReplicaId(999), Arc::new(Map))
+        .await;
     assert_eq!(all(&fresh.unwrap().view().unwrap()), []);
 }
 

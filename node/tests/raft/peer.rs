@@ -72,7 +72,10 @@ async fn a_lane_of_another_cluster_member_or_format_is_refused() {
             envelope: Some(wrong.clone()),
             ..SnapshotBlock::default()
         };
-        let refused = dial(&cluster).await.install_snapshot(futures::stream::iter([block])).await;
+        let refused = dial(&cluster)
+            .await
+            .install_snapshot(futures::stream::iter([block]))
+            .await;
         assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition, "{wrong:?}");
     }
 }
@@ -82,7 +85,10 @@ async fn a_message_for_a_replica_that_is_not_here_reaches_no_other() {
     let cluster = Cluster::of(1).await;
     let last = cluster.set("a", b"1").await;
     let body = answer(&cluster, append_to(7)).await;
-    assert!(matches!(&body, Some(Body::Error(reason)) if reason.contains("does not run here")), "{body:?}");
+    assert!(
+        matches!(&body, Some(Body::Error(reason)) if reason.contains("does not run here")),
+        "{body:?}"
+    );
     let group_of_nobody = RaftMessage {
         group: 500,
         ..append_to(101)
@@ -117,7 +123,10 @@ async fn a_snapshot_with_an_unreadable_header_is_refused() {
         header: vec![1, 2, 3].into(),
         ..SnapshotBlock::default()
     };
-    let refused = dial(&cluster).await.install_snapshot(futures::stream::iter([block])).await;
+    let refused = dial(&cluster)
+        .await
+        .install_snapshot(futures::stream::iter([block]))
+        .await;
     assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
     cluster.set("a", b"1").await;
 }

@@ -67,7 +67,10 @@ async fn a_follower_that_missed_more_than_the_log_holds_catches_up_by_snapshot()
     // And from there on by the log.
     let last = cluster.set("after", b"x").await;
     follower.wait_applied(last.index, deadline()).await.unwrap();
-    assert_eq!(get(&follower.view().unwrap(), "after").as_deref(), Some(b"x".as_slice()));
+    assert_eq!(
+        get(&follower.view().unwrap(), "after").as_deref(),
+        Some(b"x".as_slice())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,7 +127,10 @@ async fn leadership_is_handed_over_on_request() {
     let mut watched = cluster.group(first).watch_leadership();
     cluster.group(first).transfer_leader(replica_of(second)).await.unwrap();
     let now = watched.wait_for(|now| now.leader.is_some_and(|(_, member)| member == second));
-    let now = *tokio::time::timeout(crate::cluster::PATIENCE, now).await.unwrap().unwrap();
+    let now = *tokio::time::timeout(crate::cluster::PATIENCE, now)
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!now.leading);
     assert_eq!(cluster.leader().await, second);
 }
@@ -165,9 +171,17 @@ async fn many_groups_share_the_log_and_the_lanes() {
         let replica = |member: MemberId| ReplicaId(u64::from(number) * 10 + member.0);
         for (member, running) in &cluster.members {
             let machine = Arc::new(crate::machine::Map);
-            running.groups.start_replica(group_id(number), replica(*member), machine).await.unwrap();
+            running
+                .groups
+                .start_replica(group_id(number), replica(*member), machine)
+                .await
+                .unwrap();
         }
-        let voters = cluster.members.keys().map(|member| (replica(*member), *member)).collect();
+        let voters = cluster
+            .members
+            .keys()
+            .map(|member| (replica(*member), *member))
+            .collect();
         let first = &cluster.members[&MemberId(1)].groups;
         first.get(group_id(number)).unwrap().initialize(voters).await.unwrap();
     }

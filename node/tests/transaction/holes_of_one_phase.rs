@@ -105,7 +105,10 @@ async fn hole_02_a_refresh_never_misses_a_one_phase_commit_in_flight() {
 
     let coordinator = cluster.coordinator();
     let mut t1 = coordinator.begin();
-    assert_eq!(value(t1.read(vec![get(&k)]).await.unwrap().remove(0)).as_deref(), Some("old"));
+    assert_eq!(
+        value(t1.read(vec![get(&k)]).await.unwrap().remove(0)).as_deref(),
+        Some("old")
+    );
     let in_flight = cluster.group(0).hold_next(is_one_phase);
     let t0 = cluster.committing(only([put(&k, "new")]));
     in_flight.reached().await;
@@ -129,7 +132,11 @@ async fn hole_02_the_refresh_of_a_one_phase_transaction_sees_latches_elsewhere()
     let in_flight = cluster.group(0).hold_next(is_one_phase);
     let t0 = cluster.committing(only([put(&k, "new")]));
     in_flight.reached().await;
-    let t1 = within("a commit did not end", t1.commit(only([put(&cluster.key(1, "a"), "1")]))).await;
+    let t1 = within(
+        "a commit did not end",
+        t1.commit(only([put(&cluster.key(1, "a"), "1")])),
+    )
+    .await;
     in_flight.open();
     joined(t0).await.unwrap();
     assert!(is_conflict(&t1), "committed on a stale read: {t1:?}");
@@ -150,7 +157,10 @@ async fn hole_03_a_proposal_that_outlives_its_leadership_is_not_applied_below_re
 
     queued.open();
     let commit_ts = joined(writer).await.unwrap();
-    assert!(commit_ts > snapshot, "applied below a reader: {commit_ts} <= {snapshot}");
+    assert!(
+        commit_ts > snapshot,
+        "applied below a reader: {commit_ts} <= {snapshot}"
+    );
     assert_eq!(cluster.read(&k, snapshot).await.as_deref(), Some("old"));
     assert_eq!(cluster.read_now(&k).await.as_deref(), Some("new"));
 }
@@ -173,7 +183,10 @@ async fn hole_03_readers_that_wait_at_a_latch_fail_at_step_down() {
     still_waits(&mut reader, "the key is latched").await;
     cluster.lose_and_regain_leadership(0);
     let answer = joined(reader).await;
-    assert!(matches!(answer, Err(Failure::NotLeader { .. })), "released by the step-down: {answer:?}");
+    assert!(
+        matches!(answer, Err(Failure::NotLeader { .. })),
+        "released by the step-down: {answer:?}"
+    );
     queued.open();
     joined(writer).await.unwrap();
 }
@@ -212,7 +225,9 @@ async fn hole_04a_a_second_attempt_does_not_take_the_first_for_a_conflict() {
 async fn hole_04a_a_commit_whose_answer_was_lost_is_told_as_committed() {
     let cluster = Cluster::new(1);
     let k = cluster.key(0, "k");
-    cluster.router.on_next(Fate::LoseAnswer, |_, request| matches!(request, Request::OnePhase(_)));
+    cluster
+        .router
+        .on_next(Fate::LoseAnswer, |_, request| matches!(request, Request::OnePhase(_)));
     let commit_ts = cluster.wrote([put(&k, "new")]).await;
     assert_eq!(cluster.read(&k, commit_ts).await.as_deref(), Some("new"));
     assert_eq!(cluster.read(&k, Timestamp(commit_ts.0 - 1)).await, None);
@@ -222,7 +237,9 @@ async fn hole_04a_a_commit_whose_answer_was_lost_is_told_as_committed() {
 async fn hole_04b_a_request_under_way_does_not_apply_after_its_client_was_told_aborted() {
     let cluster = Cluster::new(1);
     let k = cluster.key(0, "k");
-    let late = cluster.router.on_next(Fate::SendLater, |_, request| matches!(request, Request::OnePhase(_)));
+    let late = cluster
+        .router
+        .on_next(Fate::SendLater, |_, request| matches!(request, Request::OnePhase(_)));
     let told = joined(cluster.committing(only([put(&k, "new")]))).await;
     assert!(is_conflict(&told), "{told:?}");
     late.let_through().await;
@@ -247,10 +264,16 @@ async fn hole_04c_a_refused_attempt_leaves_a_tombstone_against_the_one_before() 
     let request = one_phase(&cluster, 1, [put(&k, "new")]);
     // The first attempt sits in the leader's queue and nobody waits for it any more.
     let first = cluster.group(0).lose_next(is_one_phase);
-    assert_eq!(cluster.send(0, Request::OnePhase(request.clone())).await, Err(Failure::Unknown));
+    assert_eq!(
+        cluster.send(0, Request::OnePhase(request.clone())).await,
+        Err(Failure::Unknown)
+    );
     let other = foreign_intent(&cluster, 0, &k, &cluster.key(1, "primary"));
     let second = cluster.send(0, Request::OnePhase(request.clone())).await;
-    assert!(matches!(second, Ok(Reply::OnePhase(OnePhaseReply::Refused(_)))), "{second:?}");
+    assert!(
+        matches!(second, Ok(Reply::OnePhase(OnePhaseReply::Refused(_)))),
+        "{second:?}"
+    );
     cluster.group(0).apply(Command::ResolveIntents {
         txn: other.txn,
         decided: Decided::Aborted,
@@ -299,7 +322,11 @@ async fn hole_04_a_second_attempt_keeps_its_latch_when_the_first_gives_up() {
     };
     let seen = joined(reader).await;
     let expected = if commit_ts <= snapshot { "new" } else { "old" };
-    assert_eq!(seen.as_deref(), Some(expected), "committed at {commit_ts}, read at {snapshot}");
+    assert_eq!(
+        seen.as_deref(),
+        Some(expected),
+        "committed at {commit_ts}, read at {snapshot}"
+    );
     assert_eq!(cluster.read(&k, snapshot).await, seen);
 }
 

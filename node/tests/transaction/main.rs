@@ -1,6 +1,8 @@
 //! The transaction protocol between coordinators, leaders and state machines: the thirteen holes that shaped it, each
 //! as the steps of its counterexample, and random histories whose snapshots must all be consistent.
 
+mod bank;
+mod edges;
 mod harness;
 mod holes_of_one_phase;
 mod holes_of_outcomes;

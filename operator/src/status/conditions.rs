@@ -1,67 +1,17 @@
 //! The conditions, each derived by one function. `Unknown` is said of what was not observed; nothing is assumed.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::View;
-use crate::apply::StepOutcome;
+use super::verdict::Verdict;
+use crate::apply::{Done, StepOutcome};
 use crate::crd::{ConditionStatus, ConditionType, Health, MemberState, MemberSummary};
 use crate::observe::{Catalogue, Claim, Pod};
-use crate::plan::{Activity, Predicate, Step};
+use crate::plan::{Activity, Predicate};
 use crate::validate::quantity_bytes;
 
 /// How many names a message lists before it only counts them; a message is read on one line of `kubectl get`.
 const MAX_NAMED: usize = 5;
-
-/// One answer, before it becomes a condition.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Verdict {
-    status: ConditionStatus,
-    reason: &'static str,
-    message: String,
-}
-
-impl Verdict {
-    pub(super) fn new(status: ConditionStatus, reason: &'static str, message: impl Into<String>) -> Self {
-        Verdict {
-            status,
-            reason,
-            message: message.into(),
-        }
-    }
-
-    fn yes(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::new(ConditionStatus::True, reason, message)
-    }
-
-    fn no(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::new(ConditionStatus::False, reason, message)
-    }
-
-    fn unknown(reason: &'static str, message: impl Into<String>) -> Self {
-        Self::new(ConditionStatus::Unknown, reason, message)
-    }
-
-    fn not_initialized() -> Self {
-        Self::unknown("NotInitialized", "the database is not founded yet")
-    }
-
-    fn unreachable() -> Self {
-        Self::unknown("Unreachable", "the database did not answer")
-    }
-
-    pub(super) fn into_condition(self, type_: ConditionType, generation: i64) -> Condition {
-        Condition {
-            type_: type_.as_str().to_owned(),
-            status: self.status.as_str().to_owned(),
-            reason: self.reason.to_owned(),
-            message: self.message,
-            observed_generation: Some(generation),
-            // Replaced by `set_conditions`, which knows what was there before.
-            last_transition_time: Time(Timestamp::UNIX_EPOCH),
-        }
-    }
-}
 
 /// All conditions, in their order.
 pub(super) fn all(view: &View<'_>) -> Vec<Condition> {
@@ -178,21 +128,26 @@ fn progressing(view: &View<'_>) -> Verdict {
     }
 }
 
+/// What the pass did, or what is left when it had nothing to do.
 fn doing(view: &View<'_>) -> String {
     let joined = view.members.iter().filter(|member| member.member_id.is_some()).count();
-    match (&view.plan.step, view.plan.activity) {
-        (Some(Step::Bootstrap(step)), _) => {
-            format!("founding the database with {} members", step.members.len())
+    match &view.applied.step {
+        StepOutcome::Done(Done::Bootstrapped) => {
+            format!("the database is founded with {} members", view.plan.slots)
         }
-        (Some(Step::Join(step)), _) => {
-            format!(
-                "{} joins; {joined} of {} have joined",
-                step.candidate.name, view.cluster.replicas
-            )
+        StepOutcome::Done(Done::Joined { slot, member_id }) => {
+            let (pod, wanted) = (view.cluster.name.pod(*slot), view.cluster.replicas);
+            format!("{pod} joins as member {member_id}; {joined} of {wanted} have joined")
         }
-        (Some(Step::Rebalance { .. }), _) => "moving partitions to their places".to_owned(),
-        (None, Activity::Bootstrapping) => "the database is founded".to_owned(),
-        (None, _) => "as the spec wants it".to_owned(),
+        StepOutcome::Done(Done::RebalanceStarted { moves }) => {
+            format!("partitions go to their places in {moves} moves")
+        }
+        StepOutcome::None | StepOutcome::Failed(_) => match view.plan.activity {
+            Activity::Bootstrapping => "the database is founded; its members are not seen yet".to_owned(),
+            Activity::AtRest | Activity::ScalingOut | Activity::Rebalancing | Activity::ScaleInRefused => {
+                "as the spec wants it".to_owned()
+            }
+        },
     }
 }
 

@@ -4,6 +4,7 @@ mod conditions;
 mod members;
 mod notices;
 mod operation;
+mod verdict;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
@@ -102,7 +103,7 @@ pub fn invalid(before: &KotobaClusterStatus, generation: i64, reason: &Invalid, 
     let mut conditions: Vec<Condition> = before.conditions.clone();
     for type_ in [ConditionType::Ready, ConditionType::Progressing] {
         conditions.retain(|condition| condition.type_ != type_.as_str());
-        let verdict = conditions::Verdict::new(ConditionStatus::False, "InvalidSpec", reason.to_string());
+        let verdict = verdict::Verdict::new(ConditionStatus::False, "InvalidSpec", reason.to_string());
         conditions.push(verdict.into_condition(type_, generation));
     }
     KotobaClusterStatus {

@@ -240,3 +240,16 @@ async fn an_answer_from_the_wrong_pod_is_no_answer() {
         world.status()
     );
 }
+
+/// Without the record that outlives the failed call, the founded disks would look like somebody else's.
+#[tokio::test]
+async fn a_founding_whose_answer_was_lost_is_recognized() {
+    let mut world = World::new(json!({ "replicas": 3 }));
+    world.database.state().loses_answers = true;
+    world
+        .run_until(|status| reason(status, ConditionType::Initialized) == "BootstrapFailed")
+        .await;
+    world.database.state().loses_answers = false;
+    world.run_until_ready().await;
+    assert_eq!(world.database.state().foundings, 1);
+}

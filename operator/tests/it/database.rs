@@ -46,6 +46,8 @@ pub struct State {
     pub moves_finished: u64,
     /// Answers nobody but to WhoAmI.
     pub mute: bool,
+    /// Does what it is told, and its answers are lost on the way.
+    pub loses_answers: bool,
     /// Takes nobody in.
     pub refuses_joins: bool,
     /// The last member id that was given; ids are never used twice.
@@ -109,7 +111,10 @@ impl Database {
     fn write<T>(&self, change: impl FnOnce(&mut State) -> Result<T, Status>) -> Result<T, Status> {
         let dead = || Err(Status::unavailable("the operator is dead"));
         match self.tripwire.write() {
-            Verdict::Go => change(&mut self.state()),
+            Verdict::Go => {
+                let done = change(&mut self.state());
+                if self.state().loses_answers { dead() } else { done }
+            }
             Verdict::DieAfter => change(&mut self.state()).and_then(|_| dead()),
             Verdict::DieBefore | Verdict::Dead => dead(),
         }

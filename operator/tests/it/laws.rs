@@ -166,6 +166,14 @@ fn check(plan: &Plan, wanted: u32, observed: &Observed) {
             assert!(step.slot < wanted, "a join that nobody wants");
             let identity = observed.process(step.slot).identity().unwrap();
             assert_eq!(identity.membership, None, "a member joins again");
+            let mut others = catalogue
+                .members
+                .iter()
+                .filter(|member| member.name != step.candidate.name);
+            assert!(
+                others.all(|member| member.state != MemberState::Joining),
+                "two join at once"
+            );
             let mut known = catalogue.members.iter();
             let lost = known.find(|member| member.name == step.candidate.name && member.disk_id != identity.disk_id);
             let listed = catalogue

@@ -135,10 +135,7 @@ impl Script {
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn row(id: u64) -> Row {
-    let node = Node {
-        id,
-        ..Node::default()
-    };
+    let node = Node { id, ..Node::default() };
     Row {
         kind: Some(row::Kind::Node(node)),
         depth: 0,
@@ -181,10 +178,7 @@ impl ClusterService for Script {
         });
         let results = results.collect();
         self.operations.lock().unwrap().push(request);
-        Ok(Response::new(ExecuteOperationResponse {
-            results,
-            bookmark: 55,
-        }))
+        Ok(Response::new(ExecuteOperationResponse { results, bookmark: 55 }))
     }
 
     async fn execute_query(
@@ -198,10 +192,7 @@ impl ClusterService for Script {
         Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
     }
 
-    async fn get_status(
-        &self,
-        _request: Request<GetStatusRequest>,
-    ) -> Result<Response<GetStatusResponse>, Status> {
+    async fn get_status(&self, _request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         self.step().await?;
         Ok(Response::new(GetStatusResponse {
             cluster_id: "c".into(),

@@ -1,9 +1,6 @@
 //! `KotobaCluster` against members that misbehave by script, over real sockets on loopback.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "the helpers of tests may unwrap as tests may"
-)]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests may unwrap as tests may")]
 
 mod fake;
 mod reads;

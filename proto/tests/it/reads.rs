@@ -35,10 +35,7 @@ async fn a_read_goes_on_past_members_that_are_down_or_hang_up() {
 #[tokio::test]
 async fn a_missing_leader_is_waited_for() {
     let fake = Fake::start(vec![Answer::Fails(Kind::NoLeader); 3]).await;
-    client(&[&fake.address], AMPLE_MS)
-        .get_cluster_config()
-        .await
-        .unwrap();
+    client(&[&fake.address], AMPLE_MS).get_cluster_config().await.unwrap();
     assert_eq!(fake.calls(), 4);
 }
 
@@ -46,25 +43,15 @@ async fn a_missing_leader_is_waited_for() {
 async fn a_read_without_proof_is_repeated() {
     let answers = [Code::Unavailable, Code::Unknown, Code::Internal].map(Answer::Bare);
     let fake = Fake::start(answers).await;
-    client(&[&fake.address], AMPLE_MS)
-        .get_status()
-        .await
-        .unwrap();
+    client(&[&fake.address], AMPLE_MS).get_status().await.unwrap();
     assert_eq!(fake.calls(), 4);
 }
 
 #[tokio::test]
 async fn joining_is_idempotent_and_so_is_repeated() {
-    let fake = Fake::start([
-        Answer::Bare(Code::Unavailable),
-        Answer::Fails(Kind::UnknownOutcome),
-    ])
-    .await;
+    let fake = Fake::start([Answer::Bare(Code::Unavailable), Answer::Fails(Kind::UnknownOutcome)]).await;
     let cluster = client(&[&fake.address], AMPLE_MS);
-    let joined = cluster
-        .join_cluster(JoinClusterRequest::default())
-        .await
-        .unwrap();
+    let joined = cluster.join_cluster(JoinClusterRequest::default()).await.unwrap();
     assert_eq!(joined.member_id, 4);
 }
 
@@ -72,10 +59,7 @@ async fn joining_is_idempotent_and_so_is_repeated() {
 async fn a_member_that_hangs_is_left_at_the_deadline() {
     let fake = Fake::start([Answer::Hangs]).await;
     let began = Instant::now();
-    let error = client(&[&fake.address], 200)
-        .get_status()
-        .await
-        .unwrap_err();
+    let error = client(&[&fake.address], 200).get_status().await.unwrap_err();
     assert!(matches!(error, ClusterError::Timeout { .. }), "{error}");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
@@ -83,10 +67,7 @@ async fn a_member_that_hangs_is_left_at_the_deadline() {
 #[tokio::test]
 async fn an_empty_disk_is_reported_when_every_member_has_one() {
     let unassigned = || Answer::Fails(Kind::Unassigned);
-    let (first, second) = (
-        Fake::start([unassigned()]).await,
-        Fake::start([unassigned()]).await,
-    );
+    let (first, second) = (Fake::start([unassigned()]).await, Fake::start([unassigned()]).await);
     let cluster = client(&[&first.address, &second.address], AMPLE_MS);
     let error = cluster.get_status().await.unwrap_err();
     assert!(matches!(error, ClusterError::Unassigned(_)), "{error}");
@@ -99,10 +80,7 @@ async fn where_nobody_listens_the_address_and_the_reason_are_named() {
     let error = client(&[&refusing], 100).get_status().await.unwrap_err();
     assert!(error.is_unreachable());
     let text = error.to_string();
-    assert!(
-        text.contains(&refusing) && text.contains("refused"),
-        "{text}"
-    );
+    assert!(text.contains(&refusing) && text.contains("refused"), "{text}");
 }
 
 #[tokio::test]

@@ -31,10 +31,7 @@ async fn an_answer_that_is_cut_off_is_an_error_and_not_a_short_answer() {
     let cluster = client(&[&fake.address], AMPLE_MS);
     let rows = cluster.execute_query(FindNodes::default()).await.unwrap();
     let error = rows.collect().await.unwrap_err();
-    assert!(
-        matches!(error, ClusterError::NetworkError { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ClusterError::NetworkError { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -51,14 +48,7 @@ async fn a_count_fetches_no_rows() {
     let fake = Fake::start([Answer::CutOff]).await;
     let cluster = client(&[&fake.address], AMPLE_MS);
     assert_eq!(cluster.count(FindNodes::default()).await.unwrap(), 3);
-    assert!(
-        fake.script
-            .queries
-            .lock()
-            .unwrap()
-            .iter()
-            .all(|query| query.count_only)
-    );
+    assert!(fake.script.queries.lock().unwrap().iter().all(|query| query.count_only));
 }
 
 #[tokio::test]
@@ -73,22 +63,13 @@ async fn reading_your_writes_carries_the_bookmark_of_the_last_write() {
     own.fetch_rows(FindNodes::default()).await.unwrap();
     cluster.fetch_rows(FindNodes::default()).await.unwrap();
     let queries = fake.script.queries.lock().unwrap();
-    assert_eq!(
-        queries
-            .iter()
-            .map(|query| query.bookmark)
-            .collect::<Vec<_>>(),
-        [55, 0]
-    );
+    assert_eq!(queries.iter().map(|query| query.bookmark).collect::<Vec<_>>(), [55, 0]);
 }
 
 #[tokio::test]
 async fn events_arrive_in_order_until_the_member_ends_them() {
     let fake = Fake::start([]).await;
-    let mut events = client(&[&fake.address], AMPLE_MS)
-        .subscribe_events()
-        .await
-        .unwrap();
+    let mut events = client(&[&fake.address], AMPLE_MS).subscribe_events().await.unwrap();
     let mut kinds = Vec::new();
     while let Some(event) = events.next().await.unwrap() {
         kinds.push(event.kind());

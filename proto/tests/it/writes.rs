@@ -39,15 +39,9 @@ async fn several_operations_are_one_request_with_one_outcome_each() {
         ..CreateEdge::default()
     };
     let cluster = client(&[&fake.address], AMPLE_MS);
-    let outcomes = cluster
-        .execute_operations(vec![create(), edge.into()])
-        .await
-        .unwrap();
+    let outcomes = cluster.execute_operations(vec![create(), edge.into()]).await.unwrap();
     assert_eq!(
-        outcomes
-            .iter()
-            .map(|outcome| outcome.id)
-            .collect::<Vec<_>>(),
+        outcomes.iter().map(|outcome| outcome.id).collect::<Vec<_>>(),
         [100, 101]
     );
     assert_eq!(fake.script.operations.lock().unwrap().len(), 1);
@@ -167,10 +161,7 @@ async fn too_many_operations_are_refused_before_they_are_sent() {
     let fake = Fake::start([]).await;
     let cluster = client(&[&fake.address], AMPLE_MS);
     for count in [0, 1001] {
-        let error = cluster
-            .execute_operations(vec![create(); count])
-            .await
-            .unwrap_err();
+        let error = cluster.execute_operations(vec![create(); count]).await.unwrap_err();
         assert!(matches!(error, ClusterError::Invalid(_)), "{error}");
     }
     assert_eq!(fake.calls(), 0);

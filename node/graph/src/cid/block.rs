@@ -147,14 +147,10 @@ impl Block {
             Value::Map(entries) => self.map(entries),
             Value::Date(date) => self.special("date", &[date.days]),
             Value::LocalTime(time) => self.special("local_time", &[time.nanoseconds as i64]),
-            Value::Time(time) => self.special(
-                "time",
-                &[time.nanoseconds as i64, time.offset_seconds.into()],
-            ),
-            Value::LocalDateTime(moment) => self.special(
-                "local_date_time",
-                &[moment.seconds, moment.nanoseconds.into()],
-            ),
+            Value::Time(time) => self.special("time", &[time.nanoseconds as i64, time.offset_seconds.into()]),
+            Value::LocalDateTime(moment) => {
+                self.special("local_date_time", &[moment.seconds, moment.nanoseconds.into()])
+            }
             Value::DateTime(moment) => self.date_time(moment),
             Value::Duration(duration) => self.special(
                 "duration",

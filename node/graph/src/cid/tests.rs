@@ -7,21 +7,12 @@ use proptest::prelude::*;
 use super::block::value_bytes;
 use super::*;
 use crate::id::EntityId;
-use crate::value::{
-    Date, DateTime, Duration, LocalDateTime, LocalTime, Point, Properties, Time, Value,
-};
+use crate::value::{Date, DateTime, Duration, LocalDateTime, LocalTime, Point, Properties, Time, Value};
 
 fn floats() -> impl Strategy<Value = f64> {
     prop_oneof![
         any::<f64>(),
-        prop::sample::select(vec![
-            f64::NAN,
-            -f64::NAN,
-            f64::INFINITY,
-            -f64::INFINITY,
-            0.0,
-            -0.0
-        ]),
+        prop::sample::select(vec![f64::NAN, -f64::NAN, f64::INFINITY, -f64::INFINITY, 0.0, -0.0]),
     ]
 }
 
@@ -29,10 +20,7 @@ fn floats() -> impl Strategy<Value = f64> {
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         "[$]{0,3}",
-        prop::sample::select(vec![
-            "date", "time", "float", "NaN", "point", "a", "aa", "b"
-        ])
-        .prop_map(String::from),
+        prop::sample::select(vec!["date", "time", "float", "NaN", "point", "a", "aa", "b"]).prop_map(String::from),
         any::<String>(),
     ]
 }
@@ -58,28 +46,22 @@ fn temporals() -> impl Strategy<Value = Value> {
     let zone = prop::option::of("[A-Z]{1,3}");
     prop_oneof![
         integers().prop_map(|days| Value::Date(Date { days })),
-        (0..86_400_000_000_000u64)
-            .prop_map(|nanoseconds| Value::LocalTime(LocalTime { nanoseconds })),
+        (0..86_400_000_000_000u64).prop_map(|nanoseconds| Value::LocalTime(LocalTime { nanoseconds })),
         (0..86_400_000_000_000u64, -64_800..=64_800).prop_map(|(nanoseconds, offset_seconds)| {
             Value::Time(Time {
                 nanoseconds,
                 offset_seconds,
             })
         }),
-        moment().prop_map(
-            |(seconds, nanoseconds)| Value::LocalDateTime(LocalDateTime {
-                seconds,
-                nanoseconds
-            })
-        ),
-        (moment(), -64_800..=64_800, zone).prop_map(
-            |((seconds, nanoseconds), offset_seconds, zone)| Value::DateTime(DateTime {
+        moment().prop_map(|(seconds, nanoseconds)| Value::LocalDateTime(LocalDateTime { seconds, nanoseconds })),
+        (moment(), -64_800..=64_800, zone).prop_map(|((seconds, nanoseconds), offset_seconds, zone)| Value::DateTime(
+            DateTime {
                 seconds,
                 nanoseconds,
                 offset_seconds,
                 zone
-            })
-        ),
+            }
+        )),
         (integers(), integers(), moment()).prop_map(|(months, days, (seconds, nanoseconds))| {
             Value::Duration(Duration {
                 months,
@@ -135,10 +117,7 @@ impl Reader<'_> {
             27 => (8, 1 << 32),
             other => panic!("length {other} is not of dag-cbor"),
         };
-        let number = self
-            .take(bytes)
-            .iter()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let number = self.take(bytes).iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
         assert!(number >= least, "the shortest form is the only one");
         number
     }
@@ -326,10 +305,7 @@ fn a_map_of_the_user_that_looks_special_has_other_bytes() {
 fn the_same_content_under_another_id_is_another_version() {
     let (a, b) = (EntityId::for_node(1), EntityId::for_node(2));
     let block = |id| node_block(id, &BTreeSet::new(), &Properties::new());
-    assert_ne!(
-        VersionCid::of_block(&block(a)),
-        VersionCid::of_block(&block(b))
-    );
+    assert_ne!(VersionCid::of_block(&block(a)), VersionCid::of_block(&block(b)));
 }
 
 #[test]

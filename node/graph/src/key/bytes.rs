@@ -63,11 +63,8 @@ mod tests {
 
     /// Few characters, zeros among them, so that shared prefixes and escapes are frequent.
     fn texts() -> impl Strategy<Value = String> {
-        prop::collection::vec(
-            prop::sample::select(vec!['\0', '\u{1}', 'a', 'ü', '\u{10ffff}']),
-            0..6,
-        )
-        .prop_map(String::from_iter)
+        prop::collection::vec(prop::sample::select(vec!['\0', '\u{1}', 'a', 'ü', '\u{10ffff}']), 0..6)
+            .prop_map(String::from_iter)
     }
 
     proptest! {

@@ -19,8 +19,7 @@ mod tests;
 use std::fmt::Write as _;
 
 pub use range::{
-    Range, SlotRange, in_halves, label_everywhere, nodes_everywhere, out_halves,
-    out_halves_everywhere, successor,
+    Range, SlotRange, in_halves, label_everywhere, nodes_everywhere, out_halves, out_halves_everywhere, successor,
 };
 
 use crate::id::{EntityId, Slot};
@@ -190,10 +189,7 @@ impl Key {
         }
         match decoded.slot() {
             expected if expected == slot => Ok(decoded),
-            expected => Err(Error::WrongSlot {
-                found: slot,
-                expected,
-            }),
+            expected => Err(Error::WrongSlot { found: slot, expected }),
         }
     }
 

@@ -6,9 +6,8 @@ use crate::id::MAX_SEQUENCE;
 /// Few ids, so that keys share slots, nodes and types.
 fn ids() -> impl Strategy<Value = EntityId> {
     prop_oneof![
-        (0..4u64, 0..3u64).prop_map(|(slot, sequence)| {
-            EntityId::for_edge(sequence, Slot::new(slot as u16 * 1365).unwrap())
-        }),
+        (0..4u64, 0..3u64)
+            .prop_map(|(slot, sequence)| { EntityId::for_edge(sequence, Slot::new(slot as u16 * 1365).unwrap()) }),
         (0..=MAX_SEQUENCE).prop_map(EntityId::for_node),
     ]
 }
@@ -139,9 +138,6 @@ fn a_key_in_the_wrong_slot_or_of_a_reserved_kind_is_refused() {
     );
     assert_eq!(Key::decode(&[0x10, 0, b'N']), Err(Error::Slot(4096)));
     for reserved in [RESERVED_PROPERTY_INDEX, RESERVED_UNIQUE_INDEX] {
-        assert_eq!(
-            Key::decode(&[0, 0, reserved]),
-            Err(Error::UnknownKind(reserved))
-        );
+        assert_eq!(Key::decode(&[0, 0, reserved]), Err(Error::UnknownKind(reserved)));
     }
 }

@@ -11,12 +11,7 @@ use crate::record::{EdgeRecord, Locator, NodeRecord};
 use crate::value::Properties;
 
 /// Does operation `at`, after all earlier ones.
-pub fn apply(
-    overlay: &mut Overlay,
-    ids: &Ids,
-    at: usize,
-    operation: Operation,
-) -> Result<OperationResult, Error> {
+pub fn apply(overlay: &mut Overlay, ids: &Ids, at: usize, operation: Operation) -> Result<OperationResult, Error> {
     let mut work = Work { overlay, ids, at };
     match operation {
         Operation::CreateNode { labels, properties } => work.create_node(labels, properties),
@@ -46,11 +41,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn create_node(
-        &mut self,
-        labels: BTreeSet<String>,
-        properties: Properties,
-    ) -> Result<OperationResult, Error> {
+    fn create_node(&mut self, labels: BTreeSet<String>, properties: Properties) -> Result<OperationResult, Error> {
         let id = self.ids.created(self.at);
         self.put_node(id, labels, properties)
     }
@@ -76,10 +67,7 @@ impl Work<'_> {
         let cid = self.node(id)?.cid;
         let edges = self.overlay.edges_of(id);
         if !edges.is_empty() && !detach {
-            return Err(Error::HasEdges {
-                operation: self.at,
-                id,
-            });
+            return Err(Error::HasEdges { operation: self.at, id });
         }
         for edge in edges {
             self.overlay.delete_edge(edge);
@@ -101,24 +89,17 @@ impl Work<'_> {
             source: self.end(source)?,
             target: self.end(target)?,
         };
-        let record =
-            EdgeRecord::new(id, &locator, properties).map_err(|error| self.refused(error))?;
+        let record = EdgeRecord::new(id, &locator, properties).map_err(|error| self.refused(error))?;
         let cid = record.cid;
         self.overlay.create_edge(id, locator, record);
         Ok(OperationResult { id, cid })
     }
 
-    fn update_edge(
-        &mut self,
-        edge: EntityRef,
-        set: Properties,
-        replace: bool,
-    ) -> Result<OperationResult, Error> {
+    fn update_edge(&mut self, edge: EntityRef, set: Properties, replace: bool) -> Result<OperationResult, Error> {
         let id = self.ids.edge(self.at, edge)?;
         let (locator, record) = self.edge(id)?;
         let properties = changed(&record.properties, set, replace);
-        let record =
-            EdgeRecord::new(id, locator, properties).map_err(|error| self.refused(error))?;
+        let record = EdgeRecord::new(id, locator, properties).map_err(|error| self.refused(error))?;
         let cid = record.cid;
         self.overlay.update_edge(id, record);
         Ok(OperationResult { id, cid })
@@ -138,34 +119,28 @@ impl Work<'_> {
         labels: BTreeSet<String>,
         properties: Properties,
     ) -> Result<OperationResult, Error> {
-        let record =
-            NodeRecord::new(id, labels, properties).map_err(|error| self.refused(error))?;
+        let record = NodeRecord::new(id, labels, properties).map_err(|error| self.refused(error))?;
         let cid = record.cid;
         self.overlay.put_node(id, record);
         Ok(OperationResult { id, cid })
     }
 
     fn node(&self, id: EntityId) -> Result<&NodeRecord, Error> {
-        self.overlay.node(id).ok_or(Error::NodeNotFound {
-            operation: self.at,
-            id,
-        })
+        self.overlay
+            .node(id)
+            .ok_or(Error::NodeNotFound { operation: self.at, id })
     }
 
     fn edge(&self, id: EntityId) -> Result<(&Locator, &EdgeRecord), Error> {
-        self.overlay.edge(id).ok_or(Error::EdgeNotFound {
-            operation: self.at,
-            id,
-        })
+        self.overlay
+            .edge(id)
+            .ok_or(Error::EdgeNotFound { operation: self.at, id })
     }
 
     fn end(&mut self, node: EntityRef) -> Result<EntityId, Error> {
         let id = self.ids.node(self.at, node)?;
         if !self.overlay.require_node(id, self.at) {
-            return Err(Error::NodeNotFound {
-                operation: self.at,
-                id,
-            });
+            return Err(Error::NodeNotFound { operation: self.at, id });
         }
         Ok(id)
     }
@@ -180,11 +155,7 @@ impl Work<'_> {
 
 /// The properties after an update; a null stays here and is dropped by the record.
 fn changed(before: &Properties, set: Properties, replace: bool) -> Properties {
-    let mut properties = if replace {
-        Properties::new()
-    } else {
-        before.clone()
-    };
+    let mut properties = if replace { Properties::new() } else { before.clone() };
     properties.extend(set);
     properties
 }

@@ -30,10 +30,7 @@ impl Batch {
     /// Checks what can be checked without reading, and gives every created entity its id.
     ///
     /// `sequences` gives one that was never given before; it is called once per creation, in order.
-    pub fn new(
-        operations: Vec<Operation>,
-        sequences: &mut dyn FnMut() -> u64,
-    ) -> Result<Self, Error> {
+    pub fn new(operations: Vec<Operation>, sequences: &mut dyn FnMut() -> u64) -> Result<Self, Error> {
         if !(1..=MAX_OPERATIONS).contains(&operations.len()) {
             return Err(Error::OperationCount(operations.len()));
         }
@@ -108,9 +105,7 @@ fn check(at: usize, operation: &Operation, ids: &Ids) -> Result<(), Error> {
             }
         }
         Operation::DeleteNode { node, .. } => ids.node(at, *node).map(drop),
-        Operation::UpdateEdge { edge, .. } | Operation::DeleteEdge { edge } => {
-            ids.edge(at, *edge).map(drop)
-        }
+        Operation::UpdateEdge { edge, .. } | Operation::DeleteEdge { edge } => ids.edge(at, *edge).map(drop),
     }
 }
 
@@ -122,12 +117,7 @@ pub struct Ids {
 }
 
 impl Ids {
-    fn assign(
-        &mut self,
-        at: usize,
-        operation: &Operation,
-        sequences: &mut dyn FnMut() -> u64,
-    ) -> Result<(), Error> {
+    fn assign(&mut self, at: usize, operation: &Operation, sequences: &mut dyn FnMut() -> u64) -> Result<(), Error> {
         match operation {
             Operation::CreateNode { .. } => {
                 self.nodes.insert(at, EntityId::for_node(sequences()));

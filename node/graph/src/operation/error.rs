@@ -17,9 +17,7 @@ pub enum Error {
     },
     #[error("operation {operation}: label {label} is both added and removed: name it once")]
     LabelTwice { operation: usize, label: String },
-    #[error(
-        "operation {operation} refers to operation {to}, which is not an earlier one that creates a {wanted}"
-    )]
+    #[error("operation {operation} refers to operation {to}, which is not an earlier one that creates a {wanted}")]
     Reference {
         operation: usize,
         to: usize,
@@ -29,9 +27,7 @@ pub enum Error {
     NodeNotFound { operation: usize, id: EntityId },
     #[error("operation {operation}: edge {id} does not exist")]
     EdgeNotFound { operation: usize, id: EntityId },
-    #[error(
-        "operation {operation}: node {id} has edges: delete them first, or delete it with detach"
-    )]
+    #[error("operation {operation}: node {id} has edges: delete them first, or delete it with detach")]
     HasEdges { operation: usize, id: EntityId },
     #[error(
         "a request that deletes nodes would read more than {MAX_DETACHED_EDGES} of their edges: delete edges in smaller requests first"
@@ -53,10 +49,7 @@ impl Error {
             | Error::NodeNotFound { operation, .. }
             | Error::EdgeNotFound { operation, .. }
             | Error::HasEdges { operation, .. } => Some(*operation),
-            Error::OperationCount(_)
-            | Error::TooManyEdges
-            | Error::TooLarge(_)
-            | Error::Read(_) => None,
+            Error::OperationCount(_) | Error::TooManyEdges | Error::TooLarge(_) | Error::Read(_) => None,
         }
     }
 }

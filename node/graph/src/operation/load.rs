@@ -86,13 +86,7 @@ fn scans_of((node, whole): (EntityId, bool)) -> [(Load, Read); 2] {
 }
 
 impl Wanted {
-    fn note(
-        &mut self,
-        at: usize,
-        operation: &Operation,
-        ids: &Ids,
-        whole: bool,
-    ) -> Result<(), Error> {
+    fn note(&mut self, at: usize, operation: &Operation, ids: &Ids, whole: bool) -> Result<(), Error> {
         match operation {
             Operation::CreateNode { .. } | Operation::CreateEdge { .. } => {}
             Operation::UpdateNode { node, .. } => {
@@ -112,16 +106,10 @@ impl Wanted {
 }
 
 /// Takes one answer in; gives what has to be read because of it.
-pub fn absorb(
-    overlay: &mut Overlay,
-    load: Load,
-    answer: Answer,
-) -> Result<Vec<(Load, Read)>, Error> {
+pub fn absorb(overlay: &mut Overlay, load: Load, answer: Answer) -> Result<Vec<(Load, Read)>, Error> {
     match load {
         Load::Node(id) => {
-            let record = answer
-                .into_value()?
-                .map(|bytes| read::node_record(id, &bytes));
+            let record = answer.into_value()?.map(|bytes| read::node_record(id, &bytes));
             overlay.load_node(id, record.transpose()?);
             Ok(Vec::new())
         }
@@ -146,11 +134,7 @@ fn edge_of_locator(id: EntityId, bytes: &[u8]) -> Result<(Load, Read), read::Err
     Ok((Load::Edge { id, locator }, Read::Get { key }))
 }
 
-fn absorb_halves(
-    overlay: &mut Overlay,
-    whole: bool,
-    answer: Answer,
-) -> Result<Vec<(Load, Read)>, Error> {
+fn absorb_halves(overlay: &mut Overlay, whole: bool, answer: Answer) -> Result<Vec<(Load, Read)>, Error> {
     let (pairs, more) = answer.into_pairs()?;
     for (key, _) in &pairs {
         let (id, locator) = read::edge_of_half(key)?;
@@ -160,11 +144,7 @@ fn absorb_halves(
         return Err(Error::TooManyEdges);
     }
     // One half is enough to refuse a delete without detach, but a page without any says nothing of the next.
-    let more = if whole || pairs.is_empty() {
-        more
-    } else {
-        Vec::new()
-    };
+    let more = if whole || pairs.is_empty() { more } else { Vec::new() };
     let next = more.into_iter();
     Ok(next.map(|read| (Load::Halves { whole }, read)).collect())
 }

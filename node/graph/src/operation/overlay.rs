@@ -93,9 +93,7 @@ impl Overlay {
     pub fn edge(&self, id: EntityId) -> Option<(&Locator, &EdgeRecord)> {
         let state = self.edges.get(&id)?;
         match &state.current {
-            EdgeContent::Stored(record) | EdgeContent::New(record) => {
-                Some((&state.locator, record))
-            }
+            EdgeContent::Stored(record) | EdgeContent::New(record) => Some((&state.locator, record)),
             EdgeContent::Unread => {
                 unreachable!("the record of every edge that an operation names is read first")
             }

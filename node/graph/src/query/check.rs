@@ -13,9 +13,7 @@ pub fn check(query: &Query) -> Result<(), Error> {
             check_name(Subject::Label, label.as_deref())?;
             check_filters(filters)
         }
-        Query::FindEdges {
-            edge_type, filters, ..
-        } => {
+        Query::FindEdges { edge_type, filters, .. } => {
             check_name(Subject::EdgeType, edge_type.as_deref())?;
             check_filters(filters)
         }

@@ -5,9 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::plan::Remaining;
-use super::{
-    Direction, Entity, Error, GETS_PER_STEP, PAGE_PAIRS, PropertyEquals, Row, SCANS_PER_STEP,
-};
+use super::{Direction, Entity, Error, GETS_PER_STEP, PAGE_PAIRS, PropertyEquals, Row, SCANS_PER_STEP};
 use crate::id::EntityId;
 use crate::key::{self, Key, Range, SlotRange};
 use crate::read::{self, Answer, Pair, Read, SlotScan, match_up};
@@ -60,11 +58,7 @@ impl Gather {
         }
     }
 
-    pub fn find_nodes(
-        label: Option<&str>,
-        filters: Vec<PropertyEquals>,
-        remaining: Remaining,
-    ) -> Self {
+    pub fn find_nodes(label: Option<&str>, filters: Vec<PropertyEquals>, remaining: Remaining) -> Self {
         let gather = Gather {
             filters,
             ..Gather::default()
@@ -75,11 +69,7 @@ impl Gather {
         }
     }
 
-    pub fn find_edges(
-        edge_type: Option<String>,
-        filters: Vec<PropertyEquals>,
-        remaining: Remaining,
-    ) -> Self {
+    pub fn find_edges(edge_type: Option<String>, filters: Vec<PropertyEquals>, remaining: Remaining) -> Self {
         let gather = Gather {
             filters,
             edge_type,
@@ -88,12 +78,7 @@ impl Gather {
         gather.scan_slots(key::out_halves_everywhere(), false, remaining)
     }
 
-    pub fn edges_of(
-        node: EntityId,
-        direction: Direction,
-        types: &BTreeSet<String>,
-        remaining: Remaining,
-    ) -> Self {
+    pub fn edges_of(node: EntityId, direction: Direction, types: &BTreeSet<String>, remaining: Remaining) -> Self {
         let limit = remaining.at_most(PAGE_PAIRS);
         let scans = scans_of_halves(node, direction, types, |outgoing| (limit, !outgoing));
         Gather {
@@ -162,9 +147,7 @@ impl Gather {
             return fetch.missing().map(|()| None);
         };
         match fetch {
-            Fetch::Node(id) | Fetch::LabelledNode(id) => {
-                Ok(self.node_row(id, read::node_record(id, &bytes)?))
-            }
+            Fetch::Node(id) | Fetch::LabelledNode(id) => Ok(self.node_row(id, read::node_record(id, &bytes)?)),
             Fetch::Locator(id) => {
                 let locator = read::locator(id, &bytes)?;
                 self.fetches.push_back(Fetch::Edge(id, locator));
@@ -215,11 +198,7 @@ impl Gather {
 
     fn edge_row(&self, id: EntityId, locator: Locator, record: EdgeRecord) -> Option<Row> {
         self.accepts(&record.properties).then_some(Row {
-            entity: Entity::Edge {
-                id,
-                locator,
-                record,
-            },
+            entity: Entity::Edge { id, locator, record },
             depth: 0,
         })
     }
@@ -249,9 +228,7 @@ impl Fetch {
     fn missing(&self) -> Result<(), Error> {
         match self {
             Fetch::Node(_) | Fetch::Locator(_) => Ok(()),
-            Fetch::LabelledNode(_) | Fetch::Edge(..) => {
-                Err(read::Error::missing(&self.key()).into())
-            }
+            Fetch::LabelledNode(_) | Fetch::Edge(..) => Err(read::Error::missing(&self.key()).into()),
         }
     }
 }

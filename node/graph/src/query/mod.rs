@@ -118,15 +118,11 @@ pub enum Error {
     Types(usize),
     #[error("a query has {0} property filters: give it at most {MAX_FILTERS}")]
     Filters(usize),
-    #[error(
-        "a traversal goes from depth {min} to {max}: let it end at 1 to {MAX_DEPTH}, not before it begins"
-    )]
+    #[error("a traversal goes from depth {min} to {max}: let it end at 1 to {MAX_DEPTH}, not before it begins")]
     Depth { min: u32, max: u32 },
     #[error("the query is refused")]
     Name(#[from] limits::Error),
-    #[error(
-        "a traversal reached more than {MAX_VISITED} nodes: lower its depth, name edge types or give it a limit"
-    )]
+    #[error("a traversal reached more than {MAX_VISITED} nodes: lower its depth, name edge types or give it a limit")]
     Visited,
     #[error(transparent)]
     Read(#[from] read::Error),

@@ -38,14 +38,11 @@ impl Plan {
             Query::FindNodes { label, filters, .. } => {
                 Machine::Gather(Gather::find_nodes(label.as_deref(), filters, remaining))
             }
-            Query::FindEdges {
-                edge_type, filters, ..
-            } => Machine::Gather(Gather::find_edges(edge_type, filters, remaining)),
+            Query::FindEdges { edge_type, filters, .. } => {
+                Machine::Gather(Gather::find_edges(edge_type, filters, remaining))
+            }
             Query::EdgesOf {
-                node,
-                direction,
-                types,
-                ..
+                node, direction, types, ..
             } => Machine::Gather(Gather::edges_of(node, direction, &types, remaining)),
             Query::Traverse {
                 start,
@@ -54,12 +51,7 @@ impl Plan {
                 min_depth,
                 max_depth,
                 ..
-            } => Machine::Traverse(Traverse::new(
-                start,
-                direction,
-                types,
-                min_depth..=max_depth,
-            )),
+            } => Machine::Traverse(Traverse::new(start, direction, types, min_depth..=max_depth)),
         };
         Ok(Plan { machine, remaining })
     }

@@ -8,9 +8,7 @@ use std::ops::RangeInclusive;
 
 use super::gather::scans_of_halves;
 use super::plan::Remaining;
-use super::{
-    Direction, Entity, Error, GETS_PER_STEP, MAX_VISITED, PAGE_PAIRS, Row, SCANS_PER_STEP,
-};
+use super::{Direction, Entity, Error, GETS_PER_STEP, MAX_VISITED, PAGE_PAIRS, Row, SCANS_PER_STEP};
 use crate::id::EntityId;
 use crate::key::{self, Key};
 use crate::read::{self, Answer, Read, match_up};
@@ -173,8 +171,7 @@ impl Traverse {
                 self.asked.push(Asked::Node(id));
             }
             if expands {
-                let of_node =
-                    scans_of_halves(id, self.direction, &self.types, |_| (PAGE_PAIRS, true));
+                let of_node = scans_of_halves(id, self.direction, &self.types, |_| (PAGE_PAIRS, true));
                 scans += of_node.len();
                 self.asked.extend(of_node.iter().map(|_| Asked::Page));
                 reads.extend(of_node);

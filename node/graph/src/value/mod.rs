@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use temporal::{
-    Date, DateTime, Duration, LocalDateTime, LocalTime, MAX_DAYS, MAX_OFFSET_SECONDS, MAX_SECONDS,
-    NANOSECONDS_PER_DAY, NANOSECONDS_PER_SECOND, Point, Time,
+    Date, DateTime, Duration, LocalDateTime, LocalTime, MAX_DAYS, MAX_OFFSET_SECONDS, MAX_SECONDS, NANOSECONDS_PER_DAY,
+    NANOSECONDS_PER_SECOND, Point, Time,
 };
 
 use crate::cid::VersionCid;
@@ -46,12 +46,10 @@ impl Value {
         match self {
             Value::Null => false,
             Value::Integer(integer) => {
-                matches!(other, Value::Float(float) if integer_equals_float(*integer, *float))
-                    || self == other
+                matches!(other, Value::Float(float) if integer_equals_float(*integer, *float)) || self == other
             }
             Value::Float(float) => {
-                matches!(other, Value::Integer(integer) if integer_equals_float(*integer, *float))
-                    || self == other
+                matches!(other, Value::Integer(integer) if integer_equals_float(*integer, *float)) || self == other
             }
             Value::List(mine) => matches!(other, Value::List(theirs) if lists_equal(mine, theirs)),
             Value::Map(mine) => matches!(other, Value::Map(theirs) if maps_equal(mine, theirs)),

@@ -32,16 +32,11 @@ pub fn expected(model: &Model, query: &Query) -> Vec<Row> {
             .filter(|(_, node)| accepts(filters, &node.properties))
             .map(|(id, _)| node_row(model, *id, 0))
             .collect(),
-        Query::FindEdges {
-            edge_type, filters, ..
-        } => edges(&|locator, properties| {
+        Query::FindEdges { edge_type, filters, .. } => edges(&|locator, properties| {
             edge_type.iter().all(|name| *name == locator.edge_type) && accepts(filters, properties)
         }),
         Query::EdgesOf {
-            node,
-            direction,
-            types,
-            ..
+            node, direction, types, ..
         } => edges(&|locator, _| {
             let of_type = types.is_empty() || types.contains(&locator.edge_type);
             of_type && !neighbours(locator, *node, *direction).is_empty()
@@ -77,11 +72,7 @@ fn node_row(model: &Model, id: EntityId, depth: u32) -> Row {
 fn edge_row(model: &Model, id: EntityId) -> Row {
     let (locator, record) = model.edges[&id].clone();
     Row {
-        entity: Entity::Edge {
-            id,
-            locator,
-            record,
-        },
+        entity: Entity::Edge { id, locator, record },
         depth: 0,
     }
 }

@@ -135,10 +135,6 @@ fn choose(known: &[EntityRef], pick: u16) -> EntityRef {
         return EntityRef::Id(EntityId::for_node(1 << 40));
     }
     // Younger entities are picked more often, so that requests build on themselves.
-    let from = if pick.is_multiple_of(3) {
-        known.len() * 2 / 3
-    } else {
-        0
-    };
+    let from = if pick.is_multiple_of(3) { known.len() * 2 / 3 } else { 0 };
     known[from + pick % (known.len() - from)]
 }

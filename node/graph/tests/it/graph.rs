@@ -15,11 +15,7 @@ pub struct Graph {
 
 impl Graph {
     /// Turns a request into its mutation; says in how many rounds of reads.
-    pub fn plan(
-        &mut self,
-        operations: Vec<Operation>,
-        paging: Paging,
-    ) -> Result<(Mutation, usize), Error> {
+    pub fn plan(&mut self, operations: Vec<Operation>, paging: Paging) -> Result<(Mutation, usize), Error> {
         let mut sequences = || {
             self.next_sequence += 1;
             self.next_sequence
@@ -65,14 +61,8 @@ impl Graph {
 }
 
 fn assert_bounded(reads: &[Read]) {
-    let gets = reads
-        .iter()
-        .filter(|read| matches!(read, Read::Get { .. }))
-        .count();
-    assert!(
-        !reads.is_empty(),
-        "a step that reads nothing would never end"
-    );
+    let gets = reads.iter().filter(|read| matches!(read, Read::Get { .. })).count();
+    assert!(!reads.is_empty(), "a step that reads nothing would never end");
     assert!(gets <= GETS_PER_STEP);
     assert!(reads.len() - gets < SCANS_PER_STEP + 2 * MAX_TYPES);
 }

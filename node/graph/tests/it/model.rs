@@ -107,24 +107,14 @@ impl Model {
         }
     }
 
-    fn put_node(
-        &mut self,
-        id: EntityId,
-        labels: BTreeSet<String>,
-        properties: Properties,
-    ) -> OperationResult {
+    fn put_node(&mut self, id: EntityId, labels: BTreeSet<String>, properties: Properties) -> OperationResult {
         let record = NodeRecord::new(id, labels, properties).unwrap();
         let cid = record.cid;
         self.nodes.insert(id, record);
         OperationResult { id, cid }
     }
 
-    fn put_edge(
-        &mut self,
-        id: EntityId,
-        locator: Locator,
-        properties: Properties,
-    ) -> OperationResult {
+    fn put_edge(&mut self, id: EntityId, locator: Locator, properties: Properties) -> OperationResult {
         let record = EdgeRecord::new(id, &locator, properties).unwrap();
         let cid = record.cid;
         self.edges.insert(id, (locator, record));
@@ -167,6 +157,5 @@ fn take(next_sequence: &mut u64) -> u64 {
 
 fn merged(before: &Properties, set: &Properties, replace: bool) -> Properties {
     let kept = before.iter().filter(|_| !replace).chain(set);
-    kept.map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }

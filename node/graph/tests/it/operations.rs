@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
 use kotoba_graph::operation::{
-    Batch, EntityRef, Error, MAX_DETACHED_EDGES, MAX_MUTATION_BYTES, MAX_OPERATIONS, Operation,
-    Step,
+    Batch, EntityRef, Error, MAX_DETACHED_EDGES, MAX_MUTATION_BYTES, MAX_OPERATIONS, Operation, Step,
 };
 use kotoba_graph::read::{Answer, Read};
 use kotoba_graph::value::{Properties, Value};
@@ -143,12 +142,7 @@ fn an_edge_that_does_not_outlive_its_request_leaves_its_conditions_unguarded() {
     let (mutation, _) = graph.plan(operations, LARGE).unwrap();
     assert!(mutation.writes.is_empty());
     assert_eq!(mutation.conditions.len(), 2);
-    assert!(
-        mutation
-            .conditions
-            .iter()
-            .all(|condition| !condition.guarded)
-    );
+    assert!(mutation.conditions.iter().all(|condition| !condition.guarded));
     assert_eq!(mutation.results[0], mutation.results[1]);
 }
 
@@ -203,11 +197,7 @@ fn a_mixed_request_takes_two_rounds_whatever_it_holds() {
     let (mutation, rounds) = graph.plan(operations, LARGE).unwrap();
     assert_eq!(rounds, 2);
     graph.store.apply(mutation.writes);
-    let halves = graph
-        .store
-        .0
-        .keys()
-        .filter(|key| matches!(key[2], b'O' | b'I'));
+    let halves = graph.store.0.keys().filter(|key| matches!(key[2], b'O' | b'I'));
     assert_eq!(halves.count(), 2);
 }
 
@@ -215,9 +205,7 @@ fn a_mixed_request_takes_two_rounds_whatever_it_holds() {
 fn a_node_with_edges_is_kept_unless_it_is_detached() {
     let mut graph = Graph::default();
     let nodes = some_nodes(&mut graph, 2);
-    graph
-        .run(vec![create_edge(nodes[0], nodes[1])], LARGE)
-        .unwrap();
+    graph.run(vec![create_edge(nodes[0], nodes[1])], LARGE).unwrap();
     for node in &nodes {
         let refused = graph.run(vec![delete(*node, false)], LARGE).unwrap_err();
         assert_eq!(
@@ -277,20 +265,12 @@ fn a_node_that_keeps_one_of_its_edges_is_not_deleted() {
 
 #[test]
 fn an_edge_that_is_updated_and_then_detached_is_gone_however_late_its_half_is_read() {
-    let paging = Paging {
-        page: 1,
-        partitions: 1,
-    };
+    let paging = Paging { page: 1, partitions: 1 };
     let mut graph = Graph::default();
     let nodes = some_nodes(&mut graph, 2);
     let edges = vec![create_edge(nodes[0], nodes[1]); 5];
     let created = graph.run(edges, LARGE).unwrap();
-    let last = created
-        .results
-        .iter()
-        .map(|result| result.id)
-        .max()
-        .unwrap();
+    let last = created.results.iter().map(|result| result.id).max().unwrap();
     let operations = vec![
         Operation::UpdateEdge {
             edge: EntityRef::Id(last),
@@ -324,11 +304,7 @@ fn a_request_that_detaches_too_many_edges_says_what_to_do() {
     ];
     let refused = batch.advance(answers).unwrap_err();
     assert!(matches!(refused, Error::TooManyEdges));
-    assert!(
-        refused
-            .to_string()
-            .ends_with("delete edges in smaller requests first")
-    );
+    assert!(refused.to_string().ends_with("delete edges in smaller requests first"));
 }
 
 #[test]
@@ -360,10 +336,7 @@ fn requests_that_are_empty_too_long_too_large_or_refer_wrongly_are_refused() {
         remove_labels: BTreeSet::from(["A".to_owned()]),
         replace: false,
     };
-    assert!(matches!(
-        refused(vec![create_node(), twice]),
-        Error::LabelTwice { .. }
-    ));
+    assert!(matches!(refused(vec![create_node(), twice]), Error::LabelTwice { .. }));
 }
 
 #[test]
@@ -373,9 +346,7 @@ fn an_entity_above_a_limit_names_its_operation_and_property() {
         labels: BTreeSet::new(),
         properties: Properties::from([("deep".to_owned(), nested)]),
     };
-    let refused = Graph::default()
-        .run(vec![create_node(), bad], LARGE)
-        .unwrap_err();
+    let refused = Graph::default().run(vec![create_node(), bad], LARGE).unwrap_err();
     assert_eq!(refused.operation(), Some(1));
     let cause = std::error::Error::source(&refused).unwrap().to_string();
     assert_eq!(cause, "property deep nests lists and maps deeper than 32");
@@ -385,9 +356,7 @@ fn an_entity_above_a_limit_names_its_operation_and_property() {
 fn a_half_without_its_record_is_reported_as_corruption() {
     let mut graph = Graph::default();
     let nodes = some_nodes(&mut graph, 1);
-    let created = graph
-        .run(vec![create_edge(nodes[0], nodes[0])], LARGE)
-        .unwrap();
+    let created = graph.run(vec![create_edge(nodes[0], nodes[0])], LARGE).unwrap();
     let edge = created.results[0].id;
     let id = id_of(nodes[0]);
     graph.store.0.remove(&key::out_half(id, "KNOWS", id, edge));

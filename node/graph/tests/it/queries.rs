@@ -65,16 +65,10 @@ impl Question {
         let nodes: Vec<EntityId> = model.nodes.keys().copied().collect();
         let edges: Vec<EntityId> = model.edges.keys().copied().collect();
         let name = |of: [&str; 3]| self.name.map(|name| of[usize::from(name)].to_owned());
-        let picked = |of: &[EntityId]| -> Vec<EntityId> {
-            self.picks.iter().map(|pick| choose(of, *pick)).collect()
-        };
+        let picked = |of: &[EntityId]| -> Vec<EntityId> { self.picks.iter().map(|pick| choose(of, *pick)).collect() };
         match self.kind {
-            0 => Query::GetNodes {
-                ids: picked(&nodes),
-            },
-            1 => Query::GetEdges {
-                ids: picked(&edges),
-            },
+            0 => Query::GetNodes { ids: picked(&nodes) },
+            1 => Query::GetEdges { ids: picked(&edges) },
             2 => Query::FindNodes {
                 label: name(LABELS),
                 filters: self.filters,
@@ -217,9 +211,7 @@ fn a_traversal_that_visits_too_many_nodes_says_what_to_do() {
     };
     let pairs = (1..=MAX_VISITED).map(half).collect();
     let more = Vec::new();
-    let refused = plan
-        .advance(vec![Answer::Pairs { pairs, more }])
-        .unwrap_err();
+    let refused = plan.advance(vec![Answer::Pairs { pairs, more }]).unwrap_err();
     assert!(matches!(refused, Error::Visited));
     assert!(refused.to_string().contains("lower its depth"));
 }
@@ -252,10 +244,7 @@ fn a_limit_does_not_count_nodes_above_the_smallest_depth() {
         limit: Some(1),
     };
     for page in [1, 10] {
-        let paging = Paging {
-            page,
-            partitions: 1,
-        };
+        let paging = Paging { page, partitions: 1 };
         let rows = graph.query(query.clone(), paging).unwrap();
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].depth, 2);
@@ -278,12 +267,7 @@ fn a_limit_stops_reading_a_supernode_early() {
         panic!("the start is read")
     };
     let pairs = (1..=5)
-        .map(|number| {
-            (
-                key::out_half(start, "T", some_id(number), some_id(9)),
-                Vec::new(),
-            )
-        })
+        .map(|number| (key::out_half(start, "T", some_id(number), some_id(9)), Vec::new()))
         .collect();
     let page = Answer::Pairs { pairs, more: scan };
     let next = plan.advance(vec![page]).unwrap().next.unwrap();
@@ -308,10 +292,7 @@ fn queries_beyond_their_bounds_are_refused_before_reading() {
         assert!(matches!(refused, Error::Depth { .. }));
     }
     let ids = vec![some_id(1); 10_001];
-    assert!(matches!(
-        Plan::new(Query::GetNodes { ids }),
-        Err(Error::Ids(10_001))
-    ));
+    assert!(matches!(Plan::new(Query::GetNodes { ids }), Err(Error::Ids(10_001))));
     let unnamed = Query::FindNodes {
         label: Some(String::new()),
         filters: Vec::new(),
@@ -347,20 +328,13 @@ fn answers_that_do_not_fit_the_reads_are_refused() {
         more: Vec::new(),
     };
     assert!(get().advance(vec![page]).is_err());
-    assert!(
-        get()
-            .advance(vec![Answer::Value(Some(vec![1, 2, 3]))])
-            .is_err()
-    );
+    assert!(get().advance(vec![Answer::Value(Some(vec![1, 2, 3]))]).is_err());
 }
 
 #[test]
 fn an_index_entry_without_its_node_is_reported_as_corruption() {
     let mut graph = Graph::default();
-    graph
-        .store
-        .0
-        .insert(key::label("A", some_id(1)), Vec::new());
+    graph.store.0.insert(key::label("A", some_id(1)), Vec::new());
     let query = Query::FindNodes {
         label: Some("A".to_owned()),
         filters: Vec::new(),

@@ -37,11 +37,7 @@ impl Store {
                 limit,
                 keys_only,
             } => {
-                assert_eq!(
-                    key::slot_of(&from),
-                    key::slot_of(&to),
-                    "a scan stays in a slot"
-                );
+                assert_eq!(key::slot_of(&from), key::slot_of(&to), "a scan stays in a slot");
                 let limit = limit.unwrap_or(usize::MAX).min(paging.page);
                 let ranges = std::iter::once((from, to.clone()));
                 let (pairs, left) = self.page(ranges, limit, keys_only);

@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use kotoba_graph::cid::{VersionCid, edge_block, node_block};
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key::printable;
-use kotoba_graph::value::{
-    Date, DateTime, Duration, LocalDateTime, LocalTime, Point, Properties, Time, Value,
-};
+use kotoba_graph::value::{Date, DateTime, Duration, LocalDateTime, LocalTime, Point, Properties, Time, Value};
 
 const VECTORS: &str = include_str!("../vectors/cid.txt");
 
@@ -41,25 +39,13 @@ fn rendered() -> String {
         &["Person", "Ä", "Admin"],
         person(),
     );
-    render_node(
-        &mut text,
-        "property named $",
-        id,
-        &[],
-        single("$", Value::from(1)),
-    );
+    render_node(&mut text, "property named $", id, &[], single("$", Value::from(1)));
     render_edge(&mut text, "edge", EntityId::for_node(2), person());
     render_edge(&mut text, "self loop", id, Properties::new());
     text.trim_end().to_owned() + "\n"
 }
 
-fn render_node(
-    text: &mut String,
-    name: &str,
-    id: EntityId,
-    labels: &[&str],
-    properties: Properties,
-) {
+fn render_node(text: &mut String, name: &str, id: EntityId, labels: &[&str], properties: Properties) {
     let labels: BTreeSet<String> = labels.iter().map(|label| (*label).to_owned()).collect();
     let block = node_block(id, &labels, &properties);
     let value = format!("node id {id} labels {labels:?} properties {properties:?}");
@@ -70,20 +56,14 @@ fn render_edge(text: &mut String, name: &str, target: EntityId, properties: Prop
     let source = EntityId::for_node(1);
     let id = EntityId::for_edge(3, source.slot());
     let block = edge_block(id, "KNOWS", source, target, &properties);
-    let value = format!(
-        "edge id {id} type \"KNOWS\" source {source} target {target} properties {properties:?}"
-    );
+    let value = format!("edge id {id} type \"KNOWS\" source {source} target {target} properties {properties:?}");
     render(text, name, &value, &block);
 }
 
 fn render(text: &mut String, name: &str, value: &str, block: &[u8]) {
     let cid = VersionCid::of_block(block);
     let hex = printable(block);
-    write!(
-        text,
-        "name: {name}\nvalue: {value}\nblock: {hex}\ncid: {cid}\n\n"
-    )
-    .unwrap();
+    write!(text, "name: {name}\nvalue: {value}\nblock: {hex}\ncid: {cid}\n\n").unwrap();
 }
 
 fn single(key: &str, value: Value) -> BTreeMap<String, Value> {
@@ -149,10 +129,7 @@ fn values() -> Vec<(&'static str, Value)> {
         ),
         ("map sorts by length first", Value::Map(person())),
         ("empty map", Value::Map(BTreeMap::new())),
-        (
-            "map that looks like a date",
-            Value::Map(single("$", date_list.clone())),
-        ),
+        ("map that looks like a date", Value::Map(single("$", date_list.clone()))),
         ("map with the key $$", Value::Map(single("$$", date_list))),
         ("date", Value::Date(Date { days: 19_000 })),
         ("local time", Value::LocalTime(LocalTime { nanoseconds: 1 })),
@@ -165,10 +142,7 @@ fn values() -> Vec<(&'static str, Value)> {
         ),
         ("local date and time", Value::LocalDateTime(moment)),
         ("date and time with an offset", date_time(None)),
-        (
-            "date and time with a zone",
-            date_time(Some("Europe/Berlin")),
-        ),
+        ("date and time with a zone", date_time(Some("Europe/Berlin"))),
         (
             "duration",
             Value::Duration(Duration {

@@ -41,11 +41,13 @@ impl Driver {
                     voters: voters.into_iter().map(|voter| voter.0).collect(),
                     expected_membership_log_id,
                 };
-                self.change(observation, partition, Change::ReplaceVoters(replace)).await;
+                self.change(observation, partition, Change::ReplaceVoters(replace))
+                    .await;
             }
             Action::TransferLeader { partition, to } => {
                 let transfer = TransferLeader { to_replica_id: to.0 };
-                self.change(observation, partition, Change::TransferLeader(transfer)).await;
+                self.change(observation, partition, Change::TransferLeader(transfer))
+                    .await;
             }
             // Status shows it.
             Action::Wait { .. } => {}

@@ -16,7 +16,11 @@ impl Driver {
             MemberState::Joining | MemberState::Removed => false,
         });
         for member in watched {
-            let health = health_of(&self.membership, silence(member, observation), self.leading_since.elapsed());
+            let health = health_of(
+                &self.membership,
+                silence(member, observation),
+                self.leading_since.elapsed(),
+            );
             if health != member.health {
                 let command = Command::SetHealth {
                     member: member.id,

@@ -15,10 +15,16 @@ const ASSIGN_TIMEOUT: Duration = Duration::from_secs(2);
 impl Driver {
     /// Tells every joining process its identity; saying it again does no harm.
     pub(super) async fn assign_joiners(&self, catalogue: &Catalogue) {
-        for member in catalogue.members.values().filter(|member| member.state == MemberState::Joining) {
+        for member in catalogue
+            .members
+            .values()
+            .filter(|member| member.state == MemberState::Joining)
+        {
             match assign(catalogue, member).await {
                 Ok(()) => info!(member = %member.id, address = member.peer_address, "joining member has its identity"),
-                Err(reason) => warn!(member = %member.id, address = member.peer_address, reason, "joining member cannot be told its identity"),
+                Err(reason) => {
+                    warn!(member = %member.id, address = member.peer_address, reason, "joining member cannot be told its identity")
+                }
             }
         }
     }
@@ -34,12 +40,18 @@ async fn assign(catalogue: &Catalogue, member: &Member) -> Result<(), String> {
         peers: addresses(catalogue),
     };
     let mut client = client_at(&member.peer_address, ASSIGN_TIMEOUT).map_err(|error| error.to_string())?;
-    client.assign(request).await.map_err(|status| status.message().to_owned())?;
+    client
+        .assign(request)
+        .await
+        .map_err(|status| status.message().to_owned())?;
     Ok(())
 }
 
 fn addresses(catalogue: &Catalogue) -> Vec<PeerAddress> {
-    let current = catalogue.members.values().filter(|member| member.state != MemberState::Removed);
+    let current = catalogue
+        .members
+        .values()
+        .filter(|member| member.state != MemberState::Removed);
     current
         .map(|member| PeerAddress {
             member_id: member.id.0,

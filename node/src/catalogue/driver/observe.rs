@@ -40,18 +40,33 @@ impl Observation {
             joint: meta.voters.len() > 1 || !meta.membership_committed,
             last_log_index: meta.last_log_index,
             membership_log_id: meta.membership_log_id.clone(),
-            matched: meta.progress.iter().filter_map(|(id, progress)| Some((*id, matched(progress)?))).collect(),
-            silent_ms: meta.progress.iter().filter_map(|(id, progress)| Some((*id, progress.silent_ms?))).collect(),
+            matched: meta
+                .progress
+                .iter()
+                .filter_map(|(id, progress)| Some((*id, matched(progress)?)))
+                .collect(),
+            silent_ms: meta
+                .progress
+                .iter()
+                .filter_map(|(id, progress)| Some((*id, progress.silent_ms?)))
+                .collect(),
         }
     }
 }
 
 /// Asks all members at once.
 pub async fn observe(catalogue: &Catalogue, meta: &Group, peers: &PeerClients) -> Observation {
-    let current = catalogue.members.values().filter(|member| member.state != MemberState::Removed);
+    let current = catalogue
+        .members
+        .values()
+        .filter(|member| member.state != MemberState::Removed);
     let asked = current.map(|member| ask(peers, member.id));
     let members: BTreeMap<_, _> = join_all(asked).await.into_iter().flatten().collect();
-    let partitions = catalogue.partitions.keys().map(|id| (*id, leader_view(*id, &members))).collect();
+    let partitions = catalogue
+        .partitions
+        .keys()
+        .map(|id| (*id, leader_view(*id, &members)))
+        .collect();
     Observation {
         members,
         partitions,

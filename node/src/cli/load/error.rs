@@ -50,9 +50,7 @@ pub enum LayoutError {
     NoColumn { column: String, present: String },
     #[error("two columns are {role}")]
     Twice { role: &'static str },
-    #[error(
-        "no column is {role}; name it in the header (neo4j-admin style) or describe the file with --mapping"
-    )]
+    #[error("no column is {role}; name it in the header (neo4j-admin style) or describe the file with --mapping")]
     Missing { role: &'static str },
     #[error(
         "the header has neither :ID nor :START_ID; say with --nodes, --relationships or --mapping what the file is"
@@ -61,10 +59,7 @@ pub enum LayoutError {
     #[error("a type is needed: a column :TYPE, or --relationships FILE=TYPE")]
     NoType,
     #[error("{setting} must be one ASCII character, not {value:?}")]
-    Separator {
-        setting: &'static str,
-        value: String,
-    },
+    Separator { setting: &'static str, value: String },
 }
 
 /// A line of a file.
@@ -88,10 +83,7 @@ pub enum RowError {
     #[error("{found} fields where the header has {expected}")]
     Fields { found: usize, expected: usize },
     #[error("column {column:?}: {problem}")]
-    Value {
-        column: String,
-        problem: ParseValueError,
-    },
+    Value { column: String, problem: ParseValueError },
     #[error("the id is empty")]
     EmptyId,
     #[error("id {id:?} occurs twice in id space {space:?}")]

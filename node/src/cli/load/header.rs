@@ -37,8 +37,7 @@ pub(super) fn nodes(
 ) -> Result<NodeLayout, LayoutError> {
     let roles = roles(header)?;
     let id = only(&roles, "an :ID", |role| matches!(role, Role::Id { .. }))?;
-    let misplaced =
-        |role: &Role| matches!(role, Role::Start { .. } | Role::End { .. } | Role::Type);
+    let misplaced = |role: &Role| matches!(role, Role::Start { .. } | Role::End { .. } | Role::Type);
     if let Some(index) = roles.iter().position(misplaced) {
         return Err(column_error(
             &header[index],
@@ -46,14 +45,10 @@ pub(super) fn nodes(
         ));
     }
     let is_label = |(_, role): &(usize, &Role)| **role == Role::Label;
-    let label_columns = roles
-        .iter()
-        .enumerate()
-        .filter(is_label)
-        .map(|(index, _)| LabelColumn {
-            index,
-            names: Default::default(),
-        });
+    let label_columns = roles.iter().enumerate().filter(is_label).map(|(index, _)| LabelColumn {
+        index,
+        names: Default::default(),
+    });
     Ok(NodeLayout {
         id,
         space: id.map(|index| space_of(&roles[index])).unwrap_or_default(),
@@ -82,9 +77,7 @@ pub(super) fn edges(
         let space = space_of(&roles[index]);
         Ok(End { index, space })
     };
-    let start_index = only(&roles, ":START_ID", |role| {
-        matches!(role, Role::Start { .. })
-    })?;
+    let start_index = only(&roles, ":START_ID", |role| matches!(role, Role::Start { .. }))?;
     let end_index = only(&roles, ":END_ID", |role| matches!(role, Role::End { .. }))?;
     let type_column = only(&roles, ":TYPE", |role| *role == Role::Type)?;
     if type_column.is_none() && default_type.is_none() {
@@ -123,10 +116,7 @@ fn role(column: &str) -> Result<Role, LayoutError> {
         Some(brace) => match column[..brace].rsplit_once(':') {
             Some((name, _)) => (name, &column[name.len() + 1..]),
             None => {
-                return Err(column_error(
-                    column,
-                    "options in braces need a type before them",
-                ));
+                return Err(column_error(column, "options in braces need a type before them"));
             }
         },
         None => (name, kind),
@@ -136,8 +126,7 @@ fn role(column: &str) -> Result<Role, LayoutError> {
     let role = match kind {
         "ID" => Role::Id {
             space,
-            key: (!name.is_empty())
-                .then(|| (name.to_owned(), options.unwrap_or(ValueType::String))),
+            key: (!name.is_empty()).then(|| (name.to_owned(), options.unwrap_or(ValueType::String))),
         },
         "START_ID" => Role::Start { space },
         "END_ID" => Role::End { space },
@@ -160,16 +149,11 @@ fn property(name: &str, value_type: ValueType) -> Role {
 
 fn value_type(column: &str, name: &str) -> Result<ValueType, LayoutError> {
     name.parse()
-        .map_err(|error: kotoba_proto::value::ParseValueError| {
-            column_error(column, &error.to_string())
-        })
+        .map_err(|error: kotoba_proto::value::ParseValueError| column_error(column, &error.to_string()))
 }
 
 /// Cuts `{id-type:int}` off; the only option we know is the type that an id has as a property.
-fn split_options<'a>(
-    column: &str,
-    kind: &'a str,
-) -> Result<(&'a str, Option<ValueType>), LayoutError> {
+fn split_options<'a>(column: &str, kind: &'a str) -> Result<(&'a str, Option<ValueType>), LayoutError> {
     let Some((kind, options)) = kind.split_once('{') else {
         return Ok((kind, None));
     };
@@ -204,11 +188,7 @@ fn shared(roles: &[Role], array_delimiter: char) -> Shared {
                 return None;
             }
         };
-        Some(Column {
-            index,
-            key,
-            value_type,
-        })
+        Some(Column { index, key, value_type })
     };
     Shared {
         width: roles.len(),
@@ -225,11 +205,7 @@ fn space_of(role: &Role) -> String {
 }
 
 /// The one column of a role, if there is one; two are a mistake.
-fn only(
-    roles: &[Role],
-    name: &'static str,
-    wanted: impl Fn(&Role) -> bool,
-) -> Result<Option<usize>, LayoutError> {
+fn only(roles: &[Role], name: &'static str, wanted: impl Fn(&Role) -> bool) -> Result<Option<usize>, LayoutError> {
     let mut found = roles
         .iter()
         .enumerate()
@@ -258,8 +234,7 @@ mod tests {
     }
 
     fn types(shared: &Shared) -> Vec<String> {
-        let text =
-            |column: &Column| format!("{}:{}:{}", column.index, column.key, column.value_type);
+        let text = |column: &Column| format!("{}:{}:{}", column.index, column.key, column.value_type);
         shared.properties.iter().map(text).collect()
     }
 
@@ -275,12 +250,7 @@ mod tests {
         assert_eq!(layout.label_columns[0].index, 4);
         assert_eq!(
             types(&layout.shared),
-            [
-                "0:id:string",
-                "1:name:string",
-                "2:age:int",
-                "3:langs:string[]"
-            ]
+            ["0:id:string", "1:name:string", "2:age:int", "3:langs:string[]"]
         );
         assert_eq!(layout.shared.width, 6);
     }
@@ -298,12 +268,7 @@ mod tests {
 
     #[test]
     fn a_header_of_relationships_gives_both_ends() {
-        let layout = edges(
-            &header(":START_ID(A),:END_ID(B),since:date,:TYPE"),
-            None,
-            ';',
-        )
-        .unwrap();
+        let layout = edges(&header(":START_ID(A),:END_ID(B),since:date,:TYPE"), None, ';').unwrap();
         assert_eq!((layout.start.index, layout.start.space.as_str()), (0, "A"));
         assert_eq!((layout.end.index, layout.end.space.as_str()), (1, "B"));
         assert_eq!(layout.type_column, Some(3));
@@ -312,10 +277,7 @@ mod tests {
 
     #[test]
     fn a_header_tells_which_of_the_two_it_is() {
-        assert!(matches!(
-            either(&header(":ID,name"), ';'),
-            Ok(Layout::Nodes(_))
-        ));
+        assert!(matches!(either(&header(":ID,name"), ';'), Ok(Layout::Nodes(_))));
         assert!(matches!(
             either(&header(":START_ID,:END_ID,:TYPE"), ';'),
             Ok(Layout::Edges(_))

@@ -75,11 +75,7 @@ pub(super) fn settle(entities: &mut Vec<u64>, first: Ordinal, ids: &[u64]) {
     entities[first..end].copy_from_slice(ids);
 }
 
-fn insert_new<K: Eq + std::hash::Hash>(
-    map: &mut HashMap<K, Ordinal>,
-    key: K,
-    ordinal: Ordinal,
-) -> bool {
+fn insert_new<K: Eq + std::hash::Hash>(map: &mut HashMap<K, Ordinal>, key: K, ordinal: Ordinal) -> bool {
     match map.entry(key) {
         std::collections::hash_map::Entry::Occupied(_) => false,
         std::collections::hash_map::Entry::Vacant(entry) => {

@@ -74,10 +74,7 @@ pub(super) struct NodeRow<'a> {
 impl NodeLayout {
     pub(super) fn row<'a>(&self, record: &'a StringRecord) -> Result<NodeRow<'a>, RowError> {
         let properties = self.shared.properties(record)?;
-        let id = self
-            .id
-            .map(|index| external_id(record, index))
-            .transpose()?;
+        let id = self.id.map(|index| external_id(record, index)).transpose()?;
         let operation = CreateNode {
             labels: self.labels(record),
             properties,
@@ -142,20 +139,13 @@ impl Shared {
                 expected: self.width,
             });
         }
-        let present = self
-            .properties
-            .iter()
-            .filter(|column| !record[column.index].is_empty());
+        let present = self.properties.iter().filter(|column| !record[column.index].is_empty());
         present
             .map(|column| self.property(column, &record[column.index]))
             .collect()
     }
 
-    fn property(
-        &self,
-        column: &Column,
-        text: &str,
-    ) -> Result<(String, kotoba_proto::v1::Value), RowError> {
+    fn property(&self, column: &Column, text: &str) -> Result<(String, kotoba_proto::v1::Value), RowError> {
         match column.value_type.parse(text, self.array_delimiter) {
             Ok(value) => Ok((column.key.clone(), value)),
             Err(problem) => Err(RowError::Value {
@@ -251,13 +241,7 @@ mod tests {
 
     #[test]
     fn rows_that_do_not_fit_say_why() {
-        let problem = |fields: &[&str]| {
-            people()
-                .row(&record(fields))
-                .map(|_| ())
-                .unwrap_err()
-                .to_string()
-        };
+        let problem = |fields: &[&str]| people().row(&record(fields)).map(|_| ()).unwrap_err().to_string();
         assert_eq!(problem(&["a"]), "1 fields where the header has 3");
         assert_eq!(problem(&["", "1", ""]), "the id is empty");
         assert_eq!(
@@ -274,21 +258,14 @@ mod tests {
             (Some(NodeRef::id(70)), Some(NodeRef::id(80)))
         );
         assert_eq!(edge.r#type, "KNOWS");
-        let edge = knows()
-            .row(&record(&["a", "b", "LIKES"]), &known_ids())
-            .unwrap();
+        let edge = knows().row(&record(&["a", "b", "LIKES"]), &known_ids()).unwrap();
         assert_eq!(edge.r#type, "LIKES");
     }
 
     #[test]
     fn an_edge_to_a_node_that_was_not_loaded_names_it() {
-        let error = knows()
-            .row(&record(&["a", "c", ""]), &known_ids())
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            r#"no node has id "c" in id space "Person""#
-        );
+        let error = knows().row(&record(&["a", "c", ""]), &known_ids()).unwrap_err();
+        assert_eq!(error.to_string(), r#"no node has id "c" in id space "Person""#);
     }
 
     #[test]
@@ -297,9 +274,7 @@ mod tests {
             default_type: None,
             ..knows()
         };
-        let error = layout
-            .row(&record(&["a", "b", ""]), &known_ids())
-            .unwrap_err();
+        let error = layout.row(&record(&["a", "b", ""]), &known_ids()).unwrap_err();
         assert_eq!(error, RowError::EmptyType);
     }
 }

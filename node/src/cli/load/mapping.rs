@@ -73,11 +73,7 @@ fn second() -> usize {
 }
 
 impl NodeFile {
-    pub(super) fn layout(
-        &self,
-        header: &StringRecord,
-        array_delimiter: char,
-    ) -> Result<NodeLayout, LayoutError> {
+    pub(super) fn layout(&self, header: &StringRecord, array_delimiter: char) -> Result<NodeLayout, LayoutError> {
         let label_column = match &self.label_column {
             Some(name) => Some(LabelColumn {
                 index: position(header, name)?,
@@ -87,11 +83,7 @@ impl NodeFile {
         };
         let default_space = || self.labels.first().cloned().unwrap_or_default();
         Ok(NodeLayout {
-            id: self
-                .id
-                .as_deref()
-                .map(|name| position(header, name))
-                .transpose()?,
+            id: self.id.as_deref().map(|name| position(header, name)).transpose()?,
             space: self.id_space.clone().unwrap_or_else(default_space),
             labels: self.labels.clone(),
             label_columns: label_column.into_iter().collect(),
@@ -101,11 +93,7 @@ impl NodeFile {
 }
 
 impl EdgeFile {
-    pub(super) fn layout(
-        &self,
-        header: &StringRecord,
-        array_delimiter: char,
-    ) -> Result<EdgeLayout, LayoutError> {
+    pub(super) fn layout(&self, header: &StringRecord, array_delimiter: char) -> Result<EdgeLayout, LayoutError> {
         let start = end(header, self.start_column, &self.start)?;
         let end = end(header, self.end_column, &self.end)?;
         let taken = [start.index, end.index];
@@ -148,12 +136,10 @@ fn shared(
         }
         let value_type = name
             .parse()
-            .map_err(
-                |error: kotoba_proto::value::ParseValueError| LayoutError::Column {
-                    column: key.to_owned(),
-                    problem: error.to_string(),
-                },
-            )?;
+            .map_err(|error: kotoba_proto::value::ParseValueError| LayoutError::Column {
+                column: key.to_owned(),
+                problem: error.to_string(),
+            })?;
         properties.push(Column {
             index,
             key: key.to_owned(),
@@ -206,9 +192,7 @@ mod tests {
             columns = { id = "int", url = "ignore" }
             "#,
         );
-        let layout = mapping.nodes[0]
-            .layout(&header("id|name|url|type"), ';')
-            .unwrap();
+        let layout = mapping.nodes[0].layout(&header("id|name|url|type"), ';').unwrap();
         assert_eq!((layout.id, layout.space.as_str()), (Some(0), "Place"));
         assert_eq!(layout.label_columns[0].index, 3);
         let keys: Vec<_> = layout
@@ -244,23 +228,15 @@ mod tests {
             .unwrap();
         assert_eq!((layout.start.index, layout.end.index), (0, 1));
         assert_eq!(layout.shared.properties[0].key, "since");
-        let error = mapping.relationships[1]
-            .layout(&header("a|b|c"), ';')
-            .unwrap_err();
+        let error = mapping.relationships[1].layout(&header("a|b|c"), ';').unwrap_err();
         assert!(error.to_string().contains("number 4"), "{error}");
     }
 
     #[test]
     fn a_column_that_is_not_there_is_named_with_those_that_are() {
-        let mapping =
-            mapping("[[nodes]]\nfile = \"p.csv\"\nid = \"id\"\ncolumns = { nmae = \"int\" }");
-        let error = mapping.nodes[0]
-            .layout(&header("id|name"), ';')
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            r#"there is no column "nmae"; there are id, name"#
-        );
+        let mapping = mapping("[[nodes]]\nfile = \"p.csv\"\nid = \"id\"\ncolumns = { nmae = \"int\" }");
+        let error = mapping.nodes[0].layout(&header("id|name"), ';').unwrap_err();
+        assert_eq!(error.to_string(), r#"there is no column "nmae"; there are id, name"#);
     }
 
     #[test]

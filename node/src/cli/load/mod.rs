@@ -83,23 +83,14 @@ pub struct LoadArgs {
     #[arg(long)]
     skip_bad_rows: bool,
     /// With --skip-bad-rows: stop when more than so many were left out
-    #[arg(
-        long,
-        default_value_t = 1000,
-        value_name = "N",
-        requires = "skip_bad_rows"
-    )]
+    #[arg(long, default_value_t = 1000, value_name = "N", requires = "skip_bad_rows")]
     max_bad_rows: u64,
     /// Read and check everything, send nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-pub(super) async fn run(
-    args: LoadArgs,
-    client: &ClientArgs,
-    output: &mut Output<impl Write>,
-) -> Result<(), CliError> {
+pub(super) async fn run(args: LoadArgs, client: &ClientArgs, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let plan = args.plan()?;
     if args.dry_run {
         return load(&args, plan, DryRun::default(), output).await;
@@ -109,12 +100,7 @@ pub(super) async fn run(
     load(&args, plan, cluster, output).await
 }
 
-async fn load(
-    args: &LoadArgs,
-    plan: Plan,
-    sink: impl Sink,
-    output: &mut Output<impl Write>,
-) -> Result<(), CliError> {
+async fn load(args: &LoadArgs, plan: Plan, sink: impl Sink, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let began = Instant::now();
     let mut pipeline = Pipeline {
         sink,
@@ -136,22 +122,14 @@ async fn load(
         );
     }
     loaded?;
-    Ok(output.either(
-        &summary.to_json(began.elapsed()),
-        &summary.to_text(began.elapsed()),
-    )?)
+    Ok(output.either(&summary.to_json(began.elapsed()), &summary.to_text(began.elapsed()))?)
 }
 
 impl LoadArgs {
     fn plan(&self) -> Result<Plan, CliError> {
         let plan = match &self.mapping {
             Some(mapping) => Plan::of_mapping(mapping, self.dir.as_deref(), &self.dialect())?,
-            None => Plan::of_headers(
-                &self.nodes,
-                &self.relationships,
-                self.dir.as_deref(),
-                &self.dialect(),
-            )?,
+            None => Plan::of_headers(&self.nodes, &self.relationships, self.dir.as_deref(), &self.dialect())?,
         };
         match plan.is_empty() {
             true => Err(CliError::Usage(
@@ -170,11 +148,7 @@ impl LoadArgs {
     }
 
     fn bad_rows(&self) -> BadRows {
-        BadRows::allowing(if self.skip_bad_rows {
-            self.max_bad_rows
-        } else {
-            0
-        })
+        BadRows::allowing(if self.skip_bad_rows { self.max_bad_rows } else { 0 })
     }
 }
 

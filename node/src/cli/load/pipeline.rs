@@ -145,13 +145,7 @@ async fn send(sink: &impl Sink, mut batch: Batch) -> Result<Sent, LoadError> {
     }
 }
 
-fn applied(
-    kind: Kind,
-    sent: Sent,
-    entities: &mut Vec<u64>,
-    summary: &mut Summary,
-    progress: &mut Progress,
-) {
+fn applied(kind: Kind, sent: Sent, entities: &mut Vec<u64>, summary: &mut Summary, progress: &mut Progress) {
     match kind {
         Kind::Nodes => {
             settle(entities, sent.batch.first, &sent.ids);

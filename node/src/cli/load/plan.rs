@@ -83,11 +83,7 @@ impl Plan {
     }
 
     /// The files that a mapping names, from `dir` on. What the user typed wins over what the mapping says.
-    pub(super) fn of_mapping(
-        mapping: &Path,
-        dir: Option<&Path>,
-        dialect: &Dialect,
-    ) -> Result<Self, LoadError> {
+    pub(super) fn of_mapping(mapping: &Path, dir: Option<&Path>, dialect: &Dialect) -> Result<Self, LoadError> {
         let text = read(mapping)?;
         let described: Mapping = toml::from_str(&text).map_err(|source| LoadError::Mapping {
             path: mapping.to_owned(),
@@ -101,17 +97,11 @@ impl Plan {
         let dir = dir.unwrap_or(Path::new("."));
         let mut plan = Plan::default();
         for file in &described.nodes {
-            let layout = |header: &StringRecord| {
-                file.layout(header, format.array_delimiter)
-                    .map(Layout::Nodes)
-            };
+            let layout = |header: &StringRecord| file.layout(header, format.array_delimiter).map(Layout::Nodes);
             plan.add(&dir.join(&file.file), format, layout)?;
         }
         for file in &described.relationships {
-            let layout = |header: &StringRecord| {
-                file.layout(header, format.array_delimiter)
-                    .map(Layout::Edges)
-            };
+            let layout = |header: &StringRecord| file.layout(header, format.array_delimiter).map(Layout::Edges);
             plan.add(&dir.join(&file.file), format, layout)?;
         }
         Ok(plan)

@@ -48,9 +48,7 @@ impl Progress {
         self.skipped += 1;
         let text = match self.skipped {
             ..=MAX_SHOWN => format!("left out {row}"),
-            count if count == MAX_SHOWN + 1 => {
-                "further rows that are left out are only counted".to_owned()
-            }
+            count if count == MAX_SHOWN + 1 => "further rows that are left out are only counted".to_owned(),
             _ => return,
         };
         match &self.bar {
@@ -66,14 +64,11 @@ impl Progress {
     }
 
     fn percent(&self) -> u64 {
-        (self.bytes * 100)
-            .checked_div(self.total_bytes)
-            .unwrap_or(100)
+        (self.bytes * 100).checked_div(self.total_bytes).unwrap_or(100)
     }
 }
 
 fn bar(total_bytes: u64) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{bar:30} {percent}%  {msg}  {elapsed} so far, {eta} to go");
+    let style = ProgressStyle::with_template("{bar:30} {percent}%  {msg}  {elapsed} so far, {eta} to go");
     ProgressBar::new(total_bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

@@ -104,11 +104,7 @@ impl Phase {
     }
 
     /// Reads all files of relationships.
-    pub(super) fn edges(
-        &mut self,
-        sources: &[Source<EdgeLayout>],
-        ids: &Ids,
-    ) -> Result<(), LoadError> {
+    pub(super) fn edges(&mut self, sources: &[Source<EdgeLayout>], ids: &Ids) -> Result<(), LoadError> {
         self.all(sources, |layout, record| edge(layout, record, ids))
     }
 
@@ -188,12 +184,10 @@ fn node(layout: &NodeLayout, record: &StringRecord, index: &mut Index) -> Result
     let row = layout.row(record)?;
     let ordinal = match row.id {
         None => index.insert_anonymous(),
-        Some(id) => index
-            .insert(&layout.space, id)
-            .ok_or_else(|| RowError::DuplicateId {
-                space: layout.space.clone(),
-                id: id.to_owned(),
-            })?,
+        Some(id) => index.insert(&layout.space, id).ok_or_else(|| RowError::DuplicateId {
+            space: layout.space.clone(),
+            id: id.to_owned(),
+        })?,
     };
     Ok(Parsed {
         counted_as: labels_text(&row.operation),
@@ -279,9 +273,7 @@ fn open(path: &Path, format: Format) -> Result<Reader<File>, LoadError> {
         source,
     })?;
     let mut builder = ReaderBuilder::new();
-    builder
-        .delimiter(format.delimiter)
-        .buffer_capacity(READ_BUFFER_BYTES);
+    builder.delimiter(format.delimiter).buffer_capacity(READ_BUFFER_BYTES);
     // The number of fields is checked by the layout, which can say which line is wrong and go on.
     builder.flexible(true);
     match format.quote {

@@ -8,10 +8,7 @@ use kotoba_proto::{ClusterError, KotobaCluster};
 
 pub(super) trait Sink {
     /// Creates all of a batch or nothing; gives the new ids in order. Where nothing was applied it asks again by itself.
-    fn send(
-        &self,
-        operations: Vec<Operation>,
-    ) -> impl Future<Output = Result<Vec<u64>, ClusterError>>;
+    fn send(&self, operations: Vec<Operation>) -> impl Future<Output = Result<Vec<u64>, ClusterError>>;
 }
 
 impl Sink for KotobaCluster {

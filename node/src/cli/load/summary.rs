@@ -54,15 +54,10 @@ impl Summary {
     pub(super) fn to_text(&self, took: Duration) -> String {
         let mut table = Table::new(["kind", "name", "count"]);
         let of_kind = |kind: &'static str, counts: &BTreeMap<String, u64>| -> Vec<[String; 3]> {
-            let row =
-                |(name, count): (&String, &u64)| [kind.to_owned(), name.clone(), grouped(*count)];
+            let row = |(name, count): (&String, &u64)| [kind.to_owned(), name.clone(), grouped(*count)];
             counts.iter().map(row).collect()
         };
-        let rows = [
-            of_kind("node", &self.nodes),
-            of_kind("relationship", &self.edges),
-        ]
-        .concat();
+        let rows = [of_kind("node", &self.nodes), of_kind("relationship", &self.edges)].concat();
         rows.into_iter().for_each(|row| table.push(row));
         let skipped = match self.skipped {
             0 => String::new(),
@@ -141,12 +136,7 @@ relationship  KNOWS         7
 
     #[test]
     fn digits_are_grouped_by_three() {
-        let cases = [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (1234567, "1,234,567"),
-        ];
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1234567, "1,234,567")];
         for (number, text) in cases {
             assert_eq!(grouped(number), text);
         }

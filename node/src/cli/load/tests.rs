@@ -25,16 +25,10 @@ impl Sink for &Memory {
         // Batches of a real cluster come back in any order.
         tokio::task::yield_now().await;
         self.batches.lock().unwrap().push(operations.len());
-        if operations
-            .iter()
-            .any(|operation| self.is_to_fail(operation))
-        {
+        if operations.iter().any(|operation| self.is_to_fail(operation)) {
             return Err(ClusterError::UnknownOutcome("no answer".into()));
         }
-        Ok(operations
-            .into_iter()
-            .map(|operation| self.apply(operation))
-            .collect())
+        Ok(operations.into_iter().map(|operation| self.apply(operation)).collect())
     }
 }
 
@@ -102,11 +96,7 @@ const KNOWS: &str = ":START_ID(P),:END_ID(P),since:date,:TYPE\na,b,1833-06-05,KN
 
 #[tokio::test]
 async fn a_folder_of_files_with_headers_becomes_a_graph() {
-    let dir = files(&[
-        ("people.csv", PEOPLE),
-        ("knows.csv", KNOWS),
-        ("notes.txt", "not csv"),
-    ]);
+    let dir = files(&[("people.csv", PEOPLE), ("knows.csv", KNOWS), ("notes.txt", "not csv")]);
     let memory = Memory::default();
     let mut pipeline = pipeline(&memory, 2, 0);
     pipeline.run(plan_of(&dir).unwrap()).await.unwrap();
@@ -125,10 +115,7 @@ async fn rows_go_out_in_batches_of_the_size_asked_for() {
     let rows: String = (0..1005).map(|id| format!("{id}\n")).collect();
     let dir = files(&[("n.csv", &format!(":ID\n{rows}"))]);
     let memory = Memory::default();
-    pipeline(&memory, 200, 0)
-        .run(plan_of(&dir).unwrap())
-        .await
-        .unwrap();
+    pipeline(&memory, 200, 0).run(plan_of(&dir).unwrap()).await.unwrap();
     let mut batches = memory.batches.lock().unwrap().clone();
     batches.sort_unstable();
     assert_eq!(batches, [5, 200, 200, 200, 200, 200]);
@@ -139,10 +126,7 @@ async fn long_texts_make_smaller_batches() {
     let row = "x".repeat(600_000);
     let dir = files(&[("n.csv", &format!(":ID,text\n1,{row}\n2,{row}\n3,{row}\n"))]);
     let memory = Memory::default();
-    pipeline(&memory, 200, 0)
-        .run(plan_of(&dir).unwrap())
-        .await
-        .unwrap();
+    pipeline(&memory, 200, 0).run(plan_of(&dir).unwrap()).await.unwrap();
     assert_eq!(*memory.batches.lock().unwrap(), [2, 1]);
 }
 
@@ -173,10 +157,7 @@ async fn bad_rows_are_left_out_up_to_the_limit() {
         .run(plan_of(&dir).unwrap())
         .await
         .unwrap_err();
-    assert!(
-        error.to_string().contains("r.csv:3: no node has id \"b\""),
-        "{error}"
-    );
+    assert!(error.to_string().contains("r.csv:3: no node has id \"b\""), "{error}");
 }
 
 #[tokio::test]
@@ -197,10 +178,7 @@ async fn an_unknown_outcome_aborts_and_names_the_rows() {
     );
     let sent = memory.batches.lock().unwrap().len();
     assert!(sent < 20, "{sent} batches were sent after a failure");
-    assert_eq!(
-        pipeline.summary.node_count(),
-        memory.nodes.lock().unwrap().len() as u64
-    );
+    assert_eq!(pipeline.summary.node_count(), memory.nodes.lock().unwrap().len() as u64);
 }
 
 #[tokio::test]
@@ -247,8 +225,7 @@ fn separators_are_single_characters() {
 /// The LDBC data, where this machine has it.
 fn ldbc_data() -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let shared =
-        std::env::var_os("KOTOBA_SHARED").map_or(workspace.join("../shared"), PathBuf::from);
+    let shared = std::env::var_os("KOTOBA_SHARED").map_or(workspace.join("../shared"), PathBuf::from);
     let data = shared.join("ldbc-mini/data");
     data.is_dir().then_some(data)
 }
@@ -256,9 +233,7 @@ fn ldbc_data() -> Option<PathBuf> {
 fn ldbc_plan() -> Option<Plan> {
     let mapping = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/ldbc-mini.toml");
     let Some(data) = ldbc_data() else {
-        eprintln!(
-            "skipped: no ldbc-mini data; set KOTOBA_SHARED to the folder that holds ldbc-mini"
-        );
+        eprintln!("skipped: no ldbc-mini data; set KOTOBA_SHARED to the folder that holds ldbc-mini");
         return None;
     };
     Some(Plan::of_mapping(&mapping, Some(&data), &Dialect::default()).unwrap())
@@ -269,10 +244,7 @@ async fn the_ldbc_data_has_as_many_nodes_and_relationships_as_its_readme_says() 
     let Some(plan) = ldbc_plan() else { return };
     let mut pipeline = pipeline(DryRun::default(), 200, 0);
     pipeline.run(plan).await.unwrap();
-    assert_eq!(
-        pipeline.summary.totals(),
-        "34,735 nodes, 70,842 relationships"
-    );
+    assert_eq!(pipeline.summary.totals(), "34,735 nodes, 70,842 relationships");
     let json = pipeline.summary.to_json(std::time::Duration::from_secs(1));
     let counts: BTreeMap<&str, u64> = [
         ("Person", 222),
@@ -304,9 +276,8 @@ async fn ldbc_values_arrive_with_their_types() {
         .unwrap();
     assert_eq!(jose.properties["birthday"], 558_921_600_000i64.into());
     assert_eq!(jose.properties["language"], vec!["es", "en"].into());
-    let without_content = |node: &&CreateNode| {
-        node.labels.contains(&"Post".to_owned()) && !node.properties.contains_key("content")
-    };
+    let without_content =
+        |node: &&CreateNode| node.labels.contains(&"Post".to_owned()) && !node.properties.contains_key("content");
     assert!(
         nodes
             .iter()

@@ -71,7 +71,8 @@ fn end(field: &str, sent: Option<v1::NodeRef>) -> Result<EntityRef, Invalid> {
 
 /// An id as it was sent.
 pub fn entity_id(field: &str, number: u64) -> Result<EntityId, Invalid> {
-    EntityId::from_number(number).ok_or_else(|| Invalid::new(field, format!("{number} is no entity id: they are below 2^63")))
+    EntityId::from_number(number)
+        .ok_or_else(|| Invalid::new(field, format!("{number} is no entity id: they are below 2^63")))
 }
 
 /// What the operations did, as it is sent.

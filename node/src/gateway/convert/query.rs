@@ -61,7 +61,10 @@ fn direction(sent: i32) -> Result<Direction, Invalid> {
         Ok(v1::Direction::Both) => Ok(Direction::Both),
         Ok(v1::Direction::Out) => Ok(Direction::Out),
         Ok(v1::Direction::In) => Ok(Direction::In),
-        Err(_) => Err(Invalid::new("query.direction", format!("{sent} is not known to this version"))),
+        Err(_) => Err(Invalid::new(
+            "query.direction",
+            format!("{sent} is not known to this version"),
+        )),
     }
 }
 

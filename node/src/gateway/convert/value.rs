@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use kotoba_graph::cid::VersionCid;
-use kotoba_graph::value::{
-    Date, DateTime, Duration, LocalDateTime, LocalTime, Point, Properties, Time, Value,
-};
+use kotoba_graph::value::{Date, DateTime, Duration, LocalDateTime, LocalTime, Point, Properties, Time, Value};
 use kotoba_proto::v1;
 use kotoba_proto::v1::value::Kind;
 
@@ -134,8 +132,7 @@ fn value_to(value: Value) -> v1::Value {
             months: duration.months,
             days: duration.days,
             seconds: duration.seconds,
-            nanoseconds: i32::try_from(duration.nanoseconds)
-                .expect("nanoseconds of a duration are below a second"),
+            nanoseconds: i32::try_from(duration.nanoseconds).expect("nanoseconds of a duration are below a second"),
         }),
         Value::Point(point) => Kind::Point(v1::Point {
             srid: point.srid,

@@ -2,7 +2,7 @@
 
 use openraft::raft::{SnapshotResponse, StreamAppendError, TransferLeaderError};
 
-use super::{Coded, CodecError};
+use super::{CodecError, Coded};
 use crate::raft::types::{
     AppendRequest, AppendResult, Entry, LogId, SnapshotMeta, TransferRequest, TransferResponse, TypeConfig, Vote,
     VoteRequest, VoteResponse,

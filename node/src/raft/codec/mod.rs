@@ -94,7 +94,10 @@ impl Coded for bool {
         match u8::decode(input)? {
             0 => Ok(false),
             1 => Ok(true),
-            tag => Err(CodecError::Tag { place: "a boolean", tag }),
+            tag => Err(CodecError::Tag {
+                place: "a boolean",
+                tag,
+            }),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use kotoba_state::ids::{MemberId, ReplicaId};
 
-use super::{Coded, CodecError, encode_count, take};
+use super::{CodecError, Coded, encode_count, take};
 use crate::raft::types::{Command, Entry, LeaderId, LogId, Membership, Payload, SnapshotMeta, StoredMembership, Vote};
 
 const BLANK: u8 = 0;

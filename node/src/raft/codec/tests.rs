@@ -7,7 +7,7 @@ use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::raft::{StreamAppendError, TransferLeaderError};
 use proptest::prelude::*;
 
-use super::{Coded, CodecError, FORMAT, SnapshotHeader, from_bytes, to_bytes};
+use super::{CodecError, Coded, FORMAT, SnapshotHeader, from_bytes, to_bytes};
 use crate::raft::types::{
     AppendRequest, AppendResult, Command, Entry, LeaderId, LogId, Membership, Payload, SnapshotMeta, StoredMembership,
     TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
@@ -31,9 +31,15 @@ fn membership() -> impl Strategy<Value = Membership> {
     let voters = prop::collection::btree_set(0..20u64, 1..5);
     let learners = prop::collection::btree_set(20..40u64, 0..5);
     (prop::collection::vec(voters, 1..3), learners).prop_map(|(configs, learners)| {
-        let configs: Vec<BTreeSet<_>> =
-            configs.into_iter().map(|voters| voters.into_iter().map(ReplicaId).collect()).collect();
-        let replicas = configs.iter().flatten().copied().chain(learners.into_iter().map(ReplicaId));
+        let configs: Vec<BTreeSet<_>> = configs
+            .into_iter()
+            .map(|voters| voters.into_iter().map(ReplicaId).collect())
+            .collect();
+        let replicas = configs
+            .iter()
+            .flatten()
+            .copied()
+            .chain(learners.into_iter().map(ReplicaId));
         let members: BTreeMap<_, _> = replicas.map(|replica| (replica, MemberId(replica.0 + 7))).collect();
         Membership::new(configs, members).unwrap()
     })
@@ -57,7 +63,11 @@ fn survives<T: Coded + PartialEq + Debug>(value: T) {
     let bytes = to_bytes(&value);
     assert_eq!(from_bytes::<T>(&bytes).unwrap(), value);
     for length in 0..bytes.len() {
-        assert!(from_bytes::<T>(&bytes[..length]).is_err(), "cut to {length} of {}", bytes.len());
+        assert!(
+            from_bytes::<T>(&bytes[..length]).is_err(),
+            "cut to {length} of {}",
+            bytes.len()
+        );
     }
     let longer = [bytes.as_slice(), &[0]].concat();
     assert_eq!(from_bytes::<T>(&longer), Err(CodecError::Trailing(1)));

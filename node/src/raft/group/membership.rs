@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{
-    ChangeMembershipError, ClientWriteError, InitializeError, PreconditionFailed, RaftError,
-};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, PreconditionFailed, RaftError};
 use openraft::raft::ClientWriteResponse;
 use openraft::{ChangeMembers, Precondition};
 
@@ -60,7 +58,8 @@ impl Group {
             }
             None => {}
         }
-        self.change(move |raft| async move { raft.add_learner(replica, member, false).await }).await
+        self.change(move |raft| async move { raft.add_learner(replica, member, false).await })
+            .await
     }
 
     /// Makes these the voters by one joint change, if the membership is still the one of `expected_membership_log_id`.
@@ -92,7 +91,8 @@ impl Group {
             return Err(MembershipError::Refused(reason));
         }
         let remove = ChangeMembers::RemoveNodes(BTreeSet::from([replica]));
-        self.change(move |raft| async move { raft.change_membership(remove, false).await }).await
+        self.change(move |raft| async move { raft.change_membership(remove, false).await })
+            .await
     }
 
     /// Asks this leader to hand over; whether it did, the leadership tells.
@@ -112,7 +112,13 @@ impl Group {
         if !self.leadership().leading {
             return Err(self.not_leader());
         }
-        Ok(self.inner.raft.metrics().borrow_watched().committed_membership_config.clone())
+        Ok(self
+            .inner
+            .raft
+            .metrics()
+            .borrow_watched()
+            .committed_membership_config
+            .clone())
     }
 
     fn not_leader(&self) -> MembershipError {

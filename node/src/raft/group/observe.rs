@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kotoba_state::ids::{GroupId, MemberId, ReplicaId};
-use openraft::{Instant, RaftMetrics};
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant, RaftMetrics};
 
 use super::Group;
 use crate::raft::types::{LeaderId, LogId, TypeConfig};
@@ -64,7 +64,10 @@ impl Group {
             snapshot_index: metrics.snapshot.map_or(0, |log_id| log_id.index()),
             voters: membership.get_joint_config().clone(),
             learners: membership.membership().learner_ids().collect(),
-            members: membership.nodes().map(|(replica, member)| (*replica, *member)).collect(),
+            members: membership
+                .nodes()
+                .map(|(replica, member)| (*replica, *member))
+                .collect(),
             membership_log_id: log_id_text(*membership.log_id()),
             membership_committed: metrics.committed_membership_config.log_id() == membership.log_id(),
             progress: progress(&metrics),

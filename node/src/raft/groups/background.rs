@@ -54,5 +54,8 @@ pub async fn reset_backoff(registry: Arc<Registry>, mut links: mpsc::Receiver<Me
 fn replicas_on(replica: &LocalReplica, member: MemberId) -> Vec<ReplicaId> {
     let metrics = replica.raft.server_metrics().borrow_watched().clone();
     let nodes = metrics.membership_config.nodes();
-    nodes.filter(|(_, there)| **there == member).map(|(replica, _)| *replica).collect()
+    nodes
+        .filter(|(_, there)| **there == member)
+        .map(|(replica, _)| *replica)
+        .collect()
 }

@@ -169,7 +169,10 @@ impl Groups {
         }
         let path = self.inner.replica_directory(key);
         let removed = tokio::task::spawn_blocking(move || remove_directory(&path)).await;
-        removed.map_err(std::io::Error::other).flatten().map_err(|source| RetireError::Remove { key, source })
+        removed
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(|source| RetireError::Remove { key, source })
     }
 
     /// The service that peers' lanes end at, with its limits.
@@ -208,7 +211,8 @@ impl Groups {
 impl Inner {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let closed = self.closed.clone();
-        self.tasks.spawn(async move { closed.run_until_cancelled_owned(task).await });
+        self.tasks
+            .spawn(async move { closed.run_until_cancelled_owned(task).await });
     }
 
     fn replica_directory(&self, key: ReplicaKey) -> PathBuf {
@@ -291,7 +295,9 @@ async fn open_log(
         remove_retired(&log, &replicas).map_err(failed)?;
         Ok(log)
     };
-    let log = tokio::task::spawn_blocking(open).await.map_err(|panic| OpenError::Panic(panic.to_string()))?;
+    let log = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|panic| OpenError::Panic(panic.to_string()))?;
     Ok(Arc::new(log?))
 }
 

@@ -264,7 +264,10 @@ async fn crash_and_recover(steps: Vec<Step>, calls: usize, kept: Vec<u8>) {
     store.close();
     // Changes that nobody waits for may be what meets the dead disk, at the close.
     let calls = fatal.load(Ordering::SeqCst);
-    assert!(calls == 1 || (calls == 0 && !died), "the fatal hook was called {calls} times");
+    assert!(
+        calls == 1 || (calls == 0 && !died),
+        "the fatal hook was called {calls} times"
+    );
 
     let store = open(CrashingBackend::holding(image), Box::new(|_| {}));
     let mut log = store.replica(key()).expect("the replica was created durably");
@@ -313,6 +316,14 @@ async fn a_failed_write_fails_everything_that_waits_and_stops_the_member() {
     let reason = fatal.await.unwrap().to_string();
     assert!(reason.contains("the disk is dead"), "{reason}");
     assert!(log.wait_durable().is_err());
-    assert!(store.create(ReplicaKey { replica: ReplicaId(6), ..key() }).await.is_err());
+    assert!(
+        store
+            .create(ReplicaKey {
+                replica: ReplicaId(6),
+                ..key()
+            })
+            .await
+            .is_err()
+    );
     store.close();
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::raft::codec::{Coded, CodecError};
+use crate::raft::codec::{CodecError, Coded};
 use crate::raft::types::{LogId, ReplicaKey, Vote};
 
 /// Why the log file cannot be used.

@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use kotoba_state::ids::{GroupId, ReplicaId};
 use redb::{
-    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
+    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 
 use super::disk::{Batch, Found, FoundEntry, LogDisk, LogError, PinnedLog, Row};
@@ -40,7 +39,9 @@ pub struct LogFile {
 impl LogFile {
     /// Opens the file, or creates it where `may_create` says that this directory never had one.
     pub fn open(path: &Path, cache_bytes: usize, may_create: bool) -> Result<Self, LogError> {
-        let exists = path.try_exists().map_err(|error| file_error(path, "looked for", error))?;
+        let exists = path
+            .try_exists()
+            .map_err(|error| file_error(path, "looked for", error))?;
         if !exists && !may_create {
             return Err(LogError::Damaged {
                 path: path.to_owned(),
@@ -130,10 +131,7 @@ impl LogFile {
         let parse = || -> Option<(ReplicaKey, &[u8])> {
             let (key, entry) = value.split_at_checked(KEY_BYTES)?;
             let (group, replica) = key.split_first_chunk::<8>()?;
-            let key = replica_key(
-                u64::from_be_bytes(*group),
-                u64::from_be_bytes(replica.try_into().ok()?),
-            )?;
+            let key = replica_key(u64::from_be_bytes(*group), u64::from_be_bytes(replica.try_into().ok()?))?;
             Some((key, entry))
         };
         let (key, entry) = parse().ok_or_else(|| self.damaged(format!("entry {sequence} has no owner")))?;
@@ -174,7 +172,10 @@ impl LogDisk for LogFile {
 
     fn entries(&self, visit: &mut dyn FnMut(FoundEntry) -> Result<(), LogError>) -> Result<(), LogError> {
         let unreadable = |error: redb::Error| unreadable(&self.path, error);
-        let read = self.database()?.begin_read().map_err(|error| unreadable(error.into()))?;
+        let read = self
+            .database()?
+            .begin_read()
+            .map_err(|error| unreadable(error.into()))?;
         let table = read.open_table(ENTRIES).map_err(|error| unreadable(error.into()))?;
         for item in table.iter().map_err(|error| unreadable(error.into()))? {
             let (sequence, value) = item.map_err(|error| unreadable(error.into()))?;

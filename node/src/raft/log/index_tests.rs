@@ -42,7 +42,10 @@ fn check(index: &LogIndex, model: &Model, purged: Option<LogId>) {
     let last = model.last().map(|(entry, ..)| entry.log_id).or(purged);
     assert_eq!((index.last(), index.purged()), (last, purged));
     let everything = index.select(0..u64::MAX, usize::MAX);
-    let cold = everything.cold.iter().map(|(log_id, sequence)| (*log_id, Some(*sequence)));
+    let cold = everything
+        .cold
+        .iter()
+        .map(|(log_id, sequence)| (*log_id, Some(*sequence)));
     let warm = everything.warm.iter().map(|entry| (entry.log_id, None));
     let found: Vec<_> = cold.chain(warm).collect();
     assert_eq!(found.len(), model.len());

@@ -228,14 +228,17 @@ struct Loaded {
 
 fn load(disk: &dyn LogDisk, cache: &Arc<CacheBudget>) -> Result<Loaded, LogError> {
     let Found { rows, retired } = disk.rows()?;
-    let new_log = |(key, row): (&ReplicaKey, &StoredRow)| (*key, Arc::new(ReplicaLog::new(*key, row.clone(), cache.clone())));
+    let new_log =
+        |(key, row): (&ReplicaKey, &StoredRow)| (*key, Arc::new(ReplicaLog::new(*key, row.clone(), cache.clone())));
     let replicas: BTreeMap<_, _> = rows.iter().map(new_log).collect();
     let mut doomed = VecDeque::new();
     let mut next_sequence = 0;
     disk.entries(&mut |found| {
         next_sequence = found.sequence + 1;
         match replicas.get(&found.key) {
-            Some(log) => log.restore(found, &mut doomed).map_err(|gap| disk.damaged(format!("{}: {gap}", found.key))),
+            Some(log) => log
+                .restore(found, &mut doomed)
+                .map_err(|gap| disk.damaged(format!("{}: {gap}", found.key))),
             None if retired.contains(&found.key) => {
                 doomed.push_back(found.sequence);
                 Ok(())

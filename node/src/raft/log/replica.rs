@@ -145,7 +145,11 @@ impl ReplicaLogHandle {
         let Selection { cold, warm } = selection;
         let mut entries = Vec::with_capacity(cold.len() + warm.len());
         for (log_id, sequence) in cold {
-            let missing = || self.shared.disk.damaged(format!("entry {log_id} of {} is missing", self.log.key));
+            let missing = || {
+                self.shared
+                    .disk
+                    .damaged(format!("entry {log_id} of {} is missing", self.log.key))
+            };
             let bytes = pinned.read(sequence)?.ok_or_else(missing)?;
             let entry: Entry = codec::from_bytes(&bytes)?;
             if entry.log_id != log_id {
@@ -253,12 +257,22 @@ impl RaftLogStorage<TypeConfig> for ReplicaLogHandle {
             (entry, bytes)
         };
         let entries: Vec<_> = entries.into_iter().map(encode).collect();
-        let cost = self.shared.reserve(entries.iter().map(|(_, bytes)| bytes.len()).sum()).await?;
+        let cost = self
+            .shared
+            .reserve(entries.iter().map(|(_, bytes)| bytes.len()).sum())
+            .await?;
         let mut state = lock(&self.log.state);
-        let end = self.shared.next_sequence.fetch_add(entries.len() as u64, Ordering::Relaxed) + entries.len() as u64;
+        let end = self
+            .shared
+            .next_sequence
+            .fetch_add(entries.len() as u64, Ordering::Relaxed)
+            + entries.len() as u64;
         let mut records = Vec::with_capacity(entries.len());
         for (sequence, (entry, bytes)) in (end - entries.len() as u64..).zip(entries) {
-            state.index.push(entry, sequence, bytes.len()).map_err(io::Error::other)?;
+            state
+                .index
+                .push(entry, sequence, bytes.len())
+                .map_err(io::Error::other)?;
             records.push(Record {
                 sequence,
                 key: self.log.key,

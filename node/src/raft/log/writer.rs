@@ -32,11 +32,21 @@ pub enum Change {
         /// One past the last record's sequence.
         end: u64,
     },
-    Vote { log: Arc<ReplicaLog>, vote: Vote },
+    Vote {
+        log: Arc<ReplicaLog>,
+        vote: Vote,
+    },
     Committed(Option<LogId>),
-    Truncate { sequences: Vec<u64> },
-    Purge { upto: LogId, sequences: Vec<u64> },
-    Retire { sequences: Vec<u64> },
+    Truncate {
+        sequences: Vec<u64>,
+    },
+    Purge {
+        upto: LogId,
+        sequences: Vec<u64>,
+    },
+    Retire {
+        sequences: Vec<u64>,
+    },
     /// Changes nothing; done when all before it are durable.
     Barrier,
 }
@@ -45,11 +55,9 @@ impl Change {
     /// Whether someone waits for it to be durable.
     fn is_urgent(&self) -> bool {
         match self {
-            Change::Create
-            | Change::Append { .. }
-            | Change::Vote { .. }
-            | Change::Retire { .. }
-            | Change::Barrier => true,
+            Change::Create | Change::Append { .. } | Change::Vote { .. } | Change::Retire { .. } | Change::Barrier => {
+                true
+            }
             Change::Committed(_) | Change::Truncate { .. } | Change::Purge { .. } => false,
         }
     }

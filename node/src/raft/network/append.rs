@@ -192,6 +192,8 @@ struct StreamEnd {
 impl Drop for StreamEnd {
     fn drop(&mut self) {
         lock(&self.lane.streams.0).remove(&self.number);
-        self.lane.lane.try_send(self.route.message(self.number, 0, Body::StreamEnd(true)));
+        self.lane
+            .lane
+            .try_send(self.route.message(self.number, 0, Body::StreamEnd(true)));
     }
 }

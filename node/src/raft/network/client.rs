@@ -137,9 +137,9 @@ impl NetStreamAppend<TypeConfig> for Client {
                     let answers = client.peer.replicate.stream(route, input).await.map_err(failed)?;
                     Box::pin(answers.map(move |answer| answer.map_err(failed)))
                 }
-                AppendBy::Call => Box::pin(input.then(move |request| async move {
-                    client.append(&request, timeout).await.map_err(failed)
-                })),
+                AppendBy::Call => Box::pin(
+                    input.then(move |request| async move { client.append(&request, timeout).await.map_err(failed) }),
+                ),
             };
             Ok(answers)
         })
@@ -172,7 +172,9 @@ impl NetTransferLeader<TypeConfig> for Client {
             Body::TransferLeaderAnswer(bytes) => Some(bytes),
             _other_kind => None,
         };
-        let answer = self.ask(&req, Body::TransferLeaderRequest, unwrap, option.hard_ttl()).await;
+        let answer = self
+            .ask(&req, Body::TransferLeaderRequest, unwrap, option.hard_ttl())
+            .await;
         answer.map_err(|error| self.error(error, RPCTypes::TransferLeader, option.hard_ttl()))
     }
 }

@@ -80,7 +80,10 @@ impl Dialer {
         if self.is_cut() {
             return Err(DialError::Cut(self.to));
         }
-        let address = self.addresses.address(self.to).ok_or(DialError::UnknownMember(self.to))?;
+        let address = self
+            .addresses
+            .address(self.to)
+            .ok_or(DialError::UnknownMember(self.to))?;
         let endpoint = endpoint(&address)?;
         let channel = endpoint.connect().await.map_err(|source| DialError::Connect {
             member: self.to,

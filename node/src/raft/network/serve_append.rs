@@ -101,7 +101,8 @@ impl Streams {
         let (sender, requests) = mpsc::channel(STREAM_CREDITS);
         self.open.insert(first.stream, sender);
         let form = answer_to(first, Body::StreamEnd(true));
-        self.tasks.spawn(feed(replica, ReceiverStream::new(requests), form, self.answers.clone()));
+        self.tasks
+            .spawn(feed(replica, ReceiverStream::new(requests), form, self.answers.clone()));
         Ok(())
     }
 }

@@ -114,7 +114,8 @@ impl RaftEndpoint {
         };
         let run = serve(self.registry.clone(), messages, answers);
         let closed = self.closed.child_token();
-        self.tasks.spawn(async move { closed.run_until_cancelled_owned(run).await });
+        self.tasks
+            .spawn(async move { closed.run_until_cancelled_owned(run).await });
         Ok(Response::new(Box::pin(answer_frames(queued).map(Ok))))
     }
 }
@@ -172,7 +173,9 @@ impl RaftService for RaftEndpoint {
         };
         let receive = snapshot::receive(&self.registry, request.into_inner(), |envelope| self.check(envelope));
         let answer = self.closed.run_until_cancelled(receive).await;
-        answer.unwrap_or_else(|| Err(Status::unavailable("this member shuts down"))).map(Response::new)
+        answer
+            .unwrap_or_else(|| Err(Status::unavailable("this member shuts down")))
+            .map(Response::new)
     }
 }
 

@@ -127,7 +127,8 @@ impl Transport {
 
     fn spawn(&self, ended: &CancellationToken, run: impl Future<Output = ()> + Send + 'static) {
         let ended = ended.clone();
-        self.tasks.spawn(async move { ended.run_until_cancelled_owned(run).await });
+        self.tasks
+            .spawn(async move { ended.run_until_cancelled_owned(run).await });
     }
 
     /// Ends all lanes and waits for their tasks.

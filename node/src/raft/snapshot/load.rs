@@ -30,7 +30,9 @@ impl LoadedFile {
     }
 
     fn file(&self) -> &StateFile {
-        self.file.as_ref().expect("only into_file takes it, and that ends the value")
+        self.file
+            .as_ref()
+            .expect("only into_file takes it, and that ends the value")
     }
 }
 

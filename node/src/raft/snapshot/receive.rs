@@ -9,9 +9,9 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::SnapshotResponse;
 use tonic::{Status, Streaming};
 
+use super::SnapshotData;
 use super::block::Block;
 use super::load::{LoadedFile, Loader};
-use super::SnapshotData;
 use crate::raft::codec::{SnapshotHeader, from_bytes, to_bytes};
 use crate::raft::network::{LocalReplica, Registry};
 use crate::raft::state::StateError;
@@ -28,7 +28,9 @@ pub async fn receive(
 ) -> Result<SnapshotAnswer, Status> {
     let first = next(&mut blocks).await?;
     check(first.envelope.as_ref())?;
-    let replica = registry.find(first.group, first.to_replica).map_err(Status::not_found)?;
+    let replica = registry
+        .find(first.group, first.to_replica)
+        .map_err(Status::not_found)?;
     let header: SnapshotHeader =
         from_bytes(&first.header).map_err(|error| Status::invalid_argument(error.to_string()))?;
     if let Some(vote) = early_answer(&replica, &header) {

@@ -54,7 +54,11 @@ pub async fn send(
     let SnapshotData::View(view) = snapshot.snapshot else {
         return Err(SendError::NotInstalled);
     };
-    let _turn = transport.snapshots.acquire().await.expect("the semaphore is never closed");
+    let _turn = transport
+        .snapshots
+        .acquire()
+        .await
+        .expect("the semaphore is never closed");
     let mut client = dialer.connect().await?;
     let header = SnapshotHeader {
         vote,

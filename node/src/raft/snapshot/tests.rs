@@ -19,6 +19,9 @@ use crate::raft::types::{
 
 const CACHE_BYTES: usize = 1 << 20;
 
+/// Spoils a snapshot on its way.
+type Damage<'a> = &'a dyn Fn(&mut Vec<Block>);
+
 /// Writes as many values of 10 kB as the command says.
 struct Filler;
 
@@ -59,7 +62,10 @@ impl Stores {
     /// Names of the state files of a replica.
     fn files(&self, replica: u64) -> Vec<String> {
         let path = self.directory.path().join(replica.to_string());
-        let names = path.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names = path
+            .read_dir()
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<_> = names.collect();
         names.sort();
         names
@@ -84,7 +90,12 @@ fn content(state: &ReplicaState) -> Vec<Pair> {
 fn snapshot(state: &ReplicaState) -> (SnapshotMeta, Vec<Block>) {
     let view = state.durable_view().unwrap();
     let voters = vec![BTreeSet::from([ReplicaId(1)])];
-    let membership = Membership::new(voters, [(ReplicaId(1), MemberId(1))].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+    let membership = Membership::new(
+        voters,
+        [(ReplicaId(1), MemberId(1))]
+            .into_iter()
+            .collect::<std::collections::BTreeMap<_, _>>(),
+    );
     let meta = SnapshotMeta {
         last_log_id: view.applied().log_id,
         last_membership: StoredMembership::new(view.applied().log_id, membership.unwrap()),
@@ -118,7 +129,11 @@ async fn a_snapshot_is_installed_as_it_was_and_the_old_file_goes() {
     to.install(&meta, SnapshotData::Loaded(loaded)).unwrap();
     assert!(content(&to) == content(&from));
     assert_eq!((to.durable_index(), *to.watch_applied().borrow()), (2, 2));
-    assert_eq!(old.scan(&[], &[255]).unwrap().count(), 7, "a view of the old state stays good");
+    assert_eq!(
+        old.scan(&[], &[255]).unwrap().count(),
+        7,
+        "a view of the old state stays good"
+    );
     drop(old);
     assert_eq!(stores.files(2), ["2.redb", "CURRENT"]);
 
@@ -149,7 +164,7 @@ async fn a_snapshot_that_is_damaged_changes_nothing() {
     let swapped = |blocks: &mut Vec<Block>| blocks.swap(0, 1);
     let unfinished = |blocks: &mut Vec<Block>| drop(blocks.pop());
     let miscounted = |blocks: &mut Vec<Block>| blocks[last].total_pairs = Some(299);
-    let damages: [(&str, &dyn Fn(&mut Vec<Block>)); 7] = [
+    let damages: [(&str, Damage<'_>); 7] = [
         ("flipped", &flipped),
         ("checksum", &checksum),
         ("missing", &missing),

@@ -209,8 +209,12 @@ pub fn applied_in(write: &WriteTransaction) -> Result<Result<Applied, codec::Cod
 fn read_applied(
     raft: &impl ReadableTable<&'static str, &'static [u8]>,
 ) -> Result<Result<Applied, codec::CodecError>, redb::Error> {
-    let log_id = raft.get(APPLIED)?.map(|value| codec::from_bytes::<Option<LogId>>(value.value()));
-    let membership = raft.get(MEMBERSHIP)?.map(|value| codec::from_bytes::<StoredMembership>(value.value()));
+    let log_id = raft
+        .get(APPLIED)?
+        .map(|value| codec::from_bytes::<Option<LogId>>(value.value()));
+    let membership = raft
+        .get(MEMBERSHIP)?
+        .map(|value| codec::from_bytes::<StoredMembership>(value.value()));
     let both = || -> Result<Applied, codec::CodecError> {
         Ok(Applied {
             log_id: log_id.transpose()?.flatten(),

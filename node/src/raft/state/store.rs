@@ -148,7 +148,9 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        blocking(self.state.clone(), ReplicaState::durable_view).await.map(snapshot_of)
+        blocking(self.state.clone(), ReplicaState::durable_view)
+            .await
+            .map(snapshot_of)
     }
 }
 

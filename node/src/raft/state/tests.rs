@@ -64,7 +64,14 @@ impl Fixture {
 
     fn open_as(&self, key: ReplicaKey) -> Result<ReplicaState, StateError> {
         let path = self.directory.path().join("state");
-        ReplicaState::open(&path, key, CACHE_BYTES, self.machine.clone(), self.log.clone(), Arc::default())
+        ReplicaState::open(
+            &path,
+            key,
+            CACHE_BYTES,
+            self.machine.clone(),
+            self.log.clone(),
+            Arc::default(),
+        )
     }
 }
 
@@ -100,7 +107,10 @@ async fn applied_entries_are_readable_at_once_and_durable_at_a_checkpoint() {
     let view = state.view().unwrap();
     assert_eq!((view.applied_index(), view.get(&[3]).unwrap()), (2, Some(vec![2])));
     assert_eq!(view.get(&[1]).unwrap(), None);
-    assert!(view.scan(&[9], &[1]).unwrap().next().is_none(), "an empty range is empty");
+    assert!(
+        view.scan(&[9], &[1]).unwrap().next().is_none(),
+        "an empty range is empty"
+    );
     assert_eq!((state.durable_index(), state.is_due(policy)), (0, true));
     state.checkpoint().unwrap();
     assert_eq!((state.durable_index(), state.is_due(policy)), (2, false));
@@ -143,7 +153,10 @@ async fn a_refused_entry_leaves_no_trace_and_stops_the_replica() {
     let state = fixture.open().unwrap();
     state.apply(&[entry(0)]).unwrap();
     fixture.machine.refuses.store(true, Ordering::Relaxed);
-    assert!(matches!(state.apply(&[entry(1)]), Err(StateError::Apply { index: 1, .. })));
+    assert!(matches!(
+        state.apply(&[entry(1)]),
+        Err(StateError::Apply { index: 1, .. })
+    ));
     fixture.machine.refuses.store(false, Ordering::Relaxed);
     assert!(matches!(state.apply(&[entry(1)]), Err(StateError::Failed { .. })));
     assert_eq!(state.view().unwrap().applied_index(), 0);

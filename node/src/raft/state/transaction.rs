@@ -58,10 +58,7 @@ impl Write for Transaction<'_> {
 }
 
 /// Reads a key from a table in either kind of transaction.
-pub fn get(
-    keys: &impl ReadableTable<&'static [u8], &'static [u8]>,
-    key: &[u8],
-) -> Result<Option<Vec<u8>>, StoreError> {
+pub fn get(keys: &impl ReadableTable<&'static [u8], &'static [u8]>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
     let value = ReadableTable::get(keys, key).map_err(StoreError::new)?;
     Ok(value.map(|value| value.value().to_vec()))
 }

@@ -33,8 +33,11 @@ impl Transaction<'_> {
     pub async fn commit(mut self, writes: Writes) -> Result<Timestamp, CommitError> {
         let start = self.start_for_writing().await?;
         let parts = self.split(writes);
-        let written: Vec<PartitionId> =
-            parts.iter().filter(|(_, part)| !part.writes.is_empty()).map(|(id, _)| *id).collect();
+        let written: Vec<PartitionId> = parts
+            .iter()
+            .filter(|(_, part)| !part.writes.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
         let Some(primary) = written.first().and_then(|id| parts[id].writes.keys().next()).cloned() else {
             return self.check_only(start, parts).await;
         };
@@ -49,7 +52,11 @@ impl Transaction<'_> {
         let partitions = &self.coordinator.partitions;
         let mut parts: BTreeMap<PartitionId, Part> = BTreeMap::new();
         for (key, op) in writes.writes {
-            parts.entry(partitions.partition_of(slot_of(&key))).or_default().writes.insert(key, op);
+            parts
+                .entry(partitions.partition_of(slot_of(&key)))
+                .or_default()
+                .writes
+                .insert(key, op);
         }
         for condition in writes.conditions {
             let partition = partitions.partition_of(slot_of(&condition.key));
@@ -227,7 +234,8 @@ impl Transaction<'_> {
         parts: &BTreeMap<PartitionId, Part>,
     ) -> Result<Timestamp, CommitError> {
         let commit_ts = self.commit_timestamp().await?;
-        self.refresh_all(head, commit_ts, parts, Guarded::NotWhereWritten).await?;
+        self.refresh_all(head, commit_ts, parts, Guarded::NotWhereWritten)
+            .await?;
         Ok(commit_ts)
     }
 
@@ -240,7 +248,10 @@ impl Transaction<'_> {
     ) -> Result<(), CommitError> {
         let calls = parts.iter().filter_map(|(partition, part)| {
             let skip_guarded = guarded == Guarded::NotWhereWritten && !part.writes.is_empty();
-            let conditions = part.conditions.iter().filter(|condition| !(condition.guarded && skip_guarded));
+            let conditions = part
+                .conditions
+                .iter()
+                .filter(|condition| !(condition.guarded && skip_guarded));
             let refresh = Refresh {
                 head: head.clone(),
                 commit_ts,
@@ -256,7 +267,9 @@ impl Transaction<'_> {
                 Ok(Reply::Refresh(RefreshReply::Changed)) => {
                     return Err(CommitError::Conflict("what was read has changed".to_owned()));
                 }
-                Ok(Reply::Refresh(RefreshReply::ConditionFailed(key))) => return Err(CommitError::ConditionFailed(key)),
+                Ok(Reply::Refresh(RefreshReply::ConditionFailed(key))) => {
+                    return Err(CommitError::ConditionFailed(key));
+                }
                 Ok(other) => return Err(CommitError::Broken(format!("{other:?} is no answer to a refresh"))),
                 Err(error) => return Err(refused_call(error)),
             }
@@ -271,7 +284,12 @@ impl Transaction<'_> {
             head: head.clone(),
             commit_ts,
         };
-        match self.coordinator.partitions.call(partition, Request::Commit(commit)).await {
+        match self
+            .coordinator
+            .partitions
+            .call(partition, Request::Commit(commit))
+            .await
+        {
             Ok(Reply::Commit(answer)) => Ok(answer),
             Ok(other) => Err(CommitError::Broken(format!("{other:?} is no answer to a commit"))),
             Err(error) => self

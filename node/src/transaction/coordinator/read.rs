@@ -34,7 +34,10 @@ impl Coordinator {
         let mut answers: Vec<Answer> = reads.iter().map(empty_answer).collect();
         let calls = self.route(reads).into_iter().map(|(partition, routed)| async move {
             let (positions, reads): (Vec<usize>, Vec<Read>) = routed.into_iter().unzip();
-            let reply = self.partitions.call(partition, Request::Read { snapshot, reads }).await?;
+            let reply = self
+                .partitions
+                .call(partition, Request::Read { snapshot, reads })
+                .await?;
             match reply {
                 Reply::Read(parts) if parts.len() == positions.len() => Ok((positions, parts)),
                 other => Err(ReadError::Broken(format!("{other:?} is no answer to these reads"))),
@@ -65,7 +68,10 @@ impl Coordinator {
                         let (first, last) = self.partitions.slots_of(partition);
                         let slots = Slot::new(first).zip(Slot::new(last));
                         if let Some(part) = slots.and_then(|(first, last)| scan.within(first, last)) {
-                            routed.entry(partition).or_default().push((position, Read::ScanSlots(part)));
+                            routed
+                                .entry(partition)
+                                .or_default()
+                                .push((position, Read::ScanSlots(part)));
                         }
                     }
                 }

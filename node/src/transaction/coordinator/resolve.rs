@@ -21,7 +21,9 @@ impl Coordinator {
             let _permit = permit;
             let txn = head.txn;
             let home = partitions.partition_of(slot_of(&head.primary));
-            let elsewhere = participants.into_iter().filter(|slot| partitions.partition_of(*slot) != home);
+            let elsewhere = participants
+                .into_iter()
+                .filter(|slot| partitions.partition_of(*slot) != home);
             let calls = elsewhere.map(|slot| {
                 let partitions = &partitions;
                 async move {
@@ -53,7 +55,10 @@ impl Coordinator {
                 push: Push::Abort,
             };
             // Only a tombstone in the log lets the intents go.
-            if !matches!(partitions.call(home, request).await, Ok(Reply::Status(TxnStatus::Aborted))) {
+            if !matches!(
+                partitions.call(home, request).await,
+                Ok(Reply::Status(TxnStatus::Aborted))
+            ) {
                 return;
             }
             let calls = participants.into_iter().map(|slot| {

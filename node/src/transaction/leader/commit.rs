@@ -62,9 +62,13 @@ impl PartitionLeader {
     async fn commit_one_phase(self: &Arc<Self>, request: OnePhase) -> Result<OnePhaseReply, Failure> {
         let touched: Vec<Key> = touched(&request);
         for _ in 0..MAX_ATTEMPTS {
-            self.wait_for_intents_of(touched.clone(), Instant::now() + WRITE_WAIT).await?;
+            self.wait_for_intents_of(touched.clone(), Instant::now() + WRITE_WAIT)
+                .await?;
             let term = self.leading_term()?;
-            let held = self.latches.acquire(term, request.head.txn, request.writes.keys(), WRITE_WAIT).await;
+            let held = self
+                .latches
+                .acquire(term, request.head.txn, request.writes.keys(), WRITE_WAIT)
+                .await;
             let held = held.map_err(latch_failure)?;
             let commit_ts = match self.timestamps.take().await {
                 Ok(commit_ts) => commit_ts,
@@ -132,7 +136,8 @@ impl PartitionLeader {
                 spans: part.spans.clone(),
                 conditions: part.conditions.clone(),
             };
-            self.partitions.call(self.partitions.partition_of(part.slot), Request::Refresh(refresh))
+            self.partitions
+                .call(self.partitions.partition_of(part.slot), Request::Refresh(refresh))
         });
         for answer in join_all(calls).await {
             match answer {
@@ -186,7 +191,10 @@ fn touched(request: &OnePhase) -> Vec<Key> {
 
 fn condition_failed(request: &OnePhase, key: Key) -> Refusal {
     let conditions = request.elsewhere.iter().flat_map(|part| &part.conditions);
-    let kind = conditions.clone().find(|condition: &&Condition| condition.key == key).map(|condition| condition.kind);
+    let kind = conditions
+        .clone()
+        .find(|condition: &&Condition| condition.key == key)
+        .map(|condition| condition.kind);
     Refusal::ConditionFailed {
         key,
         kind: kind.unwrap_or(state::ConditionKind::Exists),

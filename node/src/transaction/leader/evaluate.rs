@@ -36,7 +36,10 @@ pub fn evaluate(
         blocked: Vec::new(),
         bytes_left: MAX_ANSWER_BYTES,
     };
-    let answers = reads.into_iter().map(|read| reader.answer(read)).collect::<Result<_, _>>()?;
+    let answers = reads
+        .into_iter()
+        .map(|read| reader.answer(read))
+        .collect::<Result<_, _>>()?;
     Ok(match reader.blocked.is_empty() {
         true => Evaluated::Answers(answers),
         false => Evaluated::Blocked(reader.blocked),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::Timestamp;
-use kotoba_state::partition::{self as state, Known, Refusal, RefreshOutcome, Span};
+use kotoba_state::partition::{self as state, Known, RefreshOutcome, Refusal, Span};
 use tokio::time::Instant;
 
 use super::evaluate::{self, Evaluated};
@@ -30,10 +30,15 @@ impl PartitionLeader {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Failure::Busy("transactions on the keys read do not come to an end".to_owned()));
+                return Err(Failure::Busy(
+                    "transactions on the keys read do not come to an end".to_owned(),
+                ));
             }
             let term = self.leading_term()?;
-            self.latches.wait_clear(term, None, &spans, left).await.map_err(latch_failure)?;
+            self.latches
+                .wait_clear(term, None, &spans, left)
+                .await
+                .map_err(latch_failure)?;
             self.group.read_barrier().await.map_err(failure)?;
             // Opened after both: a commit that was in flight is in it, and a later one is above the snapshot.
             let view = self.group.view().map_err(failure)?;
@@ -50,7 +55,12 @@ impl PartitionLeader {
     /// Whether what a transaction read still holds at its commit timestamp.
     pub(super) async fn refresh(&self, refresh: Refresh) -> Result<RefreshReply, Failure> {
         let mut spans = refresh.spans.clone();
-        spans.extend(refresh.conditions.iter().map(|condition| Span::Key(condition.key.clone())));
+        spans.extend(
+            refresh
+                .conditions
+                .iter()
+                .map(|condition| Span::Key(condition.key.clone())),
+        );
         for _ in 0..REFRESH_ROUNDS {
             let term = self.leading_term()?;
             let txn = Some(refresh.head.txn);
@@ -64,7 +74,13 @@ impl PartitionLeader {
             self.note_seen(refresh.commit_ts);
             let asked = refresh.clone();
             let outcome = blocking(move || {
-                state::refresh(view.as_ref(), &asked.head, asked.commit_ts, &asked.spans, &asked.conditions)
+                state::refresh(
+                    view.as_ref(),
+                    &asked.head,
+                    asked.commit_ts,
+                    &asked.spans,
+                    &asked.conditions,
+                )
             });
             match outcome.await? {
                 RefreshOutcome::Unchanged => return Ok(RefreshReply::Valid),

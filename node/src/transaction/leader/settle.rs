@@ -104,7 +104,10 @@ impl PartitionLeader {
             Ok(Reply::Status(status)) => Ok(status),
             Ok(other) => Err(Failure::Broken(format!("{other:?} is no answer to a status check"))),
             Err(CallError::Failed(failure @ Failure::Broken(_))) => Err(failure),
-            Err(error) => Err(Failure::Busy(format!("the primary of transaction {} does not answer: {error}", head.txn))),
+            Err(error) => Err(Failure::Busy(format!(
+                "the primary of transaction {} does not answer: {error}",
+                head.txn
+            ))),
         }
     }
 
@@ -116,5 +119,8 @@ impl PartitionLeader {
 
 /// Each transaction once, however many of its intents were met.
 fn heads(intents: Vec<MetIntent>) -> BTreeMap<TxnId, TxnHead> {
-    intents.into_iter().map(|met| (met.intent.head.txn, met.intent.head)).collect()
+    intents
+        .into_iter()
+        .map(|met| (met.intent.head.txn, met.intent.head))
+        .collect()
 }

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{
-    Catalogue, Founding, Health, Member, MemberState, Partition, Replica, ReplicaRole, Settings,
-};
+use super::catalogue::{Catalogue, Founding, Health, Member, MemberState, Partition, Replica, ReplicaRole, Settings};
 use super::command::{Answer, Command, FirstMember};
 use super::{moves, rows};
 use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
@@ -107,8 +105,12 @@ impl Catalogue {
             self.add_first_member(first);
         }
         let replicas_each = settings.replication_factor as usize;
-        let placement =
-            placement::place(&self.candidates(), &Placement::default(), replicas_each, settings.partition_count);
+        let placement = placement::place(
+            &self.candidates(),
+            &Placement::default(),
+            replicas_each,
+            settings.partition_count,
+        );
         for (partition, holders) in placement.0 {
             self.add_partition(partition, holders);
         }
@@ -132,7 +134,10 @@ impl Catalogue {
             meta_replica: self.take_replica_id(),
             meta_voter: first.meta_voter,
         };
-        assert_eq!(member.meta_replica.0, id.0, "the founder gives meta replicas the members' numbers");
+        assert_eq!(
+            member.meta_replica.0, id.0,
+            "the founder gives meta replicas the members' numbers"
+        );
         self.members.insert(id, member);
     }
 
@@ -144,7 +149,11 @@ impl Catalogue {
         }
         // The founder of a group is its first leader: in turn, so that no member begins with all the leaders.
         let turn = id.0 as usize % replicas.len().max(1);
-        let founder = replicas.keys().nth(turn).copied().expect("a founded cluster has members to place on");
+        let founder = replicas
+            .keys()
+            .nth(turn)
+            .copied()
+            .expect("a founded cluster has members to place on");
         let founding = Founding::By(founder);
         self.partitions.insert(id, Partition { id, replicas, founding });
     }
@@ -163,7 +172,9 @@ impl Catalogue {
         };
         let known = self.member_of_disk(disk_id).map(|member| (member.id, member.state));
         if let Some((id, MemberState::Removed)) = known {
-            return Err(format!("disk {disk_id} was member {id}, which was removed: empty the disk to join as a new member"));
+            return Err(format!(
+                "disk {disk_id} was member {id}, which was removed: empty the disk to join as a new member"
+            ));
         }
         self.refuse_address_of_another(peer_address, disk_id)?;
         if known.is_none() {
@@ -178,7 +189,11 @@ impl Catalogue {
         member.client_address.clone_from(client_address);
         member.version.clone_from(version);
         let state = member.state;
-        let cluster_id = self.settings.as_ref().map(|settings| settings.cluster_id.clone()).unwrap_or_default();
+        let cluster_id = self
+            .settings
+            .as_ref()
+            .map(|settings| settings.cluster_id.clone())
+            .unwrap_or_default();
         Ok(Answer::Joined {
             cluster_id,
             member: id,
@@ -187,12 +202,18 @@ impl Catalogue {
     }
 
     fn refuse_too_many(&self) -> Result<(), Refusal> {
-        let current = self.members.values().filter(|member| member.state != MemberState::Removed).count();
+        let current = self
+            .members
+            .values()
+            .filter(|member| member.state != MemberState::Removed)
+            .count();
         if current >= placement::MAX_MEMBERS {
             return Err(format!("a cluster has at most {} members", placement::MAX_MEMBERS));
         }
         match self.members.len() >= MAX_MEMBERS {
-            true => Err(format!("a cluster has at most {MAX_MEMBERS} members, removed ones included")),
+            true => Err(format!(
+                "a cluster has at most {MAX_MEMBERS} members, removed ones included"
+            )),
             false => Ok(()),
         }
     }
@@ -311,11 +332,15 @@ impl Catalogue {
     }
 
     fn member_mut(&mut self, id: MemberId) -> Result<&mut Member, Refusal> {
-        self.members.get_mut(&id).ok_or_else(|| format!("there is no member {id}"))
+        self.members
+            .get_mut(&id)
+            .ok_or_else(|| format!("there is no member {id}"))
     }
 
     pub(super) fn partition_mut(&mut self, id: PartitionId) -> Result<&mut Partition, Refusal> {
-        self.partitions.get_mut(&id).ok_or_else(|| format!("there is no partition {id}"))
+        self.partitions
+            .get_mut(&id)
+            .ok_or_else(|| format!("there is no partition {id}"))
     }
 }
 
@@ -323,7 +348,8 @@ fn take(from: u64, count: u64) -> Result<u64, Refusal> {
     if !(1..=MAX_LEASE).contains(&count) {
         return Err(format!("{count} at a time is not between 1 and {MAX_LEASE}"));
     }
-    from.checked_add(count).ok_or_else(|| "the numbers are used up".to_owned())
+    from.checked_add(count)
+        .ok_or_else(|| "the numbers are used up".to_owned())
 }
 
 /// What the state machine would refuse of a founding, for those who want to know before.
@@ -338,14 +364,32 @@ fn check_settings(settings: &Settings, members: &[FirstMember]) -> Result<(), Re
     };
     let rules = [
         (!settings.cluster_id.is_empty(), "a cluster id is needed"),
-        ((1..=placement::MAX_MEMBERS).contains(&members.len()), "a cluster is founded with 1 to 256 members"),
+        (
+            (1..=placement::MAX_MEMBERS).contains(&members.len()),
+            "a cluster is founded with 1 to 256 members",
+        ),
         // More than there are members is allowed: partitions get the rest when members come.
-        ((1..=MAX_REPLICATION_FACTOR).contains(&settings.replication_factor), "the replication factor is 1 to 7"),
-        ((1..=MAX_PARTITIONS).contains(&settings.partition_count), "there are 1 to 1024 partitions"),
+        (
+            (1..=MAX_REPLICATION_FACTOR).contains(&settings.replication_factor),
+            "the replication factor is 1 to 7",
+        ),
+        (
+            (1..=MAX_PARTITIONS).contains(&settings.partition_count),
+            "there are 1 to 1024 partitions",
+        ),
         (settings.max_parallel_moves >= 1, "at least one move runs at a time"),
-        (distinct(|member| &member.disk_id), "two first members have the same disk"),
-        (distinct(|member| &member.peer_address), "two first members have the same address"),
-        (members.iter().any(|member| member.meta_voter), "at least one first member votes in the meta group"),
+        (
+            distinct(|member| &member.disk_id),
+            "two first members have the same disk",
+        ),
+        (
+            distinct(|member| &member.peer_address),
+            "two first members have the same address",
+        ),
+        (
+            members.iter().any(|member| member.meta_voter),
+            "at least one first member votes in the meta group",
+        ),
     ];
     match rules.iter().find(|(holds, _)| !holds) {
         Some((_, rule)) => Err((*rule).to_owned()),

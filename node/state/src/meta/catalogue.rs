@@ -163,7 +163,10 @@ impl Catalogue {
 
     /// Members that may hold replicas.
     pub fn candidates(&self) -> Vec<Candidate> {
-        let active = self.members.values().filter(|member| member.state == MemberState::Active);
+        let active = self
+            .members
+            .values()
+            .filter(|member| member.state == MemberState::Active);
         active
             .map(|member| Candidate {
                 id: member.id,
@@ -186,9 +189,10 @@ impl Catalogue {
         let mut placement: BTreeMap<PartitionId, BTreeSet<MemberId>> = BTreeMap::new();
         for partition in self.partitions.values() {
             let leaving = self.leaving(partition.id);
-            let staying = partition.replicas.values().filter(|replica| {
-                replica.role != ReplicaRole::Retiring && !leaving.contains(&replica.member)
-            });
+            let staying = partition
+                .replicas
+                .values()
+                .filter(|replica| replica.role != ReplicaRole::Retiring && !leaving.contains(&replica.member));
             placement.insert(partition.id, staying.map(|replica| replica.member).collect());
         }
         Placement(placement)
@@ -208,7 +212,9 @@ impl Catalogue {
     /// What a rebalance would change beyond the moves under way.
     pub fn replacements(&self) -> Vec<Replacement> {
         let wanted = self.wanted_placement();
-        wanted.map_or_else(Vec::new, |wanted| placement::rebalance(&self.zones(), &self.placement(), &wanted))
+        wanted.map_or_else(Vec::new, |wanted| {
+            placement::rebalance(&self.zones(), &self.placement(), &wanted)
+        })
     }
 
     /// No move is open, and placement would change nothing.
@@ -218,7 +224,9 @@ impl Catalogue {
 
     /// The move of a partition that is beyond Planned.
     pub fn move_under_way(&self, partition: PartitionId) -> Option<&Move> {
-        self.moves.values().find(|other| other.partition == partition && other.step == MoveStep::Learning)
+        self.moves
+            .values()
+            .find(|other| other.partition == partition && other.step == MoveStep::Learning)
     }
 
     /// The replica of a partition on a member, unless it is retiring.

@@ -41,7 +41,9 @@ pub enum Command {
         version: String,
     },
     /// The member has caught up with the meta group and may hold replicas.
-    ActivateMember { member: MemberId },
+    ActivateMember {
+        member: MemberId,
+    },
     /// What a member says of itself at its start. Refused for another disk.
     DescribeMember {
         member: MemberId,
@@ -50,16 +52,23 @@ pub enum Command {
         client_address: String,
         version: String,
     },
-    SetMetaVoter { member: MemberId, voter: bool },
+    SetMetaVoter {
+        member: MemberId,
+        voter: bool,
+    },
     SetHealth {
         member: MemberId,
         health: Health,
         now_ms: u64,
     },
     /// The partition's first voters have a leader.
-    MarkFounded { partition: PartitionId },
+    MarkFounded {
+        partition: PartitionId,
+    },
     /// Plans the moves to where placement wants the replicas; the same job again while it is open.
-    PlanRebalance { now_ms: u64 },
+    PlanRebalance {
+        now_ms: u64,
+    },
     /// Compare-and-set: a move that is not at `from` is left alone. `None` is its end.
     AdvanceMove {
         id: u64,
@@ -72,9 +81,13 @@ pub enum Command {
         replica: ReplicaId,
     },
     /// Logs `count` timestamps above all that were ever logged.
-    ExtendTimestamps { count: u64 },
+    ExtendTimestamps {
+        count: u64,
+    },
     /// Gives a member `count` entity sequences.
-    LeaseSequences { count: u64 },
+    LeaseSequences {
+        count: u64,
+    },
     /// Numbers a start of a member's process.
     NextIncarnation,
 }
@@ -99,11 +112,20 @@ pub enum Answer {
         member: MemberId,
         state: MemberState,
     },
-    Planned { job: u64, moves: Vec<PlannedMove> },
+    Planned {
+        job: u64,
+        moves: Vec<PlannedMove>,
+    },
     /// `from` up to, not including, `to`.
-    Timestamps { from: Timestamp, to: Timestamp },
+    Timestamps {
+        from: Timestamp,
+        to: Timestamp,
+    },
     /// `from` up to, not including, `to`.
-    Sequences { from: u64, to: u64 },
+    Sequences {
+        from: u64,
+        to: u64,
+    },
     Incarnation(u64),
 }
 

@@ -61,7 +61,10 @@ pub enum Action {
         to: ReplicaId,
     },
     /// Nothing can be done for this move now.
-    Wait { id: u64, reason: String },
+    Wait {
+        id: u64,
+        reason: String,
+    },
 }
 
 /// A step of the meta group's own membership.
@@ -83,19 +86,28 @@ impl LeaderView {
     pub fn lag(&self, replica: ReplicaId) -> Option<u64> {
         match replica == self.replica {
             true => Some(0),
-            false => self.matched.get(&replica).map(|matched| self.last_log_index.saturating_sub(*matched)),
+            false => self
+                .matched
+                .get(&replica)
+                .map(|matched| self.last_log_index.saturating_sub(*matched)),
         }
     }
 
     /// Caught up, and heard from a moment ago.
     pub fn is_in_sync(&self, replica: ReplicaId) -> bool {
         let heard = replica == self.replica
-            || self.silent_ms.get(&replica).is_some_and(|silent| *silent <= IN_SYNC_WITHIN_MS);
+            || self
+                .silent_ms
+                .get(&replica)
+                .is_some_and(|silent| *silent <= IN_SYNC_WITHIN_MS);
         heard && self.lag(replica).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES)
     }
 
     fn voter_out_of_sync(&self, except: Option<ReplicaId>) -> Option<ReplicaId> {
-        self.voters.iter().copied().find(|voter| Some(*voter) != except && !self.is_in_sync(*voter))
+        self.voters
+            .iter()
+            .copied()
+            .find(|voter| Some(*voter) != except && !self.is_in_sync(*voter))
     }
 }
 
@@ -105,7 +117,9 @@ pub fn next_step(catalogue: &Catalogue, observed: &Observed) -> Vec<Action> {
     let mut actions = Vec::new();
     for partition in catalogue.partitions.values() {
         if partition.founding != Founding::Founded && view(partition.id).is_some() {
-            actions.push(Action::Propose(Command::MarkFounded { partition: partition.id }));
+            actions.push(Action::Propose(Command::MarkFounded {
+                partition: partition.id,
+            }));
         }
     }
     for row in catalogue.moves.values().filter(|row| row.step == MoveStep::Learning) {
@@ -116,12 +130,14 @@ pub fn next_step(catalogue: &Catalogue, observed: &Observed) -> Vec<Action> {
 }
 
 /// Begins planned moves up to the limit, only in partitions that could lose a member now.
-fn begin_moves<'a>(
-    catalogue: &'a Catalogue,
-    view: &dyn Fn(PartitionId) -> Option<&'a LeaderView>,
-) -> Vec<Action> {
-    let limit = catalogue.settings.as_ref().map_or(0, |settings| settings.max_parallel_moves as usize);
-    let mut under_way: BTreeSet<PartitionId> = moves_at(catalogue, MoveStep::Learning).map(|row| row.partition).collect();
+fn begin_moves<'a>(catalogue: &'a Catalogue, view: &dyn Fn(PartitionId) -> Option<&'a LeaderView>) -> Vec<Action> {
+    let limit = catalogue
+        .settings
+        .as_ref()
+        .map_or(0, |settings| settings.max_parallel_moves as usize);
+    let mut under_way: BTreeSet<PartitionId> = moves_at(catalogue, MoveStep::Learning)
+        .map(|row| row.partition)
+        .collect();
     let mut actions = Vec::new();
     for row in moves_at(catalogue, MoveStep::Planned) {
         if under_way.len() >= limit {
@@ -156,9 +172,10 @@ pub fn why_not_begin(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView
     };
     match row.to.and_then(|to| catalogue.members.get(&to)) {
         Some(target) if target.health != Health::Alive => Some(format!("member {} is not heard from", target.id)),
-        Some(target) if holds(target.id) => {
-            Some(format!("member {} still deletes an older replica of partition {}", target.id, row.partition))
-        }
+        Some(target) if holds(target.id) => Some(format!(
+            "member {} still deletes an older replica of partition {}",
+            target.id, row.partition
+        )),
         Some(_) | None => None,
     }
 }
@@ -214,8 +231,14 @@ fn teach(row: &Move, view: &LeaderView, replica: ReplicaId, member: MemberId) ->
         return None;
     }
     let reason = match view.lag(replica) {
-        Some(lag) => format!("replica {replica} of partition {} is {lag} entries behind", row.partition),
-        None => format!("replica {replica} of partition {} has not answered its leader yet", row.partition),
+        Some(lag) => format!(
+            "replica {replica} of partition {} is {lag} entries behind",
+            row.partition
+        ),
+        None => format!(
+            "replica {replica} of partition {} has not answered its leader yet",
+            row.partition
+        ),
     };
     Some(Action::Wait { id: row.id, reason })
 }
@@ -226,11 +249,20 @@ fn promote(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Action {
         let reason = format!("replica {lagging} of partition {} is not in sync", row.partition);
         return Action::Wait { id: row.id, reason };
     }
-    let successor = || view.voters.iter().copied().filter(|voter| Some(*voter) != old).max_by_key(|voter| view.matched.get(voter));
+    let successor = || {
+        view.voters
+            .iter()
+            .copied()
+            .filter(|voter| Some(*voter) != old)
+            .max_by_key(|voter| view.matched.get(voter))
+    };
     if old == Some(view.replica)
         && let Some(to) = successor()
     {
-        return Action::TransferLeader { partition: row.partition, to };
+        return Action::TransferLeader {
+            partition: row.partition,
+            to,
+        };
     }
     replace_voters(row, view, old)
 }
@@ -258,7 +290,10 @@ pub fn next_meta_step(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAc
     if meta.joint {
         return finish_meta_change(catalogue, meta);
     }
-    let current = catalogue.members.values().filter(|member| member.state != MemberState::Removed);
+    let current = catalogue
+        .members
+        .values()
+        .filter(|member| member.state != MemberState::Removed);
     for member in current.clone() {
         if let Some(action) = take_in(member, meta) {
             return Some(action);
@@ -292,8 +327,16 @@ fn take_in(member: &Member, meta: &LeaderView) -> Option<MetaAction> {
 }
 
 fn meta_voter_count(catalogue: &Catalogue) -> usize {
-    let active = catalogue.members.values().filter(|member| member.state == MemberState::Active).count();
-    if active >= LARGE_CLUSTER { META_VOTERS_LARGE } else { META_VOTERS }
+    let active = catalogue
+        .members
+        .values()
+        .filter(|member| member.state == MemberState::Active)
+        .count();
+    if active >= LARGE_CLUSTER {
+        META_VOTERS_LARGE
+    } else {
+        META_VOTERS
+    }
 }
 
 /// Asks again for an exchange of voters that a lost leader left half done; see [`finish_change`].
@@ -309,7 +352,13 @@ fn finish_meta_change(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAc
     if voters.len() > meta_voter_count(catalogue) {
         let lost = before()
             .filter(|member| member.meta_replica != meta.replica)
-            .min_by_key(|member| (member.health != Health::Failed, meta.is_in_sync(member.meta_replica), member.id));
+            .min_by_key(|member| {
+                (
+                    member.health != Health::Failed,
+                    meta.is_in_sync(member.meta_replica),
+                    member.id,
+                )
+            });
         lost.inspect(|member| {
             voters.remove(&member.meta_replica);
         });
@@ -337,7 +386,12 @@ fn replace_meta_voters(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaA
         .collect();
     let replica_of = |member: &MemberId| catalogue.members[member].meta_replica;
     let is_voter = |member: &&Member| meta.voters.contains(&member.meta_replica);
-    let voting: BTreeSet<MemberId> = catalogue.members.values().filter(is_voter).map(|member| member.id).collect();
+    let voting: BTreeSet<MemberId> = catalogue
+        .members
+        .values()
+        .filter(is_voter)
+        .map(|member| member.id)
+        .collect();
     let lost: Option<MemberId> = voting.iter().copied().find(|id| {
         let member = &catalogue.members[id];
         member.health == Health::Failed || member.state == MemberState::Removed

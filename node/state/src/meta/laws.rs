@@ -56,9 +56,21 @@ fn describe(number: u64, disk: u64) -> Command {
 /// Commands about few things, among them things that do not exist, so that they meet often.
 fn any_command() -> impl Strategy<Value = Command> {
     let member = || (0u64..8).prop_map(MemberId);
-    let begin = |id| Command::AdvanceMove { id, from: MoveStep::Planned, to: Some(MoveStep::Learning) };
-    let end = |id| Command::AdvanceMove { id, from: MoveStep::Learning, to: None };
-    let drop = |id| Command::AdvanceMove { id, from: MoveStep::Planned, to: None };
+    let begin = |id| Command::AdvanceMove {
+        id,
+        from: MoveStep::Planned,
+        to: Some(MoveStep::Learning),
+    };
+    let end = |id| Command::AdvanceMove {
+        id,
+        from: MoveStep::Learning,
+        to: None,
+    };
+    let drop = |id| Command::AdvanceMove {
+        id,
+        from: MoveStep::Planned,
+        to: None,
+    };
     prop_oneof![
         1 => (0u8..2).prop_map(found),
         4 => (1u64..8).prop_map(join),
@@ -81,16 +93,33 @@ fn any_command() -> impl Strategy<Value = Command> {
 }
 
 fn apply(store: &mut MemoryStore, index: u64, command: &Command) -> Answer {
-    let answer = MetaMachine.apply(store, EntryPosition { term: 1, index }, &command.encode()).unwrap();
+    let answer = MetaMachine
+        .apply(store, EntryPosition { term: 1, index }, &command.encode())
+        .unwrap();
     Answer::decode(&answer).unwrap()
 }
 
 fn check(catalogue: &Catalogue) {
     for partition in catalogue.partitions.values() {
-        let with = |role| partition.replicas.values().filter(move |replica| replica.role == role).count();
-        assert_eq!(with(ReplicaRole::Voter), 3, "partition {} has lost a voter, or has one too many", partition.id);
+        let with = |role| {
+            partition
+                .replicas
+                .values()
+                .filter(move |replica| replica.role == role)
+                .count()
+        };
+        assert_eq!(
+            with(ReplicaRole::Voter),
+            3,
+            "partition {} has lost a voter, or has one too many",
+            partition.id
+        );
         let holders: BTreeSet<_> = partition.replicas.values().map(|replica| replica.member).collect();
-        assert_eq!(holders.len(), partition.replicas.len(), "two replicas of a partition on one member");
+        assert_eq!(
+            holders.len(),
+            partition.replicas.len(),
+            "two replicas of a partition on one member"
+        );
         let running: Vec<_> = catalogue
             .moves
             .values()
@@ -99,7 +128,11 @@ fn check(catalogue: &Catalogue) {
         assert!(running.len() <= 1, "two moves of one partition at a time");
         assert_eq!(with(ReplicaRole::Learner), running.len(), "a learner without a move");
     }
-    let running = catalogue.moves.values().filter(|row| row.step == MoveStep::Learning).count();
+    let running = catalogue
+        .moves
+        .values()
+        .filter(|row| row.step == MoveStep::Learning)
+        .count();
     assert!(running <= 2, "more moves at a time than allowed");
     let disks: BTreeSet<_> = catalogue.members.values().map(|member| &member.disk_id).collect();
     assert_eq!(disks.len(), catalogue.members.len(), "two members with one disk");
@@ -109,24 +142,41 @@ fn check(catalogue: &Catalogue) {
 fn check_change(before: &Catalogue, after: &Catalogue) {
     let (old, new) = (&before.counters, &after.counters);
     let replicas = |catalogue: &Catalogue| -> BTreeSet<ReplicaId> {
-        let of_partitions = catalogue.partitions.values().flat_map(|partition| partition.replicas.keys().copied());
-        of_partitions.chain(catalogue.members.values().map(|member| member.meta_replica)).collect()
+        let of_partitions = catalogue
+            .partitions
+            .values()
+            .flat_map(|partition| partition.replicas.keys().copied());
+        of_partitions
+            .chain(catalogue.members.values().map(|member| member.meta_replica))
+            .collect()
     };
     for replica in replicas(after).difference(&replicas(before)) {
-        assert!((old.next_replica..new.next_replica).contains(replica), "replica id {replica} is used again");
+        assert!(
+            (old.next_replica..new.next_replica).contains(replica),
+            "replica id {replica} is used again"
+        );
     }
     for member in after.members.keys().filter(|id| !before.members.contains_key(id)) {
-        assert!((old.next_member..new.next_member).contains(member), "member id {member} is used again");
+        assert!(
+            (old.next_member..new.next_member).contains(member),
+            "member id {member} is used again"
+        );
     }
     for id in after.moves.keys().filter(|id| !before.moves.contains_key(id)) {
-        assert!((old.next_move..new.next_move).contains(id), "move id {id} is used again");
+        assert!(
+            (old.next_move..new.next_move).contains(id),
+            "move id {id} is used again"
+        );
     }
     assert!(old.next_sequence <= new.next_sequence && old.next_timestamp <= new.next_timestamp);
     assert!(old.next_incarnation <= new.next_incarnation && old.moves_finished <= new.moves_finished);
     if before.settings.is_some() {
         assert_eq!(before.settings, after.settings, "the cluster id is latched");
     }
-    assert!(before.members.keys().all(|id| after.members.contains_key(id)), "a member was forgotten");
+    assert!(
+        before.members.keys().all(|id| after.members.contains_key(id)),
+        "a member was forgotten"
+    );
 }
 
 /// Commands that give something new each time; all others do no more the second time.

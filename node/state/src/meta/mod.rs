@@ -7,10 +7,10 @@ mod apply;
 mod catalogue;
 mod command;
 pub mod driver;
-mod moves;
-mod rows;
 #[cfg(test)]
 mod laws;
+mod moves;
+mod rows;
 #[cfg(test)]
 mod tests;
 

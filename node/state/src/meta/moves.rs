@@ -8,7 +8,11 @@ use crate::ids::ReplicaId;
 /// Plans what placement asks for beyond the moves under way; moves that have not begun are planned anew.
 pub(super) fn plan(catalogue: &mut Catalogue, now_ms: u64) -> Answer {
     let before: Vec<PlannedMove> = planned(catalogue);
-    let under_way = catalogue.moves.values().filter(|open| open.step == MoveStep::Learning).count();
+    let under_way = catalogue
+        .moves
+        .values()
+        .filter(|open| open.step == MoveStep::Learning)
+        .count();
     catalogue.moves.retain(|_, open| open.step == MoveStep::Learning);
     let replacements = catalogue.replacements();
     for replacement in &replacements {
@@ -68,7 +72,11 @@ pub(super) fn advance(
     from: MoveStep,
     to: Option<MoveStep>,
 ) -> Result<Answer, Refusal> {
-    let row = catalogue.moves.get(&id).cloned().ok_or_else(|| format!("there is no move {id}, or it has ended"))?;
+    let row = catalogue
+        .moves
+        .get(&id)
+        .cloned()
+        .ok_or_else(|| format!("there is no move {id}, or it has ended"))?;
     if row.step != from {
         return Err(format!("move {id} is at {:?}, not at {from:?}", row.step));
     }
@@ -89,19 +97,32 @@ fn begin(catalogue: &mut Catalogue, mut row: Move) -> Result<Answer, Refusal> {
     if catalogue.move_under_way(row.partition).is_some() {
         return Err(format!("partition {} has a move under way", row.partition));
     }
-    let under_way = catalogue.moves.values().filter(|open| open.step == MoveStep::Learning).count();
-    let limit = catalogue.settings.as_ref().map_or(0, |settings| settings.max_parallel_moves as usize);
+    let under_way = catalogue
+        .moves
+        .values()
+        .filter(|open| open.step == MoveStep::Learning)
+        .count();
+    let limit = catalogue
+        .settings
+        .as_ref()
+        .map_or(0, |settings| settings.max_parallel_moves as usize);
     if under_way >= limit {
         return Err(format!("{under_way} moves are under way, which is the limit"));
     }
     if let Some(member) = row.to {
         let replicas = &catalogue.partition_mut(row.partition)?.replicas;
         if replicas.values().any(|replica| replica.member == member) {
-            return Err(format!("member {member} still has a replica of partition {}", row.partition));
+            return Err(format!(
+                "member {member} still has a replica of partition {}",
+                row.partition
+            ));
         }
         let id = catalogue.take_replica_id();
         let role = ReplicaRole::Learner;
-        catalogue.partition_mut(row.partition)?.replicas.insert(id, Replica { member, role });
+        catalogue
+            .partition_mut(row.partition)?
+            .replicas
+            .insert(id, Replica { member, role });
         row.replica = Some(id);
     }
     row.step = MoveStep::Learning;

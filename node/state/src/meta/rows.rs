@@ -35,12 +35,16 @@ pub(super) fn save(store: &mut dyn Write, before: &Catalogue, after: &Catalogue)
         store.put(COUNTERS, &encode(&after.counters))?;
     }
     save_all(store, MEMBERS, &before.members, &after.members, |id| id.0)?;
-    save_all(store, PARTITIONS, &before.partitions, &after.partitions, |id| u64::from(id.0))?;
+    save_all(store, PARTITIONS, &before.partitions, &after.partitions, |id| {
+        u64::from(id.0)
+    })?;
     save_all(store, MOVES, &before.moves, &after.moves, |id| *id)
 }
 
 fn single<T: DeserializeOwned>(view: &dyn Read, key: &[u8]) -> Result<Option<T>, StoreError> {
-    view.get(key)?.map(|bytes| decode(&bytes).map_err(StoreError::new)).transpose()
+    view.get(key)?
+        .map(|bytes| decode(&bytes).map_err(StoreError::new))
+        .transpose()
 }
 
 fn all<K, V>(view: &dyn Read, space: u8) -> Result<std::collections::BTreeMap<K, V>, StoreError>

@@ -26,34 +26,18 @@ impl PartitionMachine {
             Command::Prepare(command) => prepare(store, command).map(Answer::Prepare),
             Command::Commit(command) => commit(store, &command).map(Answer::Commit),
             Command::CheckTxn(command) => check_txn(store, &command).map(Answer::CheckTxn),
-            Command::ResolveIntents { txn, decided } => {
-                intents::resolve(store, txn, decided).map(|_| Answer::Resolved)
-            }
-            Command::Forget { txn, resolved } => {
-                forget(store, txn, &resolved).map(|()| Answer::Forgotten)
-            }
-            Command::CommitOnePhase(command) => {
-                commit_one_phase(store, at.term, command).map(Answer::OnePhase)
-            }
+            Command::ResolveIntents { txn, decided } => intents::resolve(store, txn, decided).map(|_| Answer::Resolved),
+            Command::Forget { txn, resolved } => forget(store, txn, &resolved).map(|()| Answer::Forgotten),
+            Command::CommitOnePhase(command) => commit_one_phase(store, at.term, command).map(Answer::OnePhase),
             Command::CloseTs { closed } => close_ts(store, closed),
-            Command::RecordFloor { floor, max_records } => {
-                raise_record_floor(store, floor, max_records)
-            }
-            Command::VersionFloor {
-                floor,
-                max_versions,
-            } => raise_version_floor(store, floor, max_versions),
+            Command::RecordFloor { floor, max_records } => raise_record_floor(store, floor, max_records),
+            Command::VersionFloor { floor, max_versions } => raise_version_floor(store, floor, max_versions),
         }
     }
 }
 
 impl StateMachine for PartitionMachine {
-    fn apply(
-        &self,
-        store: &mut dyn Write,
-        at: EntryPosition,
-        command: &[u8],
-    ) -> Result<Vec<u8>, StoreError> {
+    fn apply(&self, store: &mut dyn Write, at: EntryPosition, command: &[u8]) -> Result<Vec<u8>, StoreError> {
         let command = Command::decode(command).map_err(StoreError::new)?;
         let answer = self.apply_command(store, at, command)?;
         Ok(answer.encode())

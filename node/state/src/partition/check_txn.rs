@@ -40,9 +40,7 @@ impl Status {
             Status::Committed(commit_ts) => TxnStatus::Committed(commit_ts),
             Status::Aborted => TxnStatus::Aborted,
             Status::Gone => TxnStatus::Gone,
-            Status::Pending { min_commit_ts, .. } if min_commit_ts > snapshot => {
-                TxnStatus::PendingAbove(snapshot)
-            }
+            Status::Pending { min_commit_ts, .. } if min_commit_ts > snapshot => TxnStatus::PendingAbove(snapshot),
             Status::Absent | Status::Pending { .. } => TxnStatus::Pending,
         }
     }
@@ -83,10 +81,7 @@ fn of_record(record: &Record) -> Status {
     }
 }
 
-pub(super) fn check_txn(
-    store: &mut dyn Write,
-    command: &CheckTxn,
-) -> Result<TxnStatus, StoreError> {
+pub(super) fn check_txn(store: &mut dyn Write, command: &CheckTxn) -> Result<TxnStatus, StoreError> {
     let status = status(store, &command.head)?;
     let deadline_ms = match status {
         Status::Committed(_) | Status::Aborted | Status::Gone => {
@@ -112,19 +107,13 @@ fn abort(store: &mut dyn Write, head: &TxnHead) -> Result<TxnStatus, StoreError>
 }
 
 /// Makes an open transaction commit above the snapshot, if at all.
-fn push_above(
-    store: &mut dyn Write,
-    head: &TxnHead,
-    snapshot: Timestamp,
-) -> Result<TxnStatus, StoreError> {
+fn push_above(store: &mut dyn Write, head: &TxnHead, snapshot: Timestamp) -> Result<TxnStatus, StoreError> {
     let mut record = match records::load(store, head.txn)? {
         Some(record) => record,
         None => stub(head),
     };
     if let State::Pending {
-        min_commit_ts,
-        pushes,
-        ..
+        min_commit_ts, pushes, ..
     } = &mut record.state
     {
         if *min_commit_ts > snapshot {

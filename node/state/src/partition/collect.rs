@@ -13,11 +13,7 @@ use crate::store::{Read, StoreError, Write};
 
 /// Drops what is hidden at `limit`: looks at up to `budget` queue entries, and drops up to `budget` versions; tells
 /// whether more is left.
-pub(super) fn collect(
-    store: &mut dyn Write,
-    limit: Timestamp,
-    budget: u32,
-) -> Result<bool, StoreError> {
+pub(super) fn collect(store: &mut dyn Write, limit: Timestamp, budget: u32) -> Result<bool, StoreError> {
     let mut budget = budget.max(1) as usize;
     let (queue, mut more) = front(store, limit, budget)?;
     for (commit_ts, key) in queue {
@@ -42,11 +38,7 @@ pub(super) fn collect(
 }
 
 /// The oldest entries of the queue, and whether there are more.
-fn front(
-    store: &dyn Read,
-    limit: Timestamp,
-    count: usize,
-) -> Result<(Vec<(Timestamp, Key)>, bool), StoreError> {
+fn front(store: &dyn Read, limit: Timestamp, count: usize) -> Result<(Vec<(Timestamp, Key)>, bool), StoreError> {
     let (from, to) = keys::garbage_up_to(limit);
     let mut entries = Vec::new();
     for pair in store.scan(&from, &to)? {
@@ -59,30 +51,15 @@ fn front(
 }
 
 /// Places of versions below a version, newest first: at a snapshot at or above it they cannot be seen.
-fn older_versions(
-    store: &dyn Read,
-    key: &[u8],
-    than: Timestamp,
-    count: usize,
-) -> Result<Vec<Vec<u8>>, StoreError> {
+fn older_versions(store: &dyn Read, key: &[u8], than: Timestamp, count: usize) -> Result<Vec<Vec<u8>>, StoreError> {
     let (from, to) = keys::versions_at(key, Timestamp(than.0.saturating_sub(1)));
-    store
-        .scan(&from, &to)?
-        .take(count)
-        .map(|pair| Ok(pair?.0))
-        .collect()
+    store.scan(&from, &to)?.take(count).map(|pair| Ok(pair?.0)).collect()
 }
 
 /// Drops a deletion that hides nothing any more.
-fn drop_deletion(
-    store: &mut dyn Write,
-    key: &[u8],
-    commit_ts: Timestamp,
-) -> Result<(), StoreError> {
+fn drop_deletion(store: &mut dyn Write, key: &[u8], commit_ts: Timestamp) -> Result<(), StoreError> {
     match version_at(store, key, commit_ts)? {
-        Some(version) if is_deletion_at(&version, commit_ts) => {
-            store.delete(&keys::version(key, commit_ts))
-        }
+        Some(version) if is_deletion_at(&version, commit_ts) => store.delete(&keys::version(key, commit_ts)),
         Some(_) | None => Ok(()),
     }
 }

@@ -20,9 +20,7 @@ pub type Key = Vec<u8>;
 pub type Value = Vec<u8>;
 
 /// A transaction, for ever: none is used twice.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TxnId {
     pub member: MemberId,
     /// Which start of the member's process; larger at every start.
@@ -250,9 +248,7 @@ pub enum Answer {
 /// Bytes that are no command or answer of this build's format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    #[error(
-        "partition log format {0} is not known to this build, which knows {FORMAT}: start a newer build"
-    )]
+    #[error("partition log format {0} is not known to this build, which knows {FORMAT}: start a newer build")]
     Unknown(u8),
     #[error("a partition log entry is empty")]
     Empty,

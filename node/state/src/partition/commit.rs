@@ -15,11 +15,7 @@ pub(super) fn commit(store: &mut dyn Write, command: &Commit) -> Result<CommitAn
         Status::Committed(commit_ts) => Ok(CommitAnswer::Committed(commit_ts)),
         Status::Gone => Ok(CommitAnswer::Gone),
         // A record is never created here: what was not prepared cannot commit.
-        Status::Aborted
-        | Status::Absent
-        | Status::Pending {
-            prepared: false, ..
-        } => Ok(CommitAnswer::Aborted),
+        Status::Aborted | Status::Absent | Status::Pending { prepared: false, .. } => Ok(CommitAnswer::Aborted),
         Status::Pending {
             prepared: true,
             min_commit_ts,
@@ -60,11 +56,7 @@ fn commit_pending(store: &mut dyn Write, command: &Commit) -> Result<(), StoreEr
 
 /// Takes slots off the list of unresolved ones. The record itself stays until the record floor passes it, so that
 /// a late asker hears the truth.
-pub(super) fn forget(
-    store: &mut dyn Write,
-    txn: TxnId,
-    resolved: &BTreeSet<u16>,
-) -> Result<(), StoreError> {
+pub(super) fn forget(store: &mut dyn Write, txn: TxnId, resolved: &BTreeSet<u16>) -> Result<(), StoreError> {
     let Some(mut record) = records::load(store, txn)? else {
         return Ok(());
     };

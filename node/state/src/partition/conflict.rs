@@ -76,12 +76,7 @@ fn check_read(store: &dyn Read, txn: TxnId, start_ts: Timestamp, span: &Span) ->
 ///
 /// Where the condition is false and an intent stands on the key, the intent is answered: its transaction may be
 /// committed and acknowledged, and "condition failed" would deny what a client knows to be there.
-fn check_condition(
-    store: &dyn Read,
-    txn: TxnId,
-    condition: &Condition,
-    limit: Option<Timestamp>,
-) -> Checked {
+fn check_condition(store: &dyn Read, txn: TxnId, condition: &Condition, limit: Option<Timestamp>) -> Checked {
     let version = newest(store, &condition.key)?;
     if let (Some(limit), Some(version)) = (limit, &version)
         && version.commit_ts > limit
@@ -90,14 +85,9 @@ fn check_condition(
         return Ok(Some(Refusal::ConditionConflict { key }));
     }
     let foreign = intents::foreign(store, &condition.key, txn)?;
-    let holds = holds(
-        condition.kind,
-        version.is_some_and(|version| version.exists()),
-    );
+    let holds = holds(condition.kind, version.is_some_and(|version| version.exists()));
     Ok(match foreign {
-        Some(intent) if !holds || could_falsify(condition.kind, &intent.op) => {
-            Some(in_the_way(&condition.key, intent))
-        }
+        Some(intent) if !holds || could_falsify(condition.kind, &intent.op) => Some(in_the_way(&condition.key, intent)),
         Some(_) | None if holds => None,
         Some(_) | None => Some(failed(condition)),
     })
@@ -126,11 +116,7 @@ pub(super) fn could_falsify(kind: ConditionKind, op: &Op) -> bool {
 }
 
 /// Whether the condition is true at a timestamp.
-pub(super) fn holds_at(
-    store: &dyn Read,
-    condition: &Condition,
-    at: Timestamp,
-) -> Result<bool, StoreError> {
+pub(super) fn holds_at(store: &dyn Read, condition: &Condition, at: Timestamp) -> Result<bool, StoreError> {
     let version = version_at(store, &condition.key, at)?;
     let exists = version.is_some_and(|version| version.exists());
     Ok(holds(condition.kind, exists))

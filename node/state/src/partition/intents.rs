@@ -28,10 +28,7 @@ pub struct MetIntent {
 
 /// The intent on a key.
 pub fn intent_of(store: &dyn Read, key: &[u8]) -> Result<Option<Intent>, StoreError> {
-    store
-        .get(&keys::intent(key))?
-        .map(|bytes| parse(&bytes))
-        .transpose()
+    store.get(&keys::intent(key))?.map(|bytes| parse(&bytes)).transpose()
 }
 
 /// Up to `limit` intents whose deadline is past, looking at `limit` intents from `from` on, and where to go on;
@@ -69,11 +66,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Intent, StoreError> {
 }
 
 /// Another transaction's intent on a key.
-pub(super) fn foreign(
-    store: &dyn Read,
-    key: &[u8],
-    txn: TxnId,
-) -> Result<Option<Intent>, StoreError> {
+pub(super) fn foreign(store: &dyn Read, key: &[u8], txn: TxnId) -> Result<Option<Intent>, StoreError> {
     Ok(intent_of(store, key)?.filter(|intent| intent.head.txn != txn))
 }
 
@@ -113,11 +106,7 @@ pub(super) fn keys_of(store: &dyn Read, txn: TxnId) -> Result<Vec<Key>, StoreErr
 }
 
 /// Turns a transaction's intents here into versions, or drops them; returns the keys. No intent, nothing to do.
-pub(super) fn resolve(
-    store: &mut dyn Write,
-    txn: TxnId,
-    decided: Decided,
-) -> Result<Vec<Key>, StoreError> {
+pub(super) fn resolve(store: &mut dyn Write, txn: TxnId, decided: Decided) -> Result<Vec<Key>, StoreError> {
     let keys_of_txn = keys_of(store, txn)?;
     let mut writes = Vec::new();
     for key in &keys_of_txn {

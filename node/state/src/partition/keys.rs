@@ -120,10 +120,7 @@ pub(super) fn intent_of_txn(txn: TxnId, key: &[u8]) -> Vec<u8> {
 
 /// The index entries of a transaction's intents. Ids are counted up, so the next number ends the range.
 pub(super) fn intents_of_txn(txn: TxnId) -> Bounds {
-    (
-        with_txn(INTENT_OF_TXN, txn),
-        with_txn(INTENT_OF_TXN, successor(txn)),
-    )
+    (with_txn(INTENT_OF_TXN, txn), with_txn(INTENT_OF_TXN, successor(txn)))
 }
 
 pub(super) fn parse_intent_of_txn(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -166,11 +163,7 @@ fn by_start(space: u8, start_ts: Timestamp, txn: TxnId) -> Vec<u8> {
 
 /// The transaction of an entry of either index by start.
 pub(super) fn parse_by_start(bytes: &[u8]) -> Result<TxnId, StoreError> {
-    let at = |from: usize| {
-        bytes
-            .get(from..from + 8)
-            .ok_or_else(|| damaged("record index"))
-    };
+    let at = |from: usize| bytes.get(from..from + 8).ok_or_else(|| damaged("record index"));
     Ok(TxnId {
         member: MemberId(parse_u64(at(9)?)?),
         incarnation: parse_u64(at(17)?)?,
@@ -221,10 +214,7 @@ fn successor(txn: TxnId) -> TxnId {
 }
 
 fn parse_u64(bytes: &[u8]) -> Result<u64, StoreError> {
-    bytes
-        .try_into()
-        .map(u64::from_be_bytes)
-        .map_err(|_| damaged("number"))
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged("number"))
 }
 
 /// Bytes in the store that this build did not write.

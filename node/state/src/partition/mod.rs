@@ -27,9 +27,8 @@ mod versions;
 pub use apply::PartitionMachine;
 pub use check_txn::{Status, status};
 pub use command::{
-    Answer, CheckTxn, Command, Commit, CommitAnswer, CommitOnePhase, Condition, ConditionKind,
-    Decided, FormatError, Key, OnePhaseAnswer, Op, Prepare, PrepareAnswer, Push, Refusal, TxnHead,
-    TxnId, TxnStatus, Value,
+    Answer, CheckTxn, Command, Commit, CommitAnswer, CommitOnePhase, Condition, ConditionKind, Decided, FormatError,
+    Key, OnePhaseAnswer, Op, Prepare, PrepareAnswer, Push, Refusal, TxnHead, TxnId, TxnStatus, Value,
 };
 pub use digest::{StateDigest, digest, digest_by_scan};
 pub use floors::{closed_ts, record_floor, version_floor};

@@ -8,10 +8,7 @@ use super::records::{self, Record, State};
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
-pub(super) fn prepare(
-    store: &mut dyn Write,
-    command: Prepare,
-) -> Result<PrepareAnswer, StoreError> {
+pub(super) fn prepare(store: &mut dyn Write, command: Prepare) -> Result<PrepareAnswer, StoreError> {
     let is_primary = command.writes.contains_key(&command.head.primary);
     if is_primary && let Some(answer) = decided_before(store, &command)? {
         return Ok(answer);
@@ -37,10 +34,7 @@ pub(super) fn prepare(
 }
 
 /// A Prepare that comes after its transaction's end must not raise it from the dead.
-fn decided_before(
-    store: &dyn Read,
-    command: &Prepare,
-) -> Result<Option<PrepareAnswer>, StoreError> {
+fn decided_before(store: &dyn Read, command: &Prepare) -> Result<Option<PrepareAnswer>, StoreError> {
     Ok(match status(store, &command.head)? {
         Status::Committed(commit_ts) => Some(PrepareAnswer::Committed(commit_ts)),
         Status::Aborted => Some(PrepareAnswer::Aborted),
@@ -64,9 +58,7 @@ fn put_record(store: &mut dyn Write, command: &Prepare) -> Result<(), StoreError
     let mut marked = (Timestamp(0), 0);
     if let Some(stub) = records::load(store, command.head.txn)? {
         if let State::Pending {
-            min_commit_ts,
-            pushes,
-            ..
+            min_commit_ts, pushes, ..
         } = stub.state
         {
             marked = (min_commit_ts, pushes);

@@ -51,12 +51,7 @@ pub(super) fn see(intent: &Intent, snapshot: Timestamp, known: &Known) -> Seen {
 }
 
 /// Reads a key at a snapshot. The caller has refused snapshots below the version floor.
-pub fn read_at(
-    view: &dyn Read,
-    key: &[u8],
-    snapshot: Timestamp,
-    known: &Known,
-) -> Result<ReadAt, StoreError> {
+pub fn read_at(view: &dyn Read, key: &[u8], snapshot: Timestamp, known: &Known) -> Result<ReadAt, StoreError> {
     if let Some(intent) = intent_of(view, key)? {
         match see(&intent, snapshot, known) {
             Seen::Ignore => {}

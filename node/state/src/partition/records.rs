@@ -69,10 +69,7 @@ pub fn unfinished(store: &dyn Read, limit: usize) -> Result<Vec<Unfinished>, Sto
         let record = load(store, txn)?.ok_or_else(|| keys::damaged("record index"))?;
         found.push(match record.state {
             State::Pending { .. } | State::Aborted => Unfinished::Pending(record.head),
-            State::Committed {
-                commit_ts,
-                unresolved,
-            } => Unfinished::Unresolved {
+            State::Committed { commit_ts, unresolved } => Unfinished::Unresolved {
                 head: record.head,
                 commit_ts,
                 slots: unresolved,
@@ -94,10 +91,7 @@ pub(super) fn oldest_unfinished(store: &dyn Read) -> Result<Option<TxnHead>, Sto
 }
 
 pub(super) fn load(store: &dyn Read, txn: TxnId) -> Result<Option<Record>, StoreError> {
-    store
-        .get(&keys::record(txn))?
-        .map(|bytes| parse(&bytes))
-        .transpose()
+    store.get(&keys::record(txn))?.map(|bytes| parse(&bytes)).transpose()
 }
 
 fn parse(bytes: &[u8]) -> Result<Record, StoreError> {

@@ -57,12 +57,7 @@ pub fn refresh(
     })
 }
 
-fn changed(
-    view: &dyn Read,
-    head: &TxnHead,
-    commit_ts: Timestamp,
-    reads: &[Span],
-) -> Result<Option<Key>, StoreError> {
+fn changed(view: &dyn Read, head: &TxnHead, commit_ts: Timestamp, reads: &[Span]) -> Result<Option<Key>, StoreError> {
     for (from, to) in reads.iter().flat_map(Span::ranges) {
         let key = version_between(view, &from, &to, head.start_ts, commit_ts)?;
         if key.is_some() {

@@ -103,12 +103,7 @@ struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    fn open(
-        view: &'a dyn Read,
-        from: &[u8],
-        to: &[u8],
-        snapshot: Timestamp,
-    ) -> Result<Self, StoreError> {
+    fn open(view: &'a dyn Read, from: &[u8], to: &[u8], snapshot: Timestamp) -> Result<Self, StoreError> {
         let (start, end) = keys::intents_in(from, to);
         let mut merged = Merged {
             versions: Versions::open(view, from, to, snapshot)?,
@@ -167,12 +162,7 @@ struct Versions<'a> {
 }
 
 impl<'a> Versions<'a> {
-    fn open(
-        view: &'a dyn Read,
-        from: &[u8],
-        to: &[u8],
-        snapshot: Timestamp,
-    ) -> Result<Self, StoreError> {
+    fn open(view: &'a dyn Read, from: &[u8], to: &[u8], snapshot: Timestamp) -> Result<Self, StoreError> {
         let (start, end) = keys::versions_in(from, to);
         let pairs = view.scan(&start, &end)?.peekable();
         Ok(Versions {

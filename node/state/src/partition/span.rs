@@ -75,10 +75,7 @@ impl Span {
                 last,
                 suffix_from,
                 suffix_to,
-            } => Box::new(
-                (*first..=*last)
-                    .map(move |slot| (slot_key(slot, suffix_from), slot_end(slot, suffix_to))),
-            ),
+            } => Box::new((*first..=*last).map(move |slot| (slot_key(slot, suffix_from), slot_end(slot, suffix_to)))),
         }
     }
 

@@ -24,9 +24,7 @@ pub(super) struct Version {
 impl Version {
     pub fn parse(place: &[u8], bytes: &[u8]) -> Result<(Key, Self), StoreError> {
         let (key, commit_ts) = keys::parse_version(place)?;
-        let (&tag, rest) = bytes
-            .split_first()
-            .ok_or_else(|| keys::damaged("version"))?;
+        let (&tag, rest) = bytes.split_first().ok_or_else(|| keys::damaged("version"))?;
         let (txn, value) = rest
             .split_at_checked(TXN_BYTES)
             .ok_or_else(|| keys::damaged("version"))?;
@@ -63,13 +61,7 @@ impl Version {
 }
 
 fn parse_txn(bytes: &[u8]) -> TxnId {
-    let part = |at: usize| {
-        u64::from_be_bytes(
-            bytes[at..at + 8]
-                .try_into()
-                .expect("eight of the 24 bytes of an id"),
-        )
-    };
+    let part = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight of the 24 bytes of an id"));
     TxnId {
         member: MemberId(part(0)),
         incarnation: part(8),
@@ -78,11 +70,7 @@ fn parse_txn(bytes: &[u8]) -> TxnId {
 }
 
 /// The newest version of a key at or below a timestamp.
-pub(super) fn version_at(
-    store: &dyn Read,
-    key: &[u8],
-    at: Timestamp,
-) -> Result<Option<Version>, StoreError> {
+pub(super) fn version_at(store: &dyn Read, key: &[u8], at: Timestamp) -> Result<Option<Version>, StoreError> {
     let (from, to) = keys::versions_at(key, at);
     let first = store.scan(&from, &to)?.next();
     first
@@ -130,18 +118,10 @@ pub(super) fn write_versions(
     digest.save(store)
 }
 
-fn write_one(
-    store: &mut dyn Write,
-    digest: &mut StateDigest,
-    key: &[u8],
-    version: &Version,
-) -> Result<(), StoreError> {
+fn write_one(store: &mut dyn Write, digest: &mut StateDigest, key: &[u8], version: &Version) -> Result<(), StoreError> {
     let before = newest(store, key)?;
     // Intents keep newer versions out, so the new one is the newest; a replayed one must not disturb the digest.
-    if before
-        .as_ref()
-        .is_none_or(|old| old.commit_ts < version.commit_ts)
-    {
+    if before.as_ref().is_none_or(|old| old.commit_ts < version.commit_ts) {
         if let Some(old) = &before {
             digest.remove(key, old);
         }

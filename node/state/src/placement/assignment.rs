@@ -131,13 +131,18 @@ impl<'a> Assignment<'a> {
 
     fn zones_to_enter(&self, partition: usize) -> Vec<(Node, Cost)> {
         let present = self.in_zone[partition].iter().enumerate();
-        present.map(|(zone, present)| (Node::Zone { partition, zone }, cost::of_zone(*present))).collect()
+        present
+            .map(|(zone, present)| (Node::Zone { partition, zone }, cost::of_zone(*present)))
+            .collect()
     }
 
     fn members_to_take(&self, partition: usize, zone: usize) -> Vec<(Node, Cost)> {
-        let free = self.problem.inside[zone].iter().filter(|member| !self.members[partition].contains(member));
-        let mut ways: Vec<_> =
-            free.map(|member| (Node::Member(*member), self.cost_of_holding(partition, *member))).collect();
+        let free = self.problem.inside[zone]
+            .iter()
+            .filter(|member| !self.members[partition].contains(member));
+        let mut ways: Vec<_> = free
+            .map(|member| (Node::Member(*member), self.cost_of_holding(partition, *member)))
+            .collect();
         if let Some(others) = self.in_zone[partition][zone].checked_sub(1) {
             ways.push((Node::Partition(partition), -cost::of_zone(others)));
         }
@@ -147,8 +152,15 @@ impl<'a> Assignment<'a> {
     fn ways_of_member(&self, member: usize) -> Vec<(Node, Cost)> {
         let zone = self.problem.zone[member];
         let held = &self.partitions[member];
-        let give_back =
-            |partition: &usize| (Node::Zone { partition: *partition, zone }, -self.cost_of_holding(*partition, member));
+        let give_back = |partition: &usize| {
+            (
+                Node::Zone {
+                    partition: *partition,
+                    zone,
+                },
+                -self.cost_of_holding(*partition, member),
+            )
+        };
         let keep = (Node::Sink, cost::of_load(held.len(), self.problem.window[member]));
         held.iter().map(give_back).chain([keep]).collect()
     }

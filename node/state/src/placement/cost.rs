@@ -25,7 +25,11 @@ pub(super) fn of_zone(present: usize) -> Cost {
 
 /// Of one more replica on a member that has `load` already.
 pub(super) fn of_load(load: usize, window: Window) -> Cost {
-    let outside = if load < window.least { 0 } else { 1 + (load + 1).saturating_sub(window.most) };
+    let outside = if load < window.least {
+        0
+    } else {
+        1 + (load + 1).saturating_sub(window.most)
+    };
     count(outside) * WINDOW + count(load) * EVEN
 }
 

@@ -97,6 +97,9 @@ mod tests {
     #[test]
     fn every_partition_has_its_first_turn_before_any_has_its_second() {
         let (current, wanted) = (placement(&[&[1, 2], &[1, 2]]), placement(&[&[3, 4], &[3, 4]]));
-        assert_eq!(text(&rebalance(&[], &current, &wanted)), "p0 1>3, p1 1>3, p0 2>4, p1 2>4");
+        assert_eq!(
+            text(&rebalance(&[], &current, &wanted)),
+            "p0 1>3, p1 1>3, p0 2>4, p1 2>4"
+        );
     }
 }

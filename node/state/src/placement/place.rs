@@ -23,8 +23,10 @@ pub fn place(
     replication_factor: usize,
     partition_count: u32,
 ) -> Placement {
-    let members: BTreeMap<MemberId, &str> =
-        candidates.iter().map(|candidate| (candidate.id, candidate.zone.as_str())).collect();
+    let members: BTreeMap<MemberId, &str> = candidates
+        .iter()
+        .map(|candidate| (candidate.id, candidate.zone.as_str()))
+        .collect();
     let partitions: Vec<PartitionId> = (0..partition_count).map(PartitionId).collect();
     let problem = problem(&members, &partitions, previous, replication_factor.min(members.len()));
     let ids: Vec<MemberId> = members.into_keys().collect();
@@ -51,7 +53,10 @@ fn problem(
         replicas_each,
         zone: members.values().map(|zone| position(zone)).collect(),
         window: members.values().map(|zone| windows[*zone]).collect(),
-        held: partitions.iter().map(|partition| held(members, previous, *partition)).collect(),
+        held: partitions
+            .iter()
+            .map(|partition| held(members, previous, *partition))
+            .collect(),
         rank: ranks(members, partitions),
         inside: inside.into_values().collect(),
     }
@@ -59,7 +64,10 @@ fn problem(
 
 fn held(members: &BTreeMap<MemberId, &str>, previous: &Placement, partition: PartitionId) -> Vec<bool> {
     let before = previous.0.get(&partition);
-    members.keys().map(|member| before.is_some_and(|before| before.contains(member))).collect()
+    members
+        .keys()
+        .map(|member| before.is_some_and(|before| before.contains(member)))
+        .collect()
 }
 
 fn ranks(members: &BTreeMap<MemberId, &str>, partitions: &[PartitionId]) -> Vec<Vec<usize>> {
@@ -68,7 +76,10 @@ fn ranks(members: &BTreeMap<MemberId, &str>, partitions: &[PartitionId]) -> Vec<
         let order = ring.clockwise_from_partition(*partition).take(members.len());
         let place: BTreeMap<MemberId, usize> = order.enumerate().map(|(rank, member)| (member, rank)).collect();
         // A member whose every point coincides with another's is nowhere on the ring: it comes last.
-        members.keys().map(|member| place.get(member).copied().unwrap_or(members.len())).collect()
+        members
+            .keys()
+            .map(|member| place.get(member).copied().unwrap_or(members.len()))
+            .collect()
     };
     partitions.iter().map(of_partition).collect()
 }

@@ -49,7 +49,10 @@ impl Ring {
 }
 
 fn point_of_member(member: MemberId, number: u32) -> u64 {
-    hash(b"kotoba ring 1 member", &[&member.0.to_be_bytes(), &number.to_be_bytes()])
+    hash(
+        b"kotoba ring 1 member",
+        &[&member.0.to_be_bytes(), &number.to_be_bytes()],
+    )
 }
 
 fn point_of_key(key: &[u8]) -> u64 {
@@ -99,7 +102,10 @@ mod tests {
         let after = Ring::new((1..=5).map(MemberId));
         for key in 0u32..1_000 {
             let key = key.to_be_bytes();
-            let (old, new) = (before.clockwise_from_key(&key).next(), after.clockwise_from_key(&key).next());
+            let (old, new) = (
+                before.clockwise_from_key(&key).next(),
+                after.clockwise_from_key(&key).next(),
+            );
             assert!(old == new || new == Some(MemberId(5)));
         }
     }

@@ -41,9 +41,13 @@ fn zone_totals<'a>(
     replicas_each: usize,
     partitions: usize,
 ) -> BTreeMap<&'a str, usize> {
-    let level = (1..).find(|level| capped_sum(sizes, *level) >= replicas_each).expect("no more replicas than members");
-    let mut totals: BTreeMap<&str, usize> =
-        sizes.iter().map(|(zone, size)| (*zone, partitions * (level - 1).min(*size))).collect();
+    let level = (1..)
+        .find(|level| capped_sum(sizes, *level) >= replicas_each)
+        .expect("no more replicas than members");
+    let mut totals: BTreeMap<&str, usize> = sizes
+        .iter()
+        .map(|(zone, size)| (*zone, partitions * (level - 1).min(*size)))
+        .collect();
     let left = partitions * (replicas_each - capped_sum(sizes, level - 1));
     for _ in 0..left {
         let next = totals
@@ -68,17 +72,26 @@ mod tests {
 
     fn bounds(sizes: &[(&'static str, usize)], replicas_each: usize, partitions: usize) -> Vec<(usize, usize)> {
         let sizes = sizes.iter().copied().collect();
-        windows(&sizes, replicas_each, partitions).values().map(|window| (window.least, window.most)).collect()
+        windows(&sizes, replicas_each, partitions)
+            .values()
+            .map(|window| (window.least, window.most))
+            .collect()
     }
 
     #[test]
     fn equal_zones_share_equally() {
-        assert_eq!(bounds(&[("a", 2), ("b", 2), ("c", 2)], 3, 20), [(9, 11), (9, 11), (9, 11)]);
+        assert_eq!(
+            bounds(&[("a", 2), ("b", 2), ("c", 2)], 3, 20),
+            [(9, 11), (9, 11), (9, 11)]
+        );
     }
 
     #[test]
     fn the_only_member_of_a_zone_holds_all_and_the_others_less() {
-        assert_eq!(bounds(&[("a", 2), ("b", 2), ("c", 1)], 3, 16), [(7, 9), (7, 9), (14, 16)]);
+        assert_eq!(
+            bounds(&[("a", 2), ("b", 2), ("c", 1)], 3, 16),
+            [(7, 9), (7, 9), (14, 16)]
+        );
     }
 
     #[test]

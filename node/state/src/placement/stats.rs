@@ -29,15 +29,25 @@ impl DistributionStats {
     /// Mean squared distance from the ideal, in replicas squared; 0 where all have the same.
     pub fn variance(&self) -> f64 {
         let ideal = self.ideal();
-        let squares: f64 = self.replicas.values().map(|count| (f64::from(*count) - ideal).powi(2)).sum();
+        let squares: f64 = self
+            .replicas
+            .values()
+            .map(|count| (f64::from(*count) - ideal).powi(2))
+            .sum();
         squares / (self.replicas.len().max(1) as f64)
     }
 
     pub fn most_loaded_node(&self) -> Option<MemberId> {
-        self.replicas.iter().max_by_key(|(id, count)| (**count, std::cmp::Reverse(**id))).map(|(id, _)| *id)
+        self.replicas
+            .iter()
+            .max_by_key(|(id, count)| (**count, std::cmp::Reverse(**id)))
+            .map(|(id, _)| *id)
     }
 
     pub fn least_loaded_node(&self) -> Option<MemberId> {
-        self.replicas.iter().min_by_key(|(id, count)| (**count, **id)).map(|(id, _)| *id)
+        self.replicas
+            .iter()
+            .min_by_key(|(id, count)| (**count, **id))
+            .map(|(id, _)| *id)
     }
 }

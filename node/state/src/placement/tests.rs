@@ -15,7 +15,10 @@ fn members(zones: &[usize]) -> Vec<Candidate> {
 }
 
 fn loads(candidates: &[Candidate], placement: &Placement) -> Vec<u32> {
-    get_distribution_stats(candidates, placement).replicas.into_values().collect()
+    get_distribution_stats(candidates, placement)
+        .replicas
+        .into_values()
+        .collect()
 }
 
 fn zones_of(candidates: &[Candidate], replicas: &BTreeSet<MemberId>) -> BTreeSet<String> {
@@ -34,6 +37,9 @@ prop_compose! {
 }
 
 proptest! {
+    // A placement takes some milliseconds without optimization, and each case makes one to three.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn every_partition_has_its_replicas_when_members_allow(candidates in clusters(), factor in 1usize..6, count in 1u32..70) {
         let placement = place(&candidates, &Placement::default(), factor, count);
@@ -177,8 +183,9 @@ fn from_three_to_five_members_the_new_ones_get_their_share() {
     assert_eq!(loads(&three, &before), [16, 16, 16]);
     let after = place(&five, &before, 3, 16);
     // Zone c has one member, which therefore keeps a replica of everything.
-    assert_eq!(loads(&five, &after), [8, 8, 16, 8, 8]);
-    assert_eq!(moved(&before, &after), 16);
+    // The others share 32, eight each; seven to nine is even enough, and spares two moves.
+    assert_eq!(loads(&five, &after), [9, 9, 16, 7, 7]);
+    assert_eq!(moved(&before, &after), 14);
 }
 
 fn zone_sizes(candidates: &[Candidate]) -> BTreeMap<String, u64> {
@@ -191,7 +198,9 @@ fn zone_sizes(candidates: &[Candidate]) -> BTreeMap<String, u64> {
 
 /// The most replicas of one partition that some zone must take.
 fn spread_level(sizes: &BTreeMap<String, u64>, replicas_each: u64) -> u64 {
-    (1..).find(|level| sizes.values().map(|size| size.min(level)).sum::<u64>() >= replicas_each).unwrap()
+    (1..)
+        .find(|level| sizes.values().map(|size| size.min(level)).sum::<u64>() >= replicas_each)
+        .unwrap()
 }
 
 /// ceil(mean * 1.1), or the least that the zones allow where that is more: found by trying, another way than `place` goes.
@@ -206,7 +215,11 @@ fn load_bound(candidates: &[Candidate], factor: usize, partitions: u64) -> u64 {
         sizes.values().filter(|size| **size >= level).map(of_zone).sum::<u64>()
     };
     let least = (0..=partitions).find(|bound| room(*bound) >= optional).unwrap();
-    let forced = sizes.values().map(|size| (partitions * must(*size)).div_ceil(*size)).max().unwrap();
+    let forced = sizes
+        .values()
+        .map(|size| (partitions * must(*size)).div_ceil(*size))
+        .max()
+        .unwrap();
     let by_mean = (partitions * replicas_each * 11).div_ceil(candidates.len() as u64 * 10);
     by_mean.max(least).max(forced)
 }

@@ -1,5 +1,8 @@
 //! A door at which one message waits until the test opens it; the test sees when the message has come.
 
+use std::future::Future;
+use std::pin::Pin;
+
 use tokio::sync::watch;
 
 use super::within;
@@ -53,5 +56,15 @@ impl Gate {
 
 async fn wait_true(flag: &watch::Sender<bool>, otherwise: &str) {
     let mut flag = flag.subscribe();
-    within(otherwise, flag.wait_for(|flag| *flag)).await.expect("the gate is alive");
+    within(otherwise, flag.wait_for(|flag| *flag))
+        .await
+        .expect("the gate is alive");
+}
+
+/// Runs a piece of work until its message stands at the gate; there it rests until it is awaited again.
+pub async fn run_until<T: std::fmt::Debug>(gate: &Gate, work: Pin<&mut impl Future<Output = T>>) {
+    tokio::select! {
+        () = gate.reached() => {}
+        ended = work => panic!("it ended before it came to the gate: {ended:?}"),
+    }
 }

@@ -12,6 +12,8 @@ use kotoba_state::ids::{MemberId, ReplicaId};
 use kotoba_state::machine::{EntryPosition, StateMachine};
 use kotoba_state::partition::{Answer, Command, PartitionMachine};
 use kotoba_state::store::{MemoryStore, Read};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
 use super::gate::Gate;
@@ -34,11 +36,22 @@ struct State {
     term: u64,
     leader: usize,
     rules: Vec<Rule>,
+    chaos: Option<StdRng>,
+}
+
+/// What chaos does to a proposal.
+enum Trouble {
+    None,
+    /// Applied, but its proposer does not hear of it.
+    Forget,
+    /// Still in the queue when its proposer gives up on it.
+    Late,
 }
 
 /// The group as all of its replicas and the test share it.
 pub struct TestGroup {
     state: Mutex<State>,
+    appended: watch::Sender<usize>,
     leaderships: Vec<watch::Sender<Leadership>>,
 }
 
@@ -57,7 +70,9 @@ impl TestGroup {
                 term: 0,
                 leader: 0,
                 rules: Vec::new(),
+                chaos: None,
             }),
+            appended: watch::channel(0).0,
             leaderships: (0..REPLICAS).map(|_| watch::channel(Leadership::default()).0).collect(),
         };
         group.elect(0);
@@ -107,6 +122,30 @@ impl TestGroup {
         gate
     }
 
+    /// From now on some proposals are answered late or not at all.
+    pub fn unleash(&self, seed: u64) {
+        self.lock().chaos = Some(StdRng::seed_from_u64(seed));
+    }
+
+    pub fn calm(&self) {
+        self.lock().chaos = None;
+    }
+
+    fn trouble(&self) -> Trouble {
+        match self.lock().chaos.as_mut().map(|rng| rng.random_range(0..40)) {
+            Some(0) => Trouble::Forget,
+            Some(1) => Trouble::Late,
+            Some(_) | None => Trouble::None,
+        }
+    }
+
+    /// Waits until the log has so many entries.
+    pub async fn grown_to(&self, entries: usize) {
+        let mut appended = self.appended.subscribe();
+        // The sender lives as long as the group.
+        let _ = appended.wait_for(|have| *have >= entries).await;
+    }
+
     /// Appends and applies an entry of the present leader, as if a message had come.
     pub fn apply(&self, command: Command) -> Answer {
         let bytes = command.encode();
@@ -122,9 +161,16 @@ impl TestGroup {
         let mut store = MemoryStore::default();
         for (index, (term, command)) in (1..).zip(&self.lock().log[..entries]) {
             let at = EntryPosition { term: *term, index };
-            PartitionMachine.apply(&mut store, at, &command.encode()).expect("it applied before");
+            PartitionMachine
+                .apply(&mut store, at, &command.encode())
+                .expect("it applied before");
         }
         store
+    }
+
+    /// The commands of all entries.
+    pub fn log(&self) -> Vec<Command> {
+        self.lock().log.iter().map(|(_, command)| command.clone()).collect()
     }
 
     pub fn entries(&self) -> usize {
@@ -140,7 +186,9 @@ impl TestGroup {
             term,
             index: state.log.len() as u64,
         };
-        PartitionMachine.apply(&mut state.store, at, bytes).expect("memory does not fail")
+        PartitionMachine
+            .apply(&mut state.store, at, bytes)
+            .expect("memory does not fail")
     }
 
     fn take_rule(&self, bytes: &[u8]) -> Option<Rule> {
@@ -166,6 +214,27 @@ impl Replica {
         }
     }
 
+    async fn append_in_chaos(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError> {
+        self.check_leading()?;
+        match self.group.trouble() {
+            Trouble::None => Ok(self.group.append(&command)),
+            Trouble::Forget => {
+                self.group.append(&command);
+                Err(GroupError::Unknown)
+            }
+            Trouble::Late => {
+                let (group, number, entries) = (self.group.clone(), self.number, self.group.entries());
+                tokio::spawn(async move {
+                    group.grown_to(entries + 3).await;
+                    if group.leader() == number {
+                        group.append(&command);
+                    }
+                });
+                Err(GroupError::Unknown)
+            }
+        }
+    }
+
     async fn append_held(group: Arc<TestGroup>, number: usize, rule: Rule, bytes: Vec<u8>) -> Option<Vec<u8>> {
         rule.gate.stand().await;
         // A queue of a replica that does not lead goes nowhere.
@@ -182,8 +251,7 @@ impl PartitionGroup for Replica {
         // Lets other tasks come in between, as the real group does.
         tokio::task::yield_now().await;
         let Some(rule) = self.group.take_rule(&command) else {
-            self.check_leading()?;
-            return Ok(self.group.append(&command));
+            return self.append_in_chaos(command).await;
         };
         let forget = rule.forget;
         let held = tokio::spawn(Self::append_held(self.group.clone(), self.number, rule, command));

@@ -1,6 +1,7 @@
 //! A whole cluster in memory around the real coordinator, leaders and state machines; only Raft, the oracle and the
 //! network are replaced, by ones that a test can hold, lose and double.
 
+pub mod chaos;
 pub mod gate;
 pub mod group;
 pub mod oracle;
@@ -21,7 +22,9 @@ use kotoba_state::partition::{
     self as state, Condition, ConditionKind, Decided, Key, Op, Push, TxnHead, TxnStatus, slot_key, slot_of,
 };
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+pub use gate::run_until;
 use group::{REPLICAS, TestGroup};
 use oracle::Oracle;
 use router::{Route, Router, Served};
@@ -44,7 +47,9 @@ pub async fn within<T>(otherwise: &str, future: impl Future<Output = T>) -> T {
 
 /// Waits for a task that has to come to an end.
 pub async fn joined<T>(task: JoinHandle<T>) -> T {
-    within("the task did not end", task).await.expect("the task did not panic")
+    within("the task did not end", task)
+        .await
+        .expect("the task did not panic")
 }
 
 /// Sees that a task does not end while what it has to wait for is still there.
@@ -58,6 +63,12 @@ pub struct Cluster {
     pub router: Arc<Router>,
     pub oracle: Arc<Oracle>,
     members: AtomicU64,
+}
+
+/// A member and the moment of its death.
+pub struct Doom {
+    pub member: MemberId,
+    pub death: CancellationToken,
 }
 
 /// No maintenance: tests say themselves when something is tidied up.
@@ -119,11 +130,15 @@ impl Cluster {
     }
 
     /// A coordinator whose member dies after so many messages.
-    pub fn doomed_coordinator(&self, messages: i64) -> (Arc<Coordinator>, Arc<Route>) {
+    pub fn doomed_coordinator(&self, messages: i64) -> (Arc<Coordinator>, Doom) {
         let member = MemberId(self.members.fetch_add(1, Ordering::SeqCst));
         let route = Route::new(self.router.clone(), messages);
-        let coordinator = Coordinator::new(member, 1, self.oracle.clone(), route.clone());
-        (Arc::new(coordinator), route)
+        let doom = Doom {
+            member,
+            death: route.death.clone(),
+        };
+        let coordinator = Coordinator::new(member, 1, self.oracle.clone(), route);
+        (Arc::new(coordinator), doom)
     }
 
     /// A message straight to a partition's leader.
@@ -148,7 +163,9 @@ impl Cluster {
     /// The value of a key at a snapshot, by a reader of its own.
     pub async fn read(&self, key: &Key, snapshot: Timestamp) -> Option<String> {
         let read = self.coordinator().read_value(key, snapshot);
-        within("a read did not end", read).await.expect("a read of a living cluster")
+        within("a read did not end", read)
+            .await
+            .expect("a read of a living cluster")
     }
 
     pub async fn read_now(&self, key: &Key) -> Option<String> {
@@ -165,7 +182,9 @@ impl Cluster {
     pub async fn wrote(&self, writes: impl IntoIterator<Item = (Key, Op)>) -> Timestamp {
         let coordinator = self.coordinator();
         let commit = coordinator.begin().commit(only(writes));
-        within("a commit did not end", commit).await.expect("nothing is in the way")
+        within("a commit did not end", commit)
+            .await
+            .expect("nothing is in the way")
     }
 
     /// A transaction that writes without reading, beside the test.
@@ -176,25 +195,42 @@ impl Cluster {
 
     /// Ends everything that is undecided, as recovery does when all coordinators are dead (invariant I7).
     pub async fn recover(&self) {
+        self.end_where(|_| true).await;
         for partition in 0..self.partitions() {
-            for head in self.heads_of_intents(partition) {
-                let home = self.partition_of(&head.primary);
-                let check = Request::CheckTxn {
-                    head: head.clone(),
-                    push: Push::Abort,
-                };
-                let decided = match self.send(home, check).await {
-                    Ok(Reply::Status(TxnStatus::Committed(at))) => Decided::Committed(at),
-                    Ok(Reply::Status(TxnStatus::Aborted | TxnStatus::Gone)) => Decided::Aborted,
-                    other => panic!("{head:?} cannot be decided: {other:?}"),
-                };
-                let resolve = Request::Resolve {
-                    txn: head.txn,
-                    decided,
-                };
-                assert_eq!(self.send(partition, resolve).await, Ok(Reply::Resolved));
-            }
             assert_eq!(self.heads_of_intents(partition), [], "intents are left");
+        }
+    }
+
+    /// Ends the transactions of a dead member, as their deadline would.
+    pub async fn bury(&self, member: MemberId) {
+        self.end_where(|head| head.txn.member == member).await;
+    }
+
+    async fn end_where(&self, is_over: impl Fn(&TxnHead) -> bool) {
+        for partition in 0..self.partitions() {
+            for head in self.heads_of_intents(partition).into_iter().filter(&is_over) {
+                let decided = self.decide(&head).await;
+                let txn = head.txn;
+                let resolved = || self.send(partition, Request::Resolve { txn, decided });
+                while resolved().await != Ok(Reply::Resolved) {}
+            }
+        }
+    }
+
+    /// Rolls a transaction back unless it is committed, as often as it takes to hear the answer.
+    async fn decide(&self, head: &TxnHead) -> Decided {
+        let home = self.partition_of(&head.primary);
+        loop {
+            let check = Request::CheckTxn {
+                head: head.clone(),
+                push: Push::Abort,
+            };
+            match self.send(home, check).await {
+                Ok(Reply::Status(TxnStatus::Committed(at))) => return Decided::Committed(at),
+                Ok(Reply::Status(TxnStatus::Aborted | TxnStatus::Gone)) => return Decided::Aborted,
+                Err(_) => {}
+                other => panic!("{head:?} cannot be decided: {other:?}"),
+            }
         }
     }
 
@@ -206,7 +242,10 @@ impl Cluster {
     pub fn heads_of_intents(&self, partition: usize) -> Vec<TxnHead> {
         let store = self.group(partition).store();
         let (met, _) = state::expired_intents(&store, &[], u64::MAX, usize::MAX).expect("memory does not fail");
-        let heads: BTreeMap<_, _> = met.into_iter().map(|met| (met.intent.head.txn, met.intent.head)).collect();
+        let heads: BTreeMap<_, _> = met
+            .into_iter()
+            .map(|met| (met.intent.head.txn, met.intent.head))
+            .collect();
         heads.into_values().collect()
     }
 }

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use kotoba_node::transaction::{CallError, Failure, PartitionLeader, Partitions, Reply, Request, Response};
 use kotoba_state::ids::PartitionId;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
 use super::group::TestGroup;
@@ -44,23 +47,39 @@ pub struct Served {
 pub struct Router {
     served: OnceLock<Vec<Served>>,
     rules: Mutex<Vec<Rule>>,
+    chaos: Mutex<Option<StdRng>>,
 }
 
 impl Router {
+    /// From now on some answers are lost.
+    pub fn unleash(&self, seed: u64) {
+        *self.chaos() = Some(StdRng::seed_from_u64(seed));
+    }
+
+    pub fn calm(&self) {
+        *self.chaos() = None;
+    }
+
+    fn loses_an_answer(&self) -> bool {
+        self.chaos().as_mut().is_some_and(|rng| rng.random_ratio(1, 60))
+    }
+
+    fn chaos(&self) -> std::sync::MutexGuard<'_, Option<StdRng>> {
+        self.chaos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn serve(&self, served: Vec<Served>) {
         assert!(self.served.set(served).is_ok(), "served once");
     }
 
     pub fn served(&self) -> &[Served] {
-        self.served.get().expect("the partitions are served before the first message")
+        self.served
+            .get()
+            .expect("the partitions are served before the first message")
     }
 
     /// Gives the next message that matches another fate.
-    pub fn on_next(
-        &self,
-        fate: Fate,
-        matches: impl Fn(PartitionId, &Request) -> bool + Send + 'static,
-    ) -> Arc<Gate> {
+    pub fn on_next(&self, fate: Fate, matches: impl Fn(PartitionId, &Request) -> bool + Send + 'static) -> Arc<Gate> {
         let gate = Arc::new(Gate::default());
         self.rules.lock().unwrap_or_else(PoisonError::into_inner).push(Rule {
             matches: Box::new(matches),
@@ -131,18 +150,19 @@ impl Router {
 /// A member's own way to the partitions; the member can die.
 pub struct Route {
     router: Arc<Router>,
-    /// Messages this member still sends; below zero it is dead. Very many for one that stays alive.
+    /// Messages this member still sends. Very many for one that stays alive.
     left: AtomicI64,
+    /// Cancelled when the member dies.
+    pub death: CancellationToken,
 }
 
 impl Route {
     pub fn new(router: Arc<Router>, messages: i64) -> Arc<Self> {
-        let left = AtomicI64::new(messages);
-        Arc::new(Route { router, left })
-    }
-
-    pub fn is_dead(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
+        Arc::new(Route {
+            router,
+            left: AtomicI64::new(messages),
+            death: CancellationToken::new(),
+        })
     }
 }
 
@@ -150,15 +170,21 @@ impl Route {
 impl Partitions for Route {
     async fn call(&self, partition: PartitionId, request: Request) -> Result<Reply, CallError> {
         if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
-            // The dead say nothing more and hear nothing more.
-            self.left.store(-1, Ordering::SeqCst);
+            self.death.cancel();
+        }
+        // The dead say nothing more and hear nothing more.
+        if self.death.is_cancelled() {
             std::future::pending::<()>().await;
         }
         let answer = match self.router.take_rule(partition, &request) {
             Some(rule) => self.router.clone().fated(rule, partition, request).await,
+            None if self.router.loses_an_answer() => {
+                let _ = self.router.deliver(partition, request).await;
+                Err(CallError::Unknown("lost in the chaos".to_owned()))
+            }
             None => Ok(self.router.deliver(partition, request).await?),
         };
-        if self.is_dead() {
+        if self.death.is_cancelled() {
             std::future::pending::<()>().await;
         }
         answer
@@ -175,6 +201,8 @@ impl Partitions for Route {
     }
 
     fn all(&self) -> Vec<PartitionId> {
-        (0..self.router.served().len()).map(|at| PartitionId(at as u32)).collect()
+        (0..self.router.served().len())
+            .map(|at| PartitionId(at as u32))
+            .collect()
     }
 }

@@ -9,12 +9,7 @@ fn collect(partition: &mut Partition, floor: u64, max_versions: u32) -> bool {
 }
 
 fn versions(partition: &Partition) -> usize {
-    partition
-        .store
-        .0
-        .keys()
-        .filter(|place| place[0] == 2)
-        .count()
+    partition.store.0.keys().filter(|place| place[0] == 2).count()
 }
 
 #[test]
@@ -97,10 +92,7 @@ fn one_entry_that_hides_more_than_a_command_may_drop_is_done_in_parts() {
     }
     partition.wrote(21, 21, [delete("k")]);
     partition.record_floor(21);
-    partition
-        .store
-        .0
-        .retain(|place, _| place[0] != 7 || place[8] == 21);
+    partition.store.0.retain(|place, _| place[0] != 7 || place[8] == 21);
     let mut commands = 0;
     while partition.version_floor(21, 4) {
         assert_eq!(partition.read("k", 21), None, "an older version came back");

@@ -4,19 +4,13 @@ use super::*;
 use ConditionKind::{Absent, Exists};
 
 fn prepare_with(partition: &mut Partition, counter: u64, condition: Condition) -> PrepareAnswer {
-    let mut command = prepare(
-        head(counter, 90, ELSEWHERE),
-        [put(&format!("own{counter}"))],
-    );
+    let mut command = prepare(head(counter, 90, ELSEWHERE), [put(&format!("own{counter}"))]);
     command.conditions = vec![condition];
     partition.prepare(command)
 }
 
 fn failed(name: &str, kind: ConditionKind) -> PrepareAnswer {
-    PrepareAnswer::Refused(Refusal::ConditionFailed {
-        key: key(name),
-        kind,
-    })
+    PrepareAnswer::Refused(Refusal::ConditionFailed { key: key(name), kind })
 }
 
 #[test]
@@ -24,8 +18,7 @@ fn rule_d_looks_at_the_newest_committed_version() {
     let mut partition = Partition::default();
     partition.wrote(1, 5, [put("there"), put("deleted")]);
     partition.wrote(2, 6, [delete("deleted")]);
-    let mut check =
-        |counter, name, kind| prepare_with(&mut partition, counter, condition(name, kind));
+    let mut check = |counter, name, kind| prepare_with(&mut partition, counter, condition(name, kind));
     assert_eq!(check(10, "there", Exists), PrepareAnswer::Prepared);
     assert_eq!(check(11, "there", Absent), failed("there", Absent));
     assert_eq!(check(12, "deleted", Exists), failed("deleted", Exists));

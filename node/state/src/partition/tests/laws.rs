@@ -120,11 +120,7 @@ impl Script {
         self.next_txn += 1;
         self.ids.insert(slot, id);
         let start = self.tick();
-        let first = writes
-            .iter()
-            .map(|(at, _)| KEYS[*at])
-            .min()
-            .unwrap_or(KEYS[0]);
+        let first = writes.iter().map(|(at, _)| KEYS[*at]).min().unwrap_or(KEYS[0]);
         // Some two-phase transactions have their primary on another partition.
         let primary = if !one_phase && id.is_multiple_of(3) {
             ELSEWHERE
@@ -173,8 +169,7 @@ impl Script {
                 let at = self.tick();
                 // Every attempt writes the primary, as a repeated request does.
                 let primary = (head.primary.clone(), Op::Put(b"primary".to_vec()));
-                let mut command =
-                    one_phase(head.clone(), at, ops(&writes).into_iter().chain([primary]));
+                let mut command = one_phase(head.clone(), at, ops(&writes).into_iter().chain([primary]));
                 command.head = head;
                 command.epoch = TERM - u64::from(old_epoch);
                 command.reads = reads;
@@ -211,9 +206,7 @@ impl Script {
                 txn: self.known_head(txn).txn,
                 resolved: BTreeSet::from([1, 2, slot_of(KEYS[key].as_bytes())]),
             },
-            Step::Close => Command::CloseTs {
-                closed: ts(self.clock),
-            },
+            Step::Close => Command::CloseTs { closed: ts(self.clock) },
             Step::RecordFloor { back } => Command::RecordFloor {
                 floor: ts(self.clock.saturating_sub(back)),
                 max_records: NO_BOUND,
@@ -267,8 +260,7 @@ fn same_reads(partition: &Partition, model: &Model, snapshot: u64) {
     let page = scan_at(&partition.store, b"a", b"d", ts(snapshot), limits, &known).unwrap();
     for name in KEYS {
         let expected = model.read(name.as_bytes(), ts(snapshot));
-        let found = match read_at(&partition.store, name.as_bytes(), ts(snapshot), &known).unwrap()
-        {
+        let found = match read_at(&partition.store, name.as_bytes(), ts(snapshot), &known).unwrap() {
             ReadAt::Value(value) => Ok(value),
             ReadAt::Blocked(met) => Err(met.intent.head.txn),
         };

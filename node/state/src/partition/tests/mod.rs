@@ -92,9 +92,7 @@ impl Partition {
             term,
             index: self.index,
         };
-        let answer = PartitionMachine
-            .apply(&mut self.store, at, &command.encode())
-            .unwrap();
+        let answer = PartitionMachine.apply(&mut self.store, at, &command.encode()).unwrap();
         assert_eq!(
             digest(&self.store).unwrap(),
             digest_by_scan(&self.store).unwrap(),
@@ -135,10 +133,7 @@ impl Partition {
 
     pub fn resolve(&mut self, counter: u64, decided: Decided) {
         let txn = txn(counter);
-        assert_eq!(
-            self.apply(Command::ResolveIntents { txn, decided }),
-            Answer::Resolved
-        );
+        assert_eq!(self.apply(Command::ResolveIntents { txn, decided }), Answer::Resolved);
     }
 
     pub fn one_phase(&mut self, command: CommitOnePhase) -> OnePhaseAnswer {
@@ -173,17 +168,9 @@ impl Partition {
     }
 
     /// Commits writes in one phase, with nothing in the way.
-    pub fn wrote(
-        &mut self,
-        counter: u64,
-        commit: u64,
-        writes: impl IntoIterator<Item = (Key, Op)>,
-    ) {
+    pub fn wrote(&mut self, counter: u64, commit: u64, writes: impl IntoIterator<Item = (Key, Op)>) {
         let command = one_phase(head(counter, commit - 1, ""), commit, writes);
-        assert_eq!(
-            self.one_phase(command),
-            OnePhaseAnswer::Committed(ts(commit))
-        );
+        assert_eq!(self.one_phase(command), OnePhaseAnswer::Committed(ts(commit)));
     }
 
     pub fn read(&self, name: &str, snapshot: u64) -> Option<String> {
@@ -192,12 +179,7 @@ impl Partition {
     }
 
     /// The value, or the transaction that has to be asked about.
-    pub fn read_knowing(
-        &self,
-        name: &str,
-        snapshot: u64,
-        known: &Known,
-    ) -> Result<Option<String>, TxnId> {
+    pub fn read_knowing(&self, name: &str, snapshot: u64, known: &Known) -> Result<Option<String>, TxnId> {
         match read_at(&self.store, &key(name), ts(snapshot), known).unwrap() {
             ReadAt::Value(value) => Ok(value.map(|value| String::from_utf8(value).unwrap())),
             ReadAt::Blocked(met) => Err(met.intent.head.txn),
@@ -223,11 +205,7 @@ pub(super) fn prepare(head: TxnHead, writes: impl IntoIterator<Item = (Key, Op)>
 }
 
 /// A one-phase commit of this term with nothing but writes; its primary is the first key.
-pub(super) fn one_phase(
-    head: TxnHead,
-    commit: u64,
-    writes: impl IntoIterator<Item = (Key, Op)>,
-) -> CommitOnePhase {
+pub(super) fn one_phase(head: TxnHead, commit: u64, writes: impl IntoIterator<Item = (Key, Op)>) -> CommitOnePhase {
     let writes: BTreeMap<Key, Op> = writes.into_iter().collect();
     let primary = writes.keys().next().expect("it writes something").clone();
     CommitOnePhase {

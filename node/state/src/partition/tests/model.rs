@@ -110,16 +110,11 @@ impl Model {
                 Known::Open => {}
             }
         }
-        let own = |key| {
-            self.intents
-                .get(key)
-                .is_some_and(|intent| intent.head.txn == head.txn)
-        };
+        let own = |key| self.intents.get(key).is_some_and(|intent| intent.head.txn == head.txn);
         if writes.keys().all(own) {
             return PrepareAnswer::Prepared;
         }
-        if let Some(refusal) = self.refusal(head, writes, &command.reads, &command.conditions, None)
-        {
+        if let Some(refusal) = self.refusal(head, writes, &command.reads, &command.conditions, None) {
             return PrepareAnswer::Refused(refusal);
         }
         if primary {
@@ -158,10 +153,7 @@ impl Model {
             return Some(Refusal::TooOld);
         }
         for key in writes.keys() {
-            if self
-                .newest(key)
-                .is_some_and(|version| version.at > head.start_ts)
-            {
+            if self.newest(key).is_some_and(|version| version.at > head.start_ts) {
                 return Some(Refusal::WriteConflict { key: key.clone() });
             }
             if let Some(holder) = self.foreign(key, head.txn) {
@@ -186,12 +178,7 @@ impl Model {
             .find_map(|condition| self.condition(head.txn, condition, limit))
     }
 
-    fn condition(
-        &self,
-        txn: TxnId,
-        condition: &Condition,
-        limit: Option<Timestamp>,
-    ) -> Option<Refusal> {
+    fn condition(&self, txn: TxnId, condition: &Condition, limit: Option<Timestamp>) -> Option<Refusal> {
         let Condition { key, kind, .. } = condition;
         let newest = self.newest(key);
         if limit.is_some_and(|limit| newest.is_some_and(|version| version.at > limit)) {
@@ -242,10 +229,8 @@ impl Model {
         let here = self.resolve(head.txn, Decided::Committed(command.commit_ts));
         let unresolved = participants.difference(&here).copied().collect();
         let at = command.commit_ts;
-        self.records.insert(
-            head.txn,
-            (head.clone(), Record::Committed { at, unresolved }),
-        );
+        self.records
+            .insert(head.txn, (head.clone(), Record::Committed { at, unresolved }));
         CommitAnswer::Committed(at)
     }
 
@@ -265,8 +250,7 @@ impl Model {
             Push::None => TxnStatus::Pending,
             Push::AbortExpired if command.now_ms <= deadline => TxnStatus::Pending,
             Push::AbortExpired | Push::Abort => {
-                self.records
-                    .insert(head.txn, (head.clone(), Record::Aborted));
+                self.records.insert(head.txn, (head.clone(), Record::Aborted));
                 self.resolve(head.txn, Decided::Aborted);
                 TxnStatus::Aborted
             }
@@ -310,16 +294,9 @@ impl Model {
         if command.epoch != term || at <= self.closed || at <= head.start_ts {
             return OnePhaseAnswer::Retry;
         }
-        let refusal = self.refusal(
-            head,
-            &command.writes,
-            &command.reads,
-            &command.conditions,
-            Some(at),
-        );
+        let refusal = self.refusal(head, &command.writes, &command.reads, &command.conditions, Some(at));
         if let Some(refusal) = refusal {
-            self.records
-                .insert(head.txn, (head.clone(), Record::Aborted));
+            self.records.insert(head.txn, (head.clone(), Record::Aborted));
             return OnePhaseAnswer::Refused(refusal);
         }
         for (key, op) in &command.writes {
@@ -339,9 +316,7 @@ impl Model {
             .filter(|head| head.start_ts <= floor)
             .min_by_key(|head| (head.start_ts, head.txn))
             .cloned();
-        let floor = blocked_by
-            .as_ref()
-            .map_or(floor, |head| ts(head.start_ts.0 - 1));
+        let floor = blocked_by.as_ref().map_or(floor, |head| ts(head.start_ts.0 - 1));
         self.records.retain(|_, (head, _)| head.start_ts > floor);
         self.record_floor = self.record_floor.max(floor);
         Answer::RecordFloor {
@@ -409,9 +384,7 @@ impl Model {
     }
 
     fn foreign(&self, key: &[u8], txn: TxnId) -> Option<&ModelIntent> {
-        self.intents
-            .get(key)
-            .filter(|intent| intent.head.txn != txn)
+        self.intents.get(key).filter(|intent| intent.head.txn != txn)
     }
 
     /// What a reader at a snapshot finds, every intent's outcome being unknown to it.

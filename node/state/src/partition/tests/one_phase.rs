@@ -28,10 +28,7 @@ fn an_entry_latched_under_another_leadership_is_not_applied() {
     let mut partition = Partition::default();
     let command = one_phase(head(1, 4, ""), 5, [put("a")]);
     let before = partition.store.clone();
-    assert_eq!(
-        partition.one_phase_in_term(TERM + 2, command),
-        OnePhaseAnswer::Retry
-    );
+    assert_eq!(partition.one_phase_in_term(TERM + 2, command), OnePhaseAnswer::Retry);
     assert_eq!(partition.store, before);
 }
 
@@ -55,10 +52,7 @@ fn a_refusal_leaves_a_tombstone_against_an_earlier_attempt() {
         key: key("a"),
         holder: blocker,
     };
-    assert_eq!(
-        partition.one_phase(attempt.clone()),
-        OnePhaseAnswer::Refused(refusal)
-    );
+    assert_eq!(partition.one_phase(attempt.clone()), OnePhaseAnswer::Refused(refusal));
     partition.resolve(2, Decided::Aborted);
     assert_eq!(partition.one_phase(attempt), OnePhaseAnswer::Aborted);
     assert_eq!(partition.read("a", 20), None);
@@ -123,8 +117,5 @@ fn a_changed_read_refuses_a_one_phase_commit() {
     let mut reader = one_phase(head(2, 4, ""), 8, [put("a")]);
     reader.reads = vec![range("q", "s")];
     let refusal = Refusal::ReadConflict { key: key("r") };
-    assert_eq!(
-        partition.one_phase(reader),
-        OnePhaseAnswer::Refused(refusal)
-    );
+    assert_eq!(partition.one_phase(reader), OnePhaseAnswer::Refused(refusal));
 }

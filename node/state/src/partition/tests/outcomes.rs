@@ -87,10 +87,7 @@ fn asking_alone_changes_nothing() {
     let mut partition = Partition::default();
     let head = prepared(&mut partition, 1, 4);
     let before = partition.store.clone();
-    assert_eq!(
-        partition.check(&head, u64::MAX, Push::None),
-        TxnStatus::Pending
-    );
+    assert_eq!(partition.check(&head, u64::MAX, Push::None), TxnStatus::Pending);
     assert_eq!(partition.store, before);
 }
 
@@ -172,10 +169,7 @@ fn a_committed_record_outlives_its_last_intent() {
     let (floor, blocked_by) = partition.record_floor(20);
     assert_eq!((floor, blocked_by), (ts(3), Some(head.clone())));
     let resolved = slots(&["other1"]);
-    partition.apply(Command::Forget {
-        txn: txn(1),
-        resolved,
-    });
+    partition.apply(Command::Forget { txn: txn(1), resolved });
     assert_eq!(
         partition.record_floor(20).0,
         ts(3),
@@ -189,10 +183,7 @@ fn a_committed_record_outlives_its_last_intent() {
     };
     assert_eq!(left, vec![expected]);
     let resolved = slots(&["wide2"]);
-    partition.apply(Command::Forget {
-        txn: txn(1),
-        resolved,
-    });
+    partition.apply(Command::Forget { txn: txn(1), resolved });
     assert_eq!(partition.record_floor(20), (ts(20), None));
     assert_eq!(unfinished(&partition.store, 10).unwrap(), vec![]);
 }
@@ -236,10 +227,7 @@ fn the_record_floor_looks_at_a_bounded_number_of_records() {
         floor: ts(floor),
         blocked_by: None,
     };
-    assert_eq!(
-        [step(), step(), step()],
-        [reached(4), reached(8), reached(100)]
-    );
+    assert_eq!([step(), step(), step()], [reached(4), reached(8), reached(100)]);
 }
 
 #[test]
@@ -252,10 +240,7 @@ fn expired_intents_are_found_a_bounded_number_at_a_time() {
     }
     let (expired, next) = expired_intents(&partition.store, &[], 25, 2).unwrap();
     let keys: Vec<Key> = expired.into_iter().map(|met| met.key).collect();
-    assert_eq!(
-        (keys, next.clone()),
-        (vec![key("a"), key("b")], Some(key("c")))
-    );
+    assert_eq!((keys, next.clone()), (vec![key("a"), key("b")], Some(key("c"))));
     let (expired, next) = expired_intents(&partition.store, &next.unwrap(), 25, 2).unwrap();
     assert_eq!((expired, next), (vec![], None));
 }

@@ -29,10 +29,7 @@ fn rule_b_a_read_key_that_changed_since_is_refused() {
     let mut reader = prepare(head(2, 4, "k"), [put("k")]);
     reader.reads = vec![Span::Key(key("r"))];
     let refusal = Refusal::ReadConflict { key: key("r") };
-    assert_eq!(
-        partition.prepare(reader.clone()),
-        PrepareAnswer::Refused(refusal)
-    );
+    assert_eq!(partition.prepare(reader.clone()), PrepareAnswer::Refused(refusal));
     reader.head.start_ts = ts(5);
     assert_eq!(partition.prepare(reader), PrepareAnswer::Prepared);
 }
@@ -45,10 +42,7 @@ fn rule_b_a_key_that_appeared_in_the_gap_of_a_read_range_is_refused() {
     let mut reader = prepare(head(3, 4, "k"), [put("k")]);
     reader.reads = vec![range("ra", "rz")];
     let refusal = Refusal::ReadConflict { key: key("rm") };
-    assert_eq!(
-        partition.prepare(reader.clone()),
-        PrepareAnswer::Refused(refusal)
-    );
+    assert_eq!(partition.prepare(reader.clone()), PrepareAnswer::Refused(refusal));
     reader.reads = vec![range("ra", "rm"), range("rn", "rz")];
     assert_eq!(partition.prepare(reader), PrepareAnswer::Prepared);
 }
@@ -100,10 +94,7 @@ fn rule_c_a_key_with_a_foreign_intent_is_refused_whatever_its_start() {
     };
     for start in [2, 20] {
         let second = prepare(head(start, start, "k"), [put("k")]);
-        assert_eq!(
-            partition.prepare(second),
-            PrepareAnswer::Refused(refusal.clone())
-        );
+        assert_eq!(partition.prepare(second), PrepareAnswer::Refused(refusal.clone()));
     }
 }
 
@@ -145,10 +136,7 @@ fn a_late_prepare_below_the_record_floor_is_too_old_at_the_primary() {
     let mut partition = Partition::default();
     partition.record_floor(9);
     let late = prepare(head(1, 9, "a"), [put("a")]);
-    assert_eq!(
-        partition.prepare(late),
-        PrepareAnswer::Refused(Refusal::TooOld)
-    );
+    assert_eq!(partition.prepare(late), PrepareAnswer::Refused(Refusal::TooOld));
     let secondary = prepare(head(2, 9, ELSEWHERE), [put("a")]);
     assert_eq!(partition.prepare(secondary), PrepareAnswer::Prepared);
 }
@@ -158,10 +146,7 @@ fn a_prepare_below_the_version_floor_is_too_old() {
     let mut partition = Partition::default();
     partition.version_floor(9, 100);
     let late = prepare(head(1, 8, ELSEWHERE), [put("a")]);
-    assert_eq!(
-        partition.prepare(late),
-        PrepareAnswer::Refused(Refusal::TooOld)
-    );
+    assert_eq!(partition.prepare(late), PrepareAnswer::Refused(Refusal::TooOld));
     let at_the_floor = prepare(head(2, 9, ELSEWHERE), [put("a")]);
     assert_eq!(partition.prepare(at_the_floor), PrepareAnswer::Prepared);
 }
@@ -172,10 +157,6 @@ fn the_hint_of_the_leader_is_in_the_intents() {
     let mut command = prepare(head(1, 4, "a"), [put("a")]);
     command.min_commit_hint = ts(8);
     partition.prepare(command);
-    assert_eq!(
-        partition.read("a", 7),
-        None,
-        "a reader below the hint need not ask"
-    );
+    assert_eq!(partition.read("a", 7), None, "a reader below the hint need not ask");
     assert!(partition.read_knowing("a", 8, &Known::new()).is_err());
 }

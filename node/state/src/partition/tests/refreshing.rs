@@ -3,20 +3,8 @@
 use super::*;
 use ConditionKind::{Absent, Exists};
 
-fn refreshed(
-    partition: &Partition,
-    commit: u64,
-    reads: &[Span],
-    conditions: &[Condition],
-) -> RefreshOutcome {
-    refresh(
-        &partition.store,
-        &head(1, 4, "own"),
-        ts(commit),
-        reads,
-        conditions,
-    )
-    .unwrap()
+fn refreshed(partition: &Partition, commit: u64, reads: &[Span], conditions: &[Condition]) -> RefreshOutcome {
+    refresh(&partition.store, &head(1, 4, "own"), ts(commit), reads, conditions).unwrap()
 }
 
 #[test]
@@ -25,15 +13,9 @@ fn a_change_between_start_and_commit_is_refused_and_one_above_is_not() {
     partition.wrote(8, 3, [put("r")]);
     partition.wrote(9, 7, [put("r")]);
     let reads = [range("q", "s")];
-    assert_eq!(
-        refreshed(&partition, 6, &reads, &[]),
-        RefreshOutcome::Unchanged
-    );
+    assert_eq!(refreshed(&partition, 6, &reads, &[]), RefreshOutcome::Unchanged);
     let refusal = Refusal::ReadConflict { key: key("r") };
-    assert_eq!(
-        refreshed(&partition, 7, &reads, &[]),
-        RefreshOutcome::Refused(refusal)
-    );
+    assert_eq!(refreshed(&partition, 7, &reads, &[]), RefreshOutcome::Refused(refusal));
 }
 
 #[test]
@@ -48,10 +30,7 @@ fn a_foreign_intent_on_a_read_blocks_and_an_own_one_does_not() {
     let RefreshOutcome::Blocked(met) = refreshed(&partition, 9, &[range("q", "s")], &[]) else {
         panic!("not blocked");
     };
-    assert_eq!(
-        met.iter().map(|met| met.key.clone()).collect::<Vec<_>>(),
-        [key("rb")]
-    );
+    assert_eq!(met.iter().map(|met| met.key.clone()).collect::<Vec<_>>(), [key("rb")]);
 }
 
 #[test]
@@ -60,18 +39,12 @@ fn a_condition_must_be_true_at_the_commit_timestamp() {
     partition.wrote(8, 3, [put("n")]);
     partition.wrote(9, 7, [delete("n")]);
     let exists = [condition("n", Exists)];
-    assert_eq!(
-        refreshed(&partition, 6, &[], &exists),
-        RefreshOutcome::Unchanged
-    );
+    assert_eq!(refreshed(&partition, 6, &[], &exists), RefreshOutcome::Unchanged);
     let refusal = Refusal::ConditionFailed {
         key: key("n"),
         kind: Exists,
     };
-    assert_eq!(
-        refreshed(&partition, 7, &[], &exists),
-        RefreshOutcome::Refused(refusal)
-    );
+    assert_eq!(refreshed(&partition, 7, &[], &exists), RefreshOutcome::Refused(refusal));
     assert_eq!(
         refreshed(&partition, 7, &[], &[condition("n", Absent)]),
         RefreshOutcome::Unchanged
@@ -82,29 +55,11 @@ fn a_condition_must_be_true_at_the_commit_timestamp() {
 fn an_intent_that_could_change_a_condition_blocks() {
     let mut partition = Partition::default();
     partition.wrote(8, 3, [put("n"), put("m")]);
-    partition.prepare(prepare(
-        head(2, 5, ELSEWHERE),
-        [delete("n"), put("m"), put("fresh")],
-    ));
+    partition.prepare(prepare(head(2, 5, ELSEWHERE), [delete("n"), put("m"), put("fresh")]));
     let blocked = |outcome| matches!(outcome, RefreshOutcome::Blocked(met) if met.len() == 1);
-    assert!(blocked(refreshed(
-        &partition,
-        9,
-        &[],
-        &[condition("n", Exists)]
-    )));
-    assert!(blocked(refreshed(
-        &partition,
-        9,
-        &[],
-        &[condition("fresh", Absent)]
-    )));
-    assert!(blocked(refreshed(
-        &partition,
-        9,
-        &[],
-        &[condition("fresh", Exists)]
-    )));
+    assert!(blocked(refreshed(&partition, 9, &[], &[condition("n", Exists)])));
+    assert!(blocked(refreshed(&partition, 9, &[], &[condition("fresh", Absent)])));
+    assert!(blocked(refreshed(&partition, 9, &[], &[condition("fresh", Exists)])));
     let updated = refreshed(&partition, 9, &[], &[condition("m", Exists)]);
     assert_eq!(updated, RefreshOutcome::Unchanged);
 }

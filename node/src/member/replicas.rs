@@ -168,8 +168,11 @@ impl ReplicaKeeper {
             .flat_map(|partition| partition.replicas.keys().copied())
             .collect();
         let mut complete = true;
+        // A local catalogue that lags behind does not know the newest replicas: an id that it has not seen given is left alone.
+        let given = |replica: ReplicaId| replica < catalogue.counters.next_replica;
         for (group, replica) in self.groups.stored() {
             if let GroupId::Partition(partition) = group
+                && given(replica)
                 && !known.contains(&replica)
             {
                 self.partitions

@@ -38,7 +38,7 @@ impl Default for LeaderSettings {
         LeaderSettings {
             history_retention: Duration::from_secs(600),
             maintenance_interval: Duration::from_secs(5),
-            record_retention: Duration::from_secs(60),
+            record_retention: Duration::from_secs(30),
         }
     }
 }

@@ -19,6 +19,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// About the time of one election; longer pauses only add latency.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// With less time left no attempt is begun: it would likely end in the middle, and a write's outcome would then be unknown
+/// where now a definite error is at hand.
+const LEAST_ATTEMPT: Duration = Duration::from_millis(100);
+
 /// Whether sending a request twice does the same as sending it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -118,7 +122,7 @@ impl Retry {
         let Some(pause) = self.pause_after(&failure.error) else {
             return Err(failure.error);
         };
-        if now + pause >= self.unreachable_ends {
+        if now + pause + LEAST_ATTEMPT >= self.unreachable_ends {
             return Err(failure.error);
         }
         self.last = Some(failure.error);
@@ -259,7 +263,7 @@ mod tests {
         assert!(longest <= LONGEST_PAUSE && longest >= LONGEST_PAUSE / 2);
         let given_up_after = now - start;
         let deadline = Options::default().deadline;
-        assert!(given_up_after < deadline && given_up_after + LONGEST_PAUSE >= deadline);
+        assert!(given_up_after < deadline && given_up_after + LONGEST_PAUSE + LEAST_ATTEMPT >= deadline);
     }
 
     #[test]

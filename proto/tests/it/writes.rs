@@ -60,7 +60,7 @@ async fn a_conflict_is_retried_until_it_is_gone() {
 async fn a_conflict_that_stays_is_reported_within_the_deadline() {
     let fake = Fake::start(vec![Answer::Fails(Kind::Transient); 1000]).await;
     let began = Instant::now();
-    let error = client(&[&fake.address], 300)
+    let error = client(&[&fake.address], 1_000)
         .execute_operation(create())
         .await
         .unwrap_err();

@@ -14,7 +14,7 @@ use crate::ids::Timestamp;
 use crate::store::{Read, StoreError};
 
 /// A refusal by a rule; none if all is well.
-pub(super) type Checked = Result<Option<Refusal>, StoreError>;
+pub type Checked = Result<Option<Refusal>, StoreError>;
 
 /// What a transaction wants to do on a partition.
 pub(super) struct Wanted<'a> {
@@ -24,6 +24,27 @@ pub(super) struct Wanted<'a> {
     pub conditions: &'a [Condition],
     /// The commit timestamp where it is known already (one-phase).
     pub commit_ts: Option<Timestamp>,
+}
+
+/// What applying a one-phase commit to this view would refuse it for, its commit timestamp being above everything.
+///
+/// A leader asks before it proposes: an intent in the way whose transaction is decided can be cleared first, while a
+/// refusal by the state machine is final.
+pub fn foresee(
+    view: &dyn Read,
+    head: &TxnHead,
+    writes: &BTreeMap<Key, Op>,
+    reads: &[Span],
+    conditions: &[Condition],
+) -> Checked {
+    let wanted = Wanted {
+        head,
+        writes,
+        reads,
+        conditions,
+        commit_ts: None,
+    };
+    check(view, &wanted)
 }
 
 /// All rules in order; the first that refuses.

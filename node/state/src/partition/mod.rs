@@ -30,6 +30,7 @@ pub use command::{
     Answer, CheckTxn, Command, Commit, CommitAnswer, CommitOnePhase, Condition, ConditionKind, Decided, FormatError,
     Key, OnePhaseAnswer, Op, Prepare, PrepareAnswer, Push, Refusal, TxnHead, TxnId, TxnStatus, Value,
 };
+pub use conflict::foresee;
 pub use digest::{StateDigest, digest, digest_by_scan};
 pub use floors::{closed_ts, record_floor, version_floor};
 pub use intents::{Intent, MetIntent, expired_intents, intent_of};

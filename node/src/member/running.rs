@@ -105,6 +105,7 @@ impl Running {
             assignment.cluster_id.clone(),
             assignment.member,
             Arc::new(addresses),
+            process.config.link_filter.clone(),
             process.config.timing.peer_call_timeout,
         ));
         let partitions = LocalPartitions::default();

@@ -11,7 +11,7 @@ use kotoba_proto::v1::peer_service_client::PeerServiceClient;
 use kotoba_state::ids::MemberId;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::raft::PeerAddresses;
+use crate::raft::{LinkFilter, PeerAddresses};
 
 /// The largest message between members: a page of 4 MiB, with room for its frame.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -29,6 +29,8 @@ pub enum DialError {
     UnknownMember(MemberId),
     #[error("{0:?} is not HOST:PORT")]
     Address(String),
+    #[error("the link to member {0} is cut")]
+    Cut(MemberId),
 }
 
 /// The channels to all peers.
@@ -36,16 +38,25 @@ pub struct PeerClients {
     cluster_id: String,
     me: MemberId,
     addresses: Arc<dyn PeerAddresses>,
+    /// Cuts links on purpose, in tests; the same that cuts Raft's.
+    filter: Option<Arc<dyn LinkFilter>>,
     channels: Mutex<BTreeMap<String, Channel>>,
     call_timeout: Duration,
 }
 
 impl PeerClients {
-    pub fn new(cluster_id: String, me: MemberId, addresses: Arc<dyn PeerAddresses>, call_timeout: Duration) -> Self {
+    pub fn new(
+        cluster_id: String,
+        me: MemberId,
+        addresses: Arc<dyn PeerAddresses>,
+        filter: Option<Arc<dyn LinkFilter>>,
+        call_timeout: Duration,
+    ) -> Self {
         PeerClients {
             cluster_id,
             me,
             addresses,
+            filter,
             channels: Mutex::default(),
             call_timeout,
         }
@@ -71,6 +82,9 @@ impl PeerClients {
 
     /// A client of a member's peer service; dials at the first call.
     pub fn client(&self, member: MemberId) -> Result<PeerServiceClient<Channel>, DialError> {
+        if self.filter.as_ref().is_some_and(|filter| !filter.allows(self.me, member)) {
+            return Err(DialError::Cut(member));
+        }
         let address = self.addresses.address(member).ok_or(DialError::UnknownMember(member))?;
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(&address) {

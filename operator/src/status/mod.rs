@@ -159,7 +159,6 @@ fn bootstrap(view: &View<'_>) -> Option<Bootstrap> {
         .applied
         .bootstrap
         .as_ref()
-        .filter(|_| false)
         .or(view.observed.recorded.bootstrap.as_ref())?;
     let state = if view.cluster_id.is_some() {
         BootstrapState::Done

@@ -4,7 +4,7 @@ use kotoba_operator::crd::{KotobaClusterStatus, MemberSummary};
 use serde_json::{Value, json};
 
 use crate::tripwire::When;
-use crate::world::World;
+use crate::world::{MAX_PASSES, World};
 
 /// What must be the same however often the operator died.
 #[derive(Debug, PartialEq)]
@@ -53,7 +53,7 @@ async fn life(death: Option<(usize, When)>) -> (End, usize) {
 
 /// Passes until the cluster is ready, with a new operator where the old one died.
 async fn live_until_ready(world: &mut World) -> KotobaClusterStatus {
-    while !world.api.tripwire.dead() {
+    for _ in 0..MAX_PASSES {
         let passed = world.pass().await;
         if world.api.tripwire.dead() {
             break;
@@ -67,6 +67,7 @@ async fn live_until_ready(world: &mut World) -> KotobaClusterStatus {
         }
         world.tick().await;
     }
+    assert!(world.api.tripwire.dead(), "never came to it: {:#?}", world.status());
     world.restart_operator();
     world.run_until_ready().await
 }

@@ -19,7 +19,7 @@ use crate::api_server::ApiServer;
 use crate::database::{Database, Disk};
 
 /// Passes within which any cluster here must come to rest.
-const MAX_PASSES: usize = 60;
+pub const MAX_PASSES: usize = 60;
 const REVISION: &str = "revision-1";
 
 pub struct World {

@@ -27,13 +27,14 @@ pub struct Leadership {
 
 impl Leadership {
     fn of(metrics: &ServerMetrics) -> Self {
-        let member = |replica: ReplicaId| {
-            let member = metrics.membership_config.get_node(&replica).copied();
-            (replica, member.unwrap_or_default())
+        // A new replica hears of its leader before it hears where that one is.
+        let place = |replica: ReplicaId| {
+            let member = metrics.membership_config.get_node(&replica)?;
+            Some((replica, *member))
         };
         Leadership {
             term: metrics.vote.leader_id.term,
-            leader: metrics.current_leader.map(member),
+            leader: metrics.current_leader.and_then(place),
             leading: metrics.state == ServerState::Leader,
         }
     }

@@ -154,6 +154,9 @@ impl Group {
 
     /// Why Raft no longer runs; `None` while it does.
     fn stop_reason(&self) -> Option<String> {
+        if let Some(reason) = self.inner.state.failure() {
+            return Some(reason.to_owned());
+        }
         if self.inner.stopped.is_cancelled() {
             return Some("stopped".to_owned());
         }

@@ -32,8 +32,11 @@ pub async fn checkpoint(registry: Arc<Registry>, settings: Settings) {
                 continue;
             }
             let state = replica.state.clone();
-            // A failure is reported by the state itself, which then refuses to apply.
-            let _ = tokio::task::spawn_blocking(move || state.checkpoint()).await;
+            let checkpoint = tokio::task::spawn_blocking(move || state.checkpoint()).await;
+            if !matches!(checkpoint, Ok(Ok(()))) {
+                // The state said why, and applies nothing any more: a replica like that must not lead.
+                let _ = replica.raft.shutdown().await;
+            }
         }
     }
 }

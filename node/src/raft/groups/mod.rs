@@ -115,6 +115,19 @@ impl Groups {
         machine: Arc<dyn StateMachine>,
     ) -> Result<Group, StartError> {
         let key = ReplicaKey { group, replica };
+        let this = self.clone();
+        // In a task of its own: a replica must not run half started because the caller went away.
+        let started = self.inner.tasks.spawn(async move { this.start_in_slot(key, machine).await });
+        started.await.unwrap_or_else(|panic| {
+            Err(StartError::Raft {
+                key,
+                reason: panic.to_string(),
+            })
+        })
+    }
+
+    async fn start_in_slot(&self, key: ReplicaKey, machine: Arc<dyn StateMachine>) -> Result<Group, StartError> {
+        let ReplicaKey { group, replica } = key;
         let claim = match self.inner.slots.claim(group).await {
             Claim::Running(running) if running.replica() == replica => return Ok(running),
             Claim::Running(running) => {
@@ -152,7 +165,13 @@ impl Groups {
     /// deleted. Nothing happens where it was retired before.
     pub async fn retire_replica(&self, group: GroupId, replica: ReplicaId) -> Result<(), RetireError> {
         let key = ReplicaKey { group, replica };
-        let claim = match self.inner.slots.take(group, replica).await {
+        let this = self.clone();
+        let retired = self.inner.tasks.spawn(async move { this.retire(key).await });
+        retired.await.map_err(std::io::Error::other).map_err(|source| RetireError::Remove { key, source })?
+    }
+
+    async fn retire(&self, key: ReplicaKey) -> Result<(), RetireError> {
+        let claim = match self.inner.slots.take(key.group, key.replica).await {
             Claim::Running(other) => {
                 // Another replica of the group is not touched.
                 tracing::debug!(%key, running = %other.replica(), "a replica that does not run is retired");
@@ -188,6 +207,8 @@ impl Groups {
     /// Stops all replicas, makes their states durable, and closes the log.
     pub async fn shutdown(&self) {
         self.inner.closed.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
         self.inner.endpoint.close().await;
         for running in self.inner.slots.close() {
             let local = running.local();
@@ -199,8 +220,6 @@ impl Groups {
             }
         }
         self.inner.transport.close().await;
-        self.inner.tasks.close();
-        self.inner.tasks.wait().await;
         let log = self.inner.log.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
             tracing::error!(%error, "the log was not closed in order");

@@ -64,6 +64,7 @@ impl Lane {
             messages,
             answers,
             link: link_sender,
+            attempts: 0,
         };
         (Lane { queue, link }, driver.run(on_up))
     }
@@ -92,29 +93,43 @@ struct Driver {
     messages: mpsc::Receiver<RaftMessage>,
     answers: Arc<dyn Answers>,
     link: watch::Sender<Link>,
+    /// Since the start, or since the link was last up.
+    attempts: u64,
 }
 
 impl Driver {
     async fn run(mut self, on_up: impl Fn() + Send + Sync) {
         let mut pause = FIRST_PAUSE;
         loop {
+            self.attempts += 1;
             let result = tokio::time::timeout(CONNECT_TIMEOUT * 2, self.connect()).await;
             match result.unwrap_or(Err(DialError::Timeout(self.dialer.to))) {
                 Ok((requests, answers)) => {
-                    tracing::debug!(member = %self.dialer.to, lane = ?self.kind, "link is up");
+                    tracing::info!(member = %self.dialer.to, lane = ?self.kind, "link is up");
                     pause = FIRST_PAUSE;
                     self.link.send_replace(Link::Up);
                     on_up();
                     self.pump(requests, answers).await;
-                    tracing::debug!(member = %self.dialer.to, lane = ?self.kind, "link is down");
+                    self.attempts = 0;
+                    tracing::info!(member = %self.dialer.to, lane = ?self.kind, "link is down");
                 }
-                Err(error) => tracing::debug!(lane = ?self.kind, %error, "link is down"),
+                Err(error) => self.report(&error),
             }
             self.down();
             // Spread, so that members that lost a peer together do not dial it together.
             let spread = rand::rng().random_range(0.5..1.0);
             tokio::time::sleep(pause.mul_f64(spread)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Once, not at every attempt.
+    fn report(&self, error: &DialError) {
+        let is_news = self.attempts == 1;
+        if is_news {
+            tracing::warn!(lane = ?self.kind, %error, "a peer is not reached; dialling on");
+        } else {
+            tracing::debug!(lane = ?self.kind, %error, "a peer is still not reached");
         }
     }
 

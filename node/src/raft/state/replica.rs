@@ -102,6 +102,11 @@ impl ReplicaState {
         self.durable_end.load(Ordering::Acquire).saturating_sub(1)
     }
 
+    /// Why this state applies nothing any more; `None` while it does.
+    pub fn failure(&self) -> Option<&str> {
+        self.failed.get().map(String::as_str)
+    }
+
     fn file(&self) -> Result<Arc<StateFile>, StateError> {
         lock(&self.current).clone().ok_or_else(|| StateError::Failed {
             key: self.key,

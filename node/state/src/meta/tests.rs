@@ -501,6 +501,27 @@ fn a_joint_change_that_was_left_half_done_is_finished() {
 }
 
 #[test]
+fn a_learner_that_is_being_added_is_not_promoted() {
+    let mut cluster = Cluster::new(Group::founded(3), 4..=4);
+    for action in next_step(&cluster.meta.catalogue(), &cluster.observed()) {
+        cluster.execute(&action);
+    }
+    let catalogue = cluster.meta.catalogue();
+    let row = catalogue
+        .moves
+        .values()
+        .find(|row| row.step == MoveStep::Learning)
+        .unwrap();
+    cluster.view(row.partition).joint = true;
+    let actions = next_step(&catalogue, &cluster.observed());
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Wait { id, .. } if *id == row.id))
+    );
+}
+
+#[test]
 fn a_cluster_that_began_with_one_member_gets_its_replicas_when_members_come() {
     let mut group = Group {
         store: MemoryStore::default(),

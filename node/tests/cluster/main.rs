@@ -1,0 +1,25 @@
+//! Whole members in one process: real disks, real ports on loopback, clients over gRPC; they are stopped, crashed, cut
+//! off, joined and started again while clients write.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+mod cluster;
+mod concurrency;
+mod data_directory;
+mod disks;
+mod events;
+mod founding;
+mod graph;
+mod growth;
+mod isolation;
+mod leader_loss;
+mod ledger;
+mod links;
+mod lost_disk;
+mod operations;
+mod process;
+mod queries;
+mod recovery;
+mod settings;
+mod wait;
+mod writer;

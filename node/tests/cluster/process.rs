@@ -1,0 +1,92 @@
+//! One member on a runtime of its own, so that it can be killed in the middle of everything it does.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use kotoba_node::config::Config;
+use kotoba_node::member::Process;
+use kotoba_node::member::running::Running;
+use kotoba_node::run::Member;
+use kotoba_node::server::Ports;
+use tokio::runtime::Runtime;
+
+/// Tasks end at their next await; only work on the blocking pool is waited for.
+const KILLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Where a member listens, the same after every restart.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub peer: SocketAddr,
+    pub client: SocketAddr,
+    pub http: SocketAddr,
+}
+
+impl Addresses {
+    /// Ports that the system gives, on a loopback address of this member's own: on 127.0.0.1 a stopped member's port
+    /// could be taken by the outgoing connection of another.
+    pub fn any() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let process = u8::try_from(std::process::id() % 200).unwrap() + 10;
+        let free = SocketAddr::from((Ipv4Addr::new(127, process, high, low.wrapping_add(1)), 0));
+        Addresses {
+            peer: free,
+            client: free,
+            http: free,
+        }
+    }
+
+    async fn open(self) -> anyhow::Result<(Ports, Self)> {
+        let ports = Ports::open(self.peer, self.client, self.http).await?;
+        let opened = Addresses {
+            peer: ports.peer.local_addr()?,
+            client: ports.client.local_addr()?,
+            http: ports.http.local_addr()?,
+        };
+        Ok((ports, opened))
+    }
+}
+
+/// A member that runs.
+pub struct Running_ {
+    runtime: Option<Runtime>,
+    member: Option<Member>,
+    pub process: Arc<Process>,
+    pub addresses: Addresses,
+}
+
+impl Running_ {
+    pub async fn start(addresses: Addresses, config: Config) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name(config.name.clone())
+            .enable_all()
+            .build()?;
+        let started = runtime.spawn(async move {
+            let (ports, addresses) = addresses.open().await?;
+            let config = Config {
+                peer_listen: addresses.peer,
+                client_listen: addresses.client,
+                http_listen: addresses.http,
+                peer_advertise: addresses.peer.to_string(),
+                client_advertise: addresses.client.to_string(),
+                ..config
+            };
+            anyhow::Ok((Member::start_on(ports, config).await?, addresses))
+        });
+        match started.await? {
+            Ok((member, addresses)) => Ok(Running_ {
+                process: member.process.clone(),
+                runtime: Some(runtime),
+                member: Some(member),
+                addresses,
+            }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+}

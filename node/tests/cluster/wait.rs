@@ -1,0 +1,43 @@
+//! Waiting with a deadline; nothing in these tests sleeps for a fixed time.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Nothing a test waits for takes this long unless it is broken, even on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(45);
+/// The longest a whole test may take.
+const TEST_DEADLINE: Duration = Duration::from_secs(120);
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// Runs a test on a runtime of its own, which is not that of any member, and ends it at the deadline.
+pub fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let ended = runtime.block_on(async { tokio::time::timeout(TEST_DEADLINE, test).await });
+    runtime.shutdown_background();
+    assert!(ended.is_ok(), "the test took longer than {TEST_DEADLINE:?}");
+}
+
+/// Waits until a check gives a value; an error says what was seen instead, and is shown when time is up.
+pub async fn until<T, E, Check>(what: &str, mut check: impl FnMut() -> Check) -> T
+where
+    E: std::fmt::Debug,
+    Check: Future<Output = Result<T, E>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match check().await {
+            Ok(value) => return value,
+            Err(seen) => assert!(Instant::now() < deadline, "not in time: {what}; last seen: {seen:?}"),
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+}
+
+/// For the checks of [`until`]: an error unless the condition holds.
+pub fn ensure(condition: bool, seen: impl FnOnce() -> String) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(seen()) }
+}

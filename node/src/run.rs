@@ -12,8 +12,10 @@ use crate::member::Process;
 use crate::peers_flag;
 use crate::server::{Ports, serve_clients, serve_http, serve_peers};
 
+/// Leaders get this long to hand over; those that have not by then are missed for an election's time.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 /// Requests under way get this long to end before the connections are closed.
-const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
+const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs one member until a signal, or until its disk fails.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -60,8 +62,11 @@ impl Member {
         Ok(Member { process, servers })
     }
 
-    /// Stops the servers, then the groups with a last checkpoint of each.
+    /// Hands over what is led here, stops the servers, then the groups with a last checkpoint of each.
     pub async fn stop(mut self) {
+        if let Some(running) = self.process.running() {
+            running.hand_over(HAND_OVER_WITHIN).await;
+        }
         self.process.cancel.cancel();
         let servers = async {
             while let Some(ended) = self.servers.join_next().await {

@@ -1,6 +1,6 @@
 //! Logs go to stderr, so that stdout stays the output. `KOTOBA_LOG` filters them, for example `info,kotoba_node::raft=debug`.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
@@ -21,7 +21,8 @@ pub fn init(command: &Command) {
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(default));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     if std::env::var(FORM).is_ok_and(|form| form == "json") {
         subscriber.json().init();
     } else {

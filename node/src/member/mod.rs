@@ -3,6 +3,7 @@
 pub mod addresses;
 pub mod directory;
 mod founding;
+mod hand_over;
 pub mod identity;
 mod ready;
 pub mod replicas;

@@ -187,9 +187,8 @@ impl Running {
                 .await
                 .map_err(|error| error.to_string())
         };
-        match propose(describe).await? {
-            Answer::Refused(reason) => return Err(format!("the catalogue does not take this member: {reason}")),
-            _ => {}
+        if let Answer::Refused(reason) = propose(describe).await? {
+            return Err(format!("the catalogue does not take this member: {reason}"));
         }
         match propose(&Command::NextIncarnation).await? {
             Answer::Incarnation(incarnation) => Ok(incarnation),

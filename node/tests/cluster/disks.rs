@@ -31,7 +31,10 @@ fn copy(from: &Path, to: &Path) {
 
 fn same(a: &Path, b: &Path) -> bool {
     let (names, others) = (files(a), files(b));
-    names == others && names.iter().all(|name| fs::read(a.join(name)).ok() == fs::read(b.join(name)).ok())
+    names == others
+        && names
+            .iter()
+            .all(|name| fs::read(a.join(name)).ok() == fs::read(b.join(name)).ok())
 }
 
 /// All files below a directory, by their paths in it.

@@ -50,14 +50,14 @@ impl Addresses {
 }
 
 /// A member that runs.
-pub struct Running_ {
+pub struct Host {
     runtime: Option<Runtime>,
     member: Option<Member>,
     pub process: Arc<Process>,
     pub addresses: Addresses,
 }
 
-impl Running_ {
+impl Host {
     pub async fn start(addresses: Addresses, config: Config) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -77,7 +77,7 @@ impl Running_ {
             anyhow::Ok((Member::start_on(ports, config).await?, addresses))
         });
         match started.await? {
-            Ok((member, addresses)) => Ok(Running_ {
+            Ok((member, addresses)) => Ok(Host {
                 process: member.process.clone(),
                 runtime: Some(runtime),
                 member: Some(member),
@@ -87,6 +87,41 @@ impl Running_ {
                 runtime.shutdown_background();
                 Err(error)
             }
+        }
+    }
+
+    /// The member, which has an identity.
+    pub fn running(&self) -> Arc<Running> {
+        self.process.running().expect("the member has an identity")
+    }
+
+    /// Stops in order: requests end, states are made durable.
+    pub async fn stop(mut self) {
+        let member = self.member.take().unwrap();
+        let runtime = self.runtime.take().unwrap();
+        runtime.spawn(member.stop()).await.unwrap();
+        end(runtime).await;
+    }
+
+    /// Ends every task where it stands. The stores stay open until what is returned is dropped: closing them would make
+    /// durable what a real crash loses.
+    pub async fn kill(mut self) -> Option<Arc<Running>> {
+        let stores = self.process.running();
+        end(self.runtime.take().unwrap()).await;
+        stores
+    }
+}
+
+async fn end(runtime: Runtime) {
+    tokio::task::spawn_blocking(move || runtime.shutdown_timeout(KILLED_WITHIN))
+        .await
+        .unwrap();
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }

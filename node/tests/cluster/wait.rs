@@ -10,7 +10,13 @@ const TEST_DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// Runs a test on a runtime of its own, which is not that of any member, and ends it at the deadline.
+///
+/// `RUST_LOG` shows what the members say; each one's threads carry its name.
 pub fn run(test: impl Future<Output = ()>) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_thread_names(true);
+    // Another test of this process may have been first.
+    let _ = log.with_writer(std::io::stderr).try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -60,6 +60,14 @@ pub fn quick() -> Settings {
     }
 }
 
+/// Elections so slow that a busy machine causes none.
+fn calm() -> Settings {
+    let mut settings = quick();
+    settings.partition.election_timeout_min = Duration::from_secs(2);
+    settings.partition.election_timeout_max = Duration::from_secs(3);
+    settings
+}
+
 /// Where members are, and which links are cut.
 #[derive(Default)]
 pub struct Net {
@@ -134,6 +142,13 @@ impl Cluster {
         cluster
     }
 
+    /// As [`Cluster::of`], with a leader that stays.
+    pub async fn calm(count: u64) -> Self {
+        let mut cluster = Self::with(calm());
+        cluster.start_group(count).await;
+        cluster
+    }
+
     pub async fn start_group(&mut self, count: u64) {
         for member in (1..=count).map(MemberId) {
             self.start(member).await;
@@ -199,12 +214,17 @@ impl Cluster {
 
     /// Sets a key at whoever leads; repeats until it is acknowledged.
     pub async fn set(&self, key: &str, value: &[u8]) -> Proposed {
+        self.write(&set(key, value)).await
+    }
+
+    /// Proposes at whoever leads; repeats until it is acknowledged. On a busy machine leaders come and go.
+    pub async fn write(&self, command: &[u8]) -> Proposed {
         eventually("an acknowledged write", || async {
             for member in self.members.values() {
                 let Some(group) = member.groups.get(GROUP) else {
                     continue;
                 };
-                match group.propose(set(key, value)).await {
+                match group.propose(command.to_vec()).await {
                     Ok(proposed) => return Some(proposed),
                     Err(ProposeError::NotLeader { .. } | ProposeError::Unknown | ProposeError::Stopped) => {}
                     Err(error @ ProposeError::TooLarge { .. }) => panic!("{error}"),
@@ -215,15 +235,18 @@ impl Cluster {
         .await
     }
 
-    /// Sets `prefix0`, `prefix1`, ... to the text of their numbers, many at a time.
-    pub async fn fill(&self, prefix: &str, count: usize) {
-        let leader = self.group(self.leader().await);
-        let writes = (0..count).map(|number| {
-            let leader = leader.clone();
-            let command = set(&format!("{prefix}{number}"), number.to_string().as_bytes());
-            async move { leader.propose(command).await.unwrap() }
-        });
+    /// Proposes many commands at a time.
+    pub async fn write_all(&self, commands: impl IntoIterator<Item = Vec<u8>>) {
+        let writes = commands
+            .into_iter()
+            .map(|command| async move { self.write(&command).await });
         futures::future::join_all(writes).await;
+    }
+
+    /// Sets `prefix0`, `prefix1`, ... to the text of their numbers.
+    pub async fn fill(&self, prefix: &str, count: usize) {
+        let command = |number: usize| set(&format!("{prefix}{number}"), number.to_string().as_bytes());
+        self.write_all((0..count).map(command)).await;
     }
 
     /// Waits until a member has applied all that the leader has.

@@ -11,7 +11,7 @@ async fn the_largest_command_passes_and_one_byte_more_does_not() {
     let cluster = Cluster::of(3).await;
     let leader = cluster.group(cluster.leader().await);
     let value = vec![7; MAX_PROPOSAL_BYTES - set("big", b"").len()];
-    let proposed = leader.propose(set("big", &value)).await.unwrap();
+    let proposed = cluster.set("big", &value).await;
     for member in cluster.members.keys() {
         let group = cluster.group(*member);
         group.wait_applied(proposed.index, deadline()).await.unwrap();
@@ -29,13 +29,8 @@ async fn the_largest_command_passes_and_one_byte_more_does_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_large_commands_at_once_are_replicated_in_order() {
     let cluster = Cluster::of(3).await;
-    let leader = cluster.group(cluster.leader().await);
-    let writes = (0..24u8).map(|number| {
-        let leader = leader.clone();
-        let command = set(&format!("big{number}"), &vec![number; 1 << 20]);
-        async move { leader.propose(command).await.unwrap() }
-    });
-    futures::future::join_all(writes).await;
+    let command = |number: u8| set(&format!("big{number}"), &vec![number; 1 << 20]);
+    cluster.write_all((0..24).map(command)).await;
     for member in cluster.members.keys() {
         cluster.caught_up(*member).await;
     }
@@ -53,12 +48,8 @@ async fn a_state_of_many_blocks_travels_to_a_new_learner() {
     let mut cluster = Cluster::of(1).await;
     let leader = cluster.group(MemberId(1));
     for round in 0..4 {
-        let writes = (0..100u8).map(|number| {
-            let leader = leader.clone();
-            let command = set(&format!("r{round}-{number}"), &vec![number; 20_000]);
-            async move { leader.propose(command).await.unwrap() }
-        });
-        futures::future::join_all(writes).await;
+        let command = |number: u8| set(&format!("r{round}-{number}"), &vec![number; 20_000]);
+        cluster.write_all((0..100).map(command)).await;
     }
     eventually("the log is shortened", || async {
         (leader.observe().snapshot_index > 300).then_some(())

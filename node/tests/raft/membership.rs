@@ -115,7 +115,7 @@ async fn a_replica_moves_to_another_member_while_clients_write() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_membership_that_changed_in_between_is_not_replaced() {
-    let mut cluster = Cluster::of(3).await;
+    let mut cluster = Cluster::calm(3).await;
     let leader = cluster.group(cluster.leader().await);
     let seen = leader.observe();
     cluster.start(MemberId(4)).await;

@@ -19,7 +19,7 @@ use crate::harness::*;
 const PARTITIONS: usize = 3;
 const NODES: usize = 5;
 const WORKERS: u64 = 5;
-const CHANGES: u64 = 40;
+const CHANGES: u64 = 30;
 const CHECKERS: u64 = 2;
 const CHECKS: u64 = 25;
 
@@ -50,9 +50,14 @@ fn parse(halves: Vec<(Key, Vec<u8>)>) -> Vec<(usize, String)> {
 
 async fn create_edge(cluster: &Cluster, coordinator: &Coordinator, rng: &mut StdRng, edge: &str) -> Told {
     let (source, target) = (rng.random_range(0..NODES), rng.random_range(0..NODES));
-    let halves = [half(cluster, "out", source, target, edge), half(cluster, "in", target, source, edge)];
+    let halves = [
+        half(cluster, "out", source, target, edge),
+        half(cluster, "in", target, source, edge),
+    ];
     let mut writes = only(halves.iter().map(|half| put(half, "edge")));
-    writes.conditions = [source, target].map(|number| condition(&node(cluster, number), Exists, true)).into();
+    writes.conditions = [source, target]
+        .map(|number| condition(&node(cluster, number), Exists, true))
+        .into();
     Told::by(coordinator.begin().commit(writes).await)
 }
 
@@ -76,10 +81,16 @@ async fn delete_node(cluster: &Cluster, coordinator: &Coordinator, rng: &mut Std
     }
     let mut keys = vec![node(cluster, number)];
     for (target, edge) in outgoing {
-        keys.extend([half(cluster, "out", number, target, &edge), half(cluster, "in", target, number, &edge)]);
+        keys.extend([
+            half(cluster, "out", number, target, &edge),
+            half(cluster, "in", target, number, &edge),
+        ]);
     }
     for (source, edge) in incoming {
-        keys.extend([half(cluster, "out", source, number, &edge), half(cluster, "in", number, source, &edge)]);
+        keys.extend([
+            half(cluster, "out", source, number, &edge),
+            half(cluster, "in", number, source, &edge),
+        ]);
     }
     let mut writes: Writes = only(keys.iter().map(delete));
     writes.conditions = vec![condition(&keys[0], Exists, true)];
@@ -117,9 +128,18 @@ struct Graph {
 /// The whole graph at a snapshot; none where a partition did not answer.
 async fn graph(cluster: &Cluster, snapshot: Timestamp) -> Option<Graph> {
     let reads = (0..NODES).flat_map(|number| {
-        [get(&node(cluster, number)), halves_of(cluster, "out", number), halves_of(cluster, "in", number)]
+        [
+            get(&node(cluster, number)),
+            halves_of(cluster, "out", number),
+            halves_of(cluster, "in", number),
+        ]
     });
-    let mut answers = cluster.coordinator().read_at(snapshot, reads.collect()).await.ok()?.into_iter();
+    let mut answers = cluster
+        .coordinator()
+        .read_at(snapshot, reads.collect())
+        .await
+        .ok()?
+        .into_iter();
     let mut next = || answers.next().expect("an answer to each read");
     let mut graph = Graph::default();
     let mut incoming = BTreeSet::new();
@@ -127,8 +147,16 @@ async fn graph(cluster: &Cluster, snapshot: Timestamp) -> Option<Graph> {
         if value(next()).is_some() {
             graph.nodes.insert(number);
         }
-        graph.edges.extend(parse(pairs(next())).into_iter().map(|(target, edge)| (number, target, edge)));
-        incoming.extend(parse(pairs(next())).into_iter().map(|(source, edge)| (source, number, edge)));
+        graph.edges.extend(
+            parse(pairs(next()))
+                .into_iter()
+                .map(|(target, edge)| (number, target, edge)),
+        );
+        incoming.extend(
+            parse(pairs(next()))
+                .into_iter()
+                .map(|(source, edge)| (source, number, edge)),
+        );
     }
     assert_eq!(graph.edges, incoming, "an edge with one half at {snapshot}");
     for (source, target, edge) in &graph.edges {
@@ -156,7 +184,9 @@ enum Seen {
 async fn run(seed: u64) {
     println!("seed {seed}");
     let cluster = Cluster::with_settings(PARTITIONS, &busy());
-    cluster.wrote((0..NODES).map(|number| put(&node(&cluster, number), "node"))).await;
+    cluster
+        .wrote((0..NODES).map(|number| put(&node(&cluster, number), "node")))
+        .await;
     let mut tasks = JoinSet::new();
     for worker in 0..WORKERS {
         let cluster = cluster.clone();
@@ -172,14 +202,21 @@ async fn run(seed: u64) {
             Seen::Changes(changes) => edges += were_true(&cluster, changes).await,
             Seen::Graphs(seen) => {
                 for (snapshot, before) in seen {
-                    assert_eq!(graph(&cluster, snapshot).await, Some(before), "a snapshot changed: {snapshot}");
+                    assert_eq!(
+                        graph(&cluster, snapshot).await,
+                        Some(before),
+                        "a snapshot changed: {snapshot}"
+                    );
                     graphs += 1;
                 }
             }
         }
     }
     graph(&cluster, cluster.oracle.issue()).await.expect("all is calm");
-    assert!(edges >= 5 && graphs >= 5, "almost nothing happened: {edges} edges, {graphs} graphs");
+    assert!(
+        edges >= 5 && graphs >= 5,
+        "almost nothing happened: {edges} edges, {graphs} graphs"
+    );
 }
 
 /// How many edges were created; fails where a client was told otherwise.
@@ -188,7 +225,10 @@ async fn were_true(cluster: &Cluster, changes: Vec<(Option<String>, Told)>) -> u
     for (edge, told) in changes {
         if let (Some(edge), Told::Committed(at)) = (edge, told) {
             let graph = graph(cluster, at).await.expect("all is calm");
-            assert!(graph.edges.iter().any(|(_, _, name)| *name == edge), "told that {edge} was created at {at}");
+            assert!(
+                graph.edges.iter().any(|(_, _, name)| *name == edge),
+                "told that {edge} was created at {at}"
+            );
             created += 1;
         }
     }
@@ -197,7 +237,7 @@ async fn were_true(cluster: &Cluster, changes: Vec<(Option<String>, Told)>) -> u
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_snapshot_of_a_graph_in_chaos_has_a_dangling_edge() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         run(seed).await;
     }
 }

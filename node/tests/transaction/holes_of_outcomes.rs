@@ -123,11 +123,11 @@ async fn hole_10_a_prepare_and_a_commit_after_the_collected_tombstone_are_refuse
 /// The last Prepare in a partition's log, as a network that doubles messages would bring it again.
 fn last_prepare(cluster: &Cluster, partition: usize) -> kotoba_state::partition::Prepare {
     let log = cluster.group(partition).log();
-    let prepares = log.into_iter().filter_map(|command| match command {
+    let mut prepares = log.into_iter().rev().filter_map(|command| match command {
         Command::Prepare(prepare) => Some(prepare),
         _ => None,
     });
-    prepares.last().expect("a prepare in the log")
+    prepares.next().expect("a prepare in the log")
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 use std::pin::pin;
 
 use kotoba_graph::read::Read;
-use kotoba_node::transaction::{CommitError, ReadError, Request, Writes};
+use kotoba_node::transaction::message::Refresh;
+use kotoba_node::transaction::{CommitError, Failure, ReadError, Request, Writes};
 use kotoba_state::ids::PartitionId;
-use kotoba_state::partition::{Command, ConditionKind, Key};
+use kotoba_state::partition::{Command, ConditionKind, Key, Span, TxnHead, TxnId};
 
 use crate::harness::router::Fate;
 use crate::harness::*;
@@ -329,19 +330,69 @@ async fn a_key_that_appears_in_the_gap_of_a_read_range_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn a_leader_that_lost_its_leadership_answers_no_reads() {
+async fn a_leader_that_has_not_heard_of_its_end_answers_neither_reads_nor_refreshes() {
     let cluster = Cluster::new(1);
     let k = cluster.key(0, "k");
     cluster.wrote([put(&k, "old")]).await;
     let deposed = cluster.router.served()[0].leaders[0].clone();
-    cluster.move_leadership(0);
+    cluster.group(0).elect_unheard(1);
+    let start_ts = cluster.oracle.issue();
+    cluster.wrote([put(&k, "new")]).await;
+
     let read = Request::Read {
         snapshot: cluster.oracle.issue(),
         reads: vec![get(&k)],
     };
-    let answer = deposed.handle(read).await;
-    assert!(
-        matches!(answer, Err(kotoba_node::transaction::Failure::NotLeader { .. })),
-        "{answer:?}"
-    );
+    let refresh = Request::Refresh(Refresh {
+        head: TxnHead {
+            txn: TxnId::default(),
+            start_ts,
+            primary: cluster.key(0, "elsewhere"),
+            deadline_ms: u64::MAX,
+        },
+        commit_ts: cluster.oracle.issue(),
+        spans: vec![Span::Key(k)],
+        conditions: Vec::new(),
+    });
+    for request in [read, refresh] {
+        let answer = deposed.handle(request).await;
+        assert!(matches!(answer, Err(Failure::NotLeader { .. })), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_refuses_a_writer_that_is_not_decided() {
+    let cluster = Cluster::new(3);
+    let (k, a) = (cluster.key(0, "k"), cluster.key(1, "a"));
+    cluster.wrote([put(&k, "old"), put(&a, "old")]).await;
+    cluster.recover().await;
+    let coordinator = cluster.coordinator();
+    let mut t1 = coordinator.begin();
+    t1.read(vec![get(&k)]).await.unwrap();
+
+    // T0 has prepared k and has its timestamp, below the one that T1 will take.
+    let committing = cluster.router.on_next(Fate::HoldRequest, is_commit);
+    let other = cluster.coordinator();
+    let mut t0 = pin!(other.begin().commit(only([put(&k, "new"), put(&a, "new")])));
+    run_until(&committing, t0.as_mut()).await;
+    let writes = only([put(&cluster.key(1, "b"), "1"), put(&cluster.key(2, "c"), "1")]);
+    let t1 = within("no end", t1.commit(writes)).await;
+    committing.open();
+    assert!(within("no end", t0).await.is_ok());
+    assert!(is_conflict(&t1), "committed on a stale read: {t1:?}");
+}
+
+#[tokio::test]
+async fn of_two_blind_writers_of_a_key_the_one_that_started_before_the_other_committed_is_refused() {
+    let cluster = Cluster::new(2);
+    let (a, b) = (cluster.key(0, "a"), cluster.key(1, "b"));
+    let coordinator = cluster.coordinator();
+    for second in [vec![&a], vec![&a, &b]] {
+        let mut late = coordinator.begin();
+        late.snapshot().await.unwrap();
+        cluster.wrote([put(&a, "first"), put(&b, "first")]).await;
+        cluster.recover().await;
+        let late = late.commit(only(second.into_iter().map(|key| put(key, "late")))).await;
+        assert!(is_conflict(&late), "{late:?}");
+    }
 }

@@ -117,7 +117,10 @@ impl Groups {
         let key = ReplicaKey { group, replica };
         let this = self.clone();
         // In a task of its own: a replica must not run half started because the caller went away.
-        let started = self.inner.tasks.spawn(async move { this.start_in_slot(key, machine).await });
+        let started = self
+            .inner
+            .tasks
+            .spawn(async move { this.start_in_slot(key, machine).await });
         started.await.unwrap_or_else(|panic| {
             Err(StartError::Raft {
                 key,
@@ -167,7 +170,10 @@ impl Groups {
         let key = ReplicaKey { group, replica };
         let this = self.clone();
         let retired = self.inner.tasks.spawn(async move { this.retire(key).await });
-        retired.await.map_err(std::io::Error::other).map_err(|source| RetireError::Remove { key, source })?
+        retired
+            .await
+            .map_err(std::io::Error::other)
+            .map_err(|source| RetireError::Remove { key, source })?
     }
 
     async fn retire(&self, key: ReplicaKey) -> Result<(), RetireError> {

@@ -17,6 +17,9 @@ const ENTRIES_PER_LEADER: usize = 12;
 /// A doomed member sends at most so many messages.
 const LAST_MESSAGES: i64 = 12;
 
+/// Chaos takes a few seconds, and much longer on a machine that does other things.
+const CHAOS_DEADLINE: Duration = Duration::from_secs(120);
+
 /// What the client of a transaction was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -58,10 +61,14 @@ pub async fn in_chaos<T: Send + 'static>(cluster: &Arc<Cluster>, seed: u64, work
     for partition in 0..cluster.partitions() {
         let rng = StdRng::seed_from_u64(seed * 100 + partition as u64);
         cluster.group(partition).unleash(rng.clone().random());
-        troubles.spawn(over.clone().run_until_cancelled_owned(change_leaders(cluster.clone(), partition, rng)));
+        troubles.spawn(
+            over.clone()
+                .run_until_cancelled_owned(change_leaders(cluster.clone(), partition, rng)),
+        );
     }
     cluster.router.unleash(seed);
-    let results = super::within("the workers did not end", workers.join_all()).await;
+    let ended = tokio::time::timeout(CHAOS_DEADLINE, workers.join_all()).await;
+    let results = ended.expect("the workers did not end in time");
     over.cancel();
     troubles.join_all().await;
     cluster.router.calm();
@@ -97,11 +104,14 @@ pub async fn to_the_end(
     doom: &Doom,
     transaction: impl Future<Output = Option<Told>>,
 ) -> Option<Told> {
-    tokio::select! {
+    let told = tokio::select! {
         told = transaction => told,
         () = doom.death.cancelled() => {
-            cluster.bury(doom.member).await;
+            cluster.members_that_died().insert(doom.member);
             Some(Told::Nothing)
         }
-    }
+    };
+    // Again for all, because a message of the dead may have come late.
+    cluster.bury_the_dead().await;
+    told
 }

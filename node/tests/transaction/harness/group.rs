@@ -86,10 +86,20 @@ impl TestGroup {
 
     /// Makes a replica the leader of a new term.
     pub fn elect(&self, leader: usize) {
+        self.elect_before(leader, |_| true);
+    }
+
+    /// The same, while the others have not heard of it yet: the old leader still takes itself for one.
+    pub fn elect_unheard(&self, leader: usize) {
+        self.elect_before(leader, |number| number == leader);
+    }
+
+    fn elect_before(&self, leader: usize, hears: impl Fn(usize) -> bool) {
         let mut state = self.lock();
         state.term += 1;
         state.leader = leader;
-        for (number, watched) in self.leaderships.iter().enumerate() {
+        let hearing = self.leaderships.iter().enumerate().filter(|(number, _)| hears(*number));
+        for (number, watched) in hearing {
             watched.send_replace(Leadership {
                 term: state.term,
                 leader: Some((ReplicaId(leader as u64 + 1), MemberId(leader as u64 + 1))),
@@ -205,11 +215,12 @@ impl TestGroup {
 
 impl Replica {
     fn check_leading(&self) -> Result<(), GroupError> {
-        let leadership = self.leadership();
-        match leadership.leading {
+        // A majority knows who leads, whatever this replica has heard.
+        let leader = self.group.leader();
+        match leader == self.number {
             true => Ok(()),
             false => Err(GroupError::NotLeader {
-                leader: leadership.leader.map(|(_, member)| member),
+                leader: Some(MemberId(leader as u64 + 1)),
             }),
         }
     }

@@ -7,10 +7,10 @@ pub mod group;
 pub mod oracle;
 pub mod router;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kotoba_graph::read::{Answer, Read};
@@ -63,6 +63,7 @@ pub struct Cluster {
     pub router: Arc<Router>,
     pub oracle: Arc<Oracle>,
     members: AtomicU64,
+    dead: Mutex<BTreeSet<MemberId>>,
 }
 
 /// A member and the moment of its death.
@@ -107,6 +108,7 @@ impl Cluster {
             router,
             oracle,
             members: AtomicU64::new(1),
+            dead: Mutex::default(),
         })
     }
 
@@ -201,9 +203,14 @@ impl Cluster {
         }
     }
 
-    /// Ends the transactions of a dead member, as their deadline would.
-    pub async fn bury(&self, member: MemberId) {
-        self.end_where(|head| head.txn.member == member).await;
+    pub fn members_that_died(&self) -> MutexGuard<'_, BTreeSet<MemberId>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the transactions of dead members, as their deadline would.
+    pub async fn bury_the_dead(&self) {
+        let dead = self.members_that_died().clone();
+        self.end_where(|head| dead.contains(&head.txn.member)).await;
     }
 
     async fn end_where(&self, is_over: impl Fn(&TxnHead) -> bool) {

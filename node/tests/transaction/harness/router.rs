@@ -30,8 +30,11 @@ pub enum Fate {
     Twice,
 }
 
+/// Which messages a rule is about.
+type Matches = Box<dyn Fn(PartitionId, &Request) -> bool + Send>;
+
 struct Rule {
-    matches: Box<dyn Fn(PartitionId, &Request) -> bool + Send>,
+    matches: Matches,
     fate: Fate,
     gate: Arc<Gate>,
 }

@@ -76,6 +76,25 @@ fn a_false_condition_under_an_intent_is_no_final_no() {
 }
 
 #[test]
+fn a_leader_foresees_what_the_state_machine_would_refuse() {
+    let mut partition = Partition::default();
+    let creator = head(2, 6, ELSEWHERE);
+    partition.prepare(prepare(creator.clone(), [put("created")]));
+    let exists = [condition("created", Exists)];
+    let foresee = |partition: &Partition| {
+        let writes = [put("edge")].into();
+        foresee(&partition.store, &head(3, 9, "edge"), &writes, &[], &exists).unwrap()
+    };
+    let in_the_way = Refusal::Intent {
+        key: key("created"),
+        holder: creator,
+    };
+    assert_eq!(foresee(&partition), Some(in_the_way));
+    partition.resolve(2, Decided::Committed(ts(8)));
+    assert_eq!(foresee(&partition), None);
+}
+
+#[test]
 fn a_condition_on_an_own_intent_is_no_conflict() {
     let mut partition = Partition::default();
     let mut command = prepare(head(1, 4, "k"), [put("k")]);

@@ -1,0 +1,40 @@
+//! A planned end: every group that is led here gets another leader first, so that clients do not wait for an election.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use kotoba_state::ids::ReplicaId;
+use tokio::time::timeout;
+use tracing::info;
+
+use super::running::Running;
+use crate::raft::{Group, GroupObservation};
+
+impl Running {
+    /// Moves all leaders off this member, as far as caught-up voters elsewhere can take them in time.
+    pub async fn hand_over(&self, within: Duration) {
+        let led = self.groups.list().into_iter().filter(|group| group.leadership().leading);
+        let moves: Vec<_> = led.map(|group| timeout(within, hand_over(group))).collect();
+        let count = moves.len();
+        let done = join_all(moves).await.into_iter().filter(Result::is_ok).count();
+        if count > 0 {
+            info!(led = count, handed_over = done, "leaders handed over");
+        }
+    }
+}
+
+/// Returns when another replica leads; never where there is none that could.
+async fn hand_over(group: Group) {
+    let mut leadership = group.watch_leadership();
+    if let Some(successor) = successor(&group.observe()) {
+        // Whether it worked is seen in the leadership.
+        let _ = group.transfer_leader(successor).await;
+    }
+    let _ = leadership.wait_for(|known| !known.leading).await;
+}
+
+/// The voter with the most of the log.
+fn successor(seen: &GroupObservation) -> Option<ReplicaId> {
+    let voters = seen.voters.iter().flatten().filter(|voter| **voter != seen.replica);
+    voters.copied().max_by_key(|voter| seen.progress.get(voter).and_then(|progress| progress.matched_index))
+}

@@ -1,0 +1,198 @@
+//! Queries through any member: rows of one snapshot, over all partitions, in the depths and under the filters asked for.
+
+use std::collections::BTreeMap;
+
+use kotoba_proto::v1::{Direction, EdgesOf, FindNodes, NodeRef, Operation, Traverse, row};
+use kotoba_proto::{ClusterError, KotobaCluster};
+
+use crate::cluster::Cluster;
+use crate::graph::{
+    create_edge_between, create_node, edges_of, find_edges, find_nodes, get_edges, get_nodes, nodes, traverse,
+    update_node,
+};
+use crate::wait::run;
+
+#[test]
+fn nodes_are_found_by_label_and_properties_everywhere_and_counted_alike() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let people = (0..200).map(|n| {
+            let town = if n % 5 == 0 { "Oslo" } else { "Turku" };
+            create_node(
+                "Person",
+                [("n", n.into()), ("town", town.into()), ("even", (n % 2 == 0).into())],
+            )
+        });
+        let mut batch: Vec<Operation> = people.collect();
+        batch.extend((0..30).map(|n| create_node("Town", [("n", n.into())])));
+        cluster.client().execute_operations(batch).await.unwrap();
+        for member in 1..=3 {
+            let client = cluster.client_of(member);
+            let count = async |query| client.count(query).await.unwrap();
+            assert_eq!(count(find_nodes("Person", [])).await, 200);
+            assert_eq!(count(find_nodes("Person", [("town", "Oslo".into())])).await, 40);
+            let both = [("town", "Oslo".into()), ("even", true.into())];
+            assert_eq!(count(find_nodes("Person", both.clone())).await, 20);
+            assert_eq!(client.fetch_rows(find_nodes("Person", both)).await.unwrap().len(), 20);
+            assert_eq!(count(find_nodes("", [("n", 7.into())])).await, 2);
+            assert_eq!(count(find_nodes("Person", [("town", "Rome".into())])).await, 0);
+            assert_eq!(count(find_nodes("Nobody", [])).await, 0);
+            let limited = FindNodes {
+                label: "Person".to_owned(),
+                limit: 17,
+                ..FindNodes::default()
+            };
+            assert_eq!(client.fetch_rows(limited).await.unwrap().len(), 17);
+        }
+    });
+}
+
+#[test]
+fn an_update_moves_a_node_in_the_indexes_at_once() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let client = cluster.client();
+        let id = client
+            .execute_operation(create_node("Person", [("town", "Oslo".into())]))
+            .await
+            .unwrap()
+            .id;
+        client
+            .execute_operation(update_node(id, [("town", "Turku".into())]))
+            .await
+            .unwrap();
+        let in_town = async |member: u64, town: &str| {
+            let client = cluster.client_of(member);
+            client
+                .count(find_nodes("Person", [("town", town.into())]))
+                .await
+                .unwrap()
+        };
+        for member in 1..=3 {
+            assert_eq!((in_town(member, "Oslo").await, in_town(member, "Turku").await), (0, 1));
+        }
+    });
+}
+
+/// A chain 0 -> 1 -> ... -> 9 with a shortcut from 0 to 5, and one more node that only points into it.
+async fn chain(client: &KotobaCluster) -> Vec<u64> {
+    let mut batch: Vec<Operation> = (0..11).map(|n| create_node("Link", [("n", n.into())])).collect();
+    let edge = |kind: &str, from, to| create_edge_between(kind, NodeRef::operation(from), NodeRef::operation(to));
+    batch.extend((0..9).map(|n| edge("NEXT", n, n + 1)));
+    batch.push(edge("JUMP", 0, 5));
+    batch.push(edge("NEXT", 10, 0));
+    let made = client.execute_operations(batch).await.unwrap();
+    made[..11].iter().map(|outcome| outcome.id).collect()
+}
+
+/// The numbers of the nodes that are met, with their depths.
+async fn depths(client: &KotobaCluster, ids: &[u64], query: Traverse) -> BTreeMap<usize, u32> {
+    let rows = client.fetch_rows(query).await.unwrap();
+    let met = rows.iter().map(|row| match &row.kind {
+        Some(row::Kind::Node(node)) => (ids.iter().position(|id| *id == node.id).unwrap(), row.depth),
+        other => panic!("not a node: {other:?}"),
+    });
+    let by_number: BTreeMap<usize, u32> = met.collect();
+    assert_eq!(by_number.len(), rows.len(), "a node was told twice");
+    by_number
+}
+
+#[test]
+fn a_traversal_meets_each_node_once_at_its_smallest_depth() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let ids = chain(&cluster.client()).await;
+        let client = cluster.client_of(2);
+        let outward = |min_depth, max_depth| Traverse {
+            start: vec![ids[0]],
+            direction: Direction::Out.into(),
+            min_depth,
+            max_depth,
+            ..Traverse::default()
+        };
+        let all = depths(&client, &ids, outward(0, 32)).await;
+        let expected = [
+            (0, 0),
+            (1, 1),
+            (2, 2),
+            (3, 3),
+            (4, 4),
+            (5, 1),
+            (6, 2),
+            (7, 3),
+            (8, 4),
+            (9, 5),
+        ];
+        assert_eq!(all, BTreeMap::from(expected));
+        let middle = depths(&client, &ids, outward(2, 3)).await;
+        assert_eq!(middle, BTreeMap::from([(2, 2), (6, 2), (3, 3), (7, 3)]));
+        let typed = Traverse {
+            types: vec!["NEXT".to_owned()],
+            ..outward(1, 32)
+        };
+        assert_eq!(depths(&client, &ids, typed).await[&5], 5);
+        let inward = Traverse {
+            direction: Direction::In.into(),
+            ..outward(1, 2)
+        };
+        assert_eq!(depths(&client, &ids, inward).await, BTreeMap::from([(10, 1)]));
+        let both = Traverse {
+            direction: Direction::Both.into(),
+            ..outward(1, 1)
+        };
+        assert_eq!(
+            depths(&client, &ids, both).await,
+            BTreeMap::from([(1, 1), (5, 1), (10, 1)])
+        );
+        let limited = Traverse {
+            limit: 3,
+            ..outward(0, 32)
+        };
+        assert_eq!(depths(&client, &ids, limited).await.len(), 3);
+    });
+}
+
+#[test]
+fn edges_are_told_by_direction_and_type() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let ids = chain(&cluster.client()).await;
+        let client = cluster.client_of(3);
+        let count = async |query| client.count(query).await.unwrap();
+        assert_eq!(count(edges_of(ids[0], Direction::Out)).await, 2);
+        assert_eq!(count(edges_of(ids[0], Direction::In)).await, 1);
+        assert_eq!(count(edges_of(ids[0], Direction::Both)).await, 3);
+        let jumps = EdgesOf {
+            node: ids[5],
+            direction: Direction::In.into(),
+            types: vec!["JUMP".to_owned()],
+            limit: 0,
+        };
+        assert_eq!(client.count(jumps).await.unwrap(), 1);
+        assert_eq!(count(find_edges("NEXT")).await, 10);
+        assert_eq!(count(find_edges("")).await, 11);
+        assert_eq!(count(find_edges("NONE")).await, 0);
+    });
+}
+
+#[test]
+fn what_is_not_there_is_left_out_and_what_cannot_be_asked_is_refused() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let client = cluster.client();
+        let ids = chain(&client).await;
+        let absent = ids[10] ^ 1 << 40;
+        let found = nodes(client.fetch_rows(get_nodes([ids[3], absent])).await.unwrap());
+        assert_eq!(found.keys().collect::<Vec<_>>(), [&ids[3]]);
+        assert!(client.fetch_rows(get_edges([absent])).await.unwrap().is_empty());
+        for depths in [(1, 0), (3, 2), (1, 33)] {
+            let error = client
+                .fetch_rows(traverse(ids[0], Direction::Out, depths))
+                .await
+                .unwrap_err();
+            assert!(matches!(error, ClusterError::Invalid(_)), "{depths:?}: {error}");
+        }
+        let error = client.fetch_rows(get_nodes([u64::MAX])).await.unwrap_err();
+        assert!(matches!(error, ClusterError::Invalid(_)), "{error}");
+    });
+}

@@ -13,7 +13,11 @@ use crate::raft::{Group, GroupObservation};
 impl Running {
     /// Moves all leaders off this member, as far as caught-up voters elsewhere can take them in time.
     pub async fn hand_over(&self, within: Duration) {
-        let led = self.groups.list().into_iter().filter(|group| group.leadership().leading);
+        let led = self
+            .groups
+            .list()
+            .into_iter()
+            .filter(|group| group.leadership().leading);
         let moves: Vec<_> = led.map(|group| timeout(within, hand_over(group))).collect();
         let count = moves.len();
         let done = join_all(moves).await.into_iter().filter(Result::is_ok).count();
@@ -36,5 +40,7 @@ async fn hand_over(group: Group) {
 /// The voter with the most of the log.
 fn successor(seen: &GroupObservation) -> Option<ReplicaId> {
     let voters = seen.voters.iter().flatten().filter(|voter| **voter != seen.replica);
-    voters.copied().max_by_key(|voter| seen.progress.get(voter).and_then(|progress| progress.matched_index))
+    voters
+        .copied()
+        .max_by_key(|voter| seen.progress.get(voter).and_then(|progress| progress.matched_index))
 }

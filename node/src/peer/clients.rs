@@ -82,7 +82,11 @@ impl PeerClients {
 
     /// A client of a member's peer service; dials at the first call.
     pub fn client(&self, member: MemberId) -> Result<PeerServiceClient<Channel>, DialError> {
-        if self.filter.as_ref().is_some_and(|filter| !filter.allows(self.me, member)) {
+        if self
+            .filter
+            .as_ref()
+            .is_some_and(|filter| !filter.allows(self.me, member))
+        {
             return Err(DialError::Cut(member));
         }
         let address = self.addresses.address(member).ok_or(DialError::UnknownMember(member))?;

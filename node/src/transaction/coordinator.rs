@@ -18,12 +18,13 @@ use kotoba_state::partition::{Condition, Key, Op, Span, TxnHead, TxnId};
 use tokio::sync::Semaphore;
 
 pub use read::span_of;
+pub use resolve::by_partition;
 
 use super::boundary::{CallError, Partitions, Timestamps};
 use crate::catalogue::driver::now_ms;
 
 /// From when on anyone may roll back a transaction whose coordinator is silent. Only liveness hangs on it.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(10);
 /// Transactions whose secondaries are resolved in the background at once; beyond that, readers do it as they meet them.
 const MAX_RESOLVING: usize = 1_024;
 

@@ -57,9 +57,9 @@ impl Latches {
     ) -> Result<Held, LatchError> {
         let keys: Vec<Key> = keys.cloned().collect();
         self.wait_until(term, within, |table| {
-            let free = keys
-                .iter()
-                .all(|key| table.held.get(key).is_none_or(|holder| *holder == txn));
+            // Not even an earlier attempt of the same transaction shares its latches: whichever ended first would
+            // take them from the other, whose commit timestamp is still in flight.
+            let free = keys.iter().all(|key| !table.held.contains_key(key));
             if free {
                 table.held.extend(keys.iter().map(|key| (key.clone(), txn)));
             }
@@ -84,6 +84,11 @@ impl Latches {
     ) -> Result<(), LatchError> {
         self.wait_until(term, within, |table| !table.foreign_inside(txn, spans))
             .await
+    }
+
+    /// Whether an attempt of this transaction is under way.
+    pub fn is_held_by(&self, txn: TxnId) -> bool {
+        self.lock().held.values().any(|holder| *holder == txn)
     }
 
     /// Voids the latches of all terms up to this one, and fails who waits in them.

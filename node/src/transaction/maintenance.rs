@@ -14,6 +14,7 @@ use kotoba_state::partition::{
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use super::coordinator::by_partition;
 use super::leader::{PartitionLeader, blocking, failure};
 use super::message::{Failure, Reply, Request};
 use crate::catalogue::driver::now_ms;
@@ -33,6 +34,7 @@ pub(super) async fn run(leader: Arc<PartitionLeader>) {
         leader: leader.clone(),
         samples: VecDeque::new(),
         proposed: None,
+        looked_up_to: Vec::new(),
     };
     loop {
         sleep(leader.settings.maintenance_interval).await;
@@ -53,6 +55,8 @@ struct Tidier {
     samples: VecDeque<(Instant, Timestamp)>,
     /// The floors that were last reached: nothing is proposed where they would not rise.
     proposed: Option<(Timestamp, Timestamp)>,
+    /// Where the next look for expired intents begins.
+    looked_up_to: Vec<u8>,
 }
 
 impl Tidier {
@@ -64,10 +68,12 @@ impl Tidier {
     }
 
     /// Rolls back transactions whose deadline has passed, by asking their primaries to.
-    async fn end_expired(&self) -> Result<(), Failure> {
+    async fn end_expired(&mut self) -> Result<(), Failure> {
         let view = self.leader.group.view().map_err(failure)?;
-        let now = now_ms();
-        let (expired, _) = blocking(move || expired_intents(view.as_ref(), &[], now, MAX_LOOKED_AT)).await?;
+        let (now, from) = (now_ms(), self.looked_up_to.clone());
+        let look = move || expired_intents(view.as_ref(), &from, now, MAX_LOOKED_AT);
+        let (expired, next) = blocking(look).await?;
+        self.looked_up_to = next.unwrap_or_default();
         if !expired.is_empty() {
             self.leader.resolve_decided(expired).await?;
         }
@@ -102,14 +108,11 @@ impl Tidier {
         }
         let partitions = &self.leader.partitions;
         let mut resolved = BTreeSet::new();
-        for slot in slots {
+        for (partition, slots) in by_partition(partitions.as_ref(), slots) {
             let decided = Decided::Committed(at);
             let request = Request::Resolve { txn: head.txn, decided };
-            if matches!(
-                partitions.call(partitions.partition_of(slot), request).await,
-                Ok(Reply::Resolved)
-            ) {
-                resolved.insert(slot);
+            if matches!(partitions.call(partition, request).await, Ok(Reply::Resolved)) {
+                resolved.extend(slots);
             }
         }
         self.leader

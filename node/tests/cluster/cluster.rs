@@ -82,7 +82,7 @@ impl Cluster {
             partition_count: partitions,
             ..cluster.founding()
         };
-        cluster.host(1).process.found(request).await.unwrap();
+        cluster.host(1).found(request).await.unwrap();
         cluster.ready().await;
         cluster
     }

@@ -92,7 +92,7 @@ fn a_founding_that_takes_a_member_of_another_cluster_is_refused() {
             cluster_id: "another".to_owned(),
             ..cluster.founding()
         };
-        let error = cluster.host(fresh).process.found(request).await.unwrap_err();
+        let error = cluster.host(fresh).found(request).await.unwrap_err();
         assert!(matches!(error, FoundError::Assign { .. }), "{error}");
         assert!(error.to_string().contains(CLUSTER), "{error}");
         let answer = who_am_i(&mut cluster.admin(fresh)).await;
@@ -106,7 +106,7 @@ fn a_founding_that_names_not_this_process_is_refused_before_anyone_is_told() {
         let cluster = Cluster::unassigned(3).await;
         let mut request = cluster.founding();
         request.members.remove(0);
-        let error = cluster.host(1).process.found(request).await.unwrap_err();
+        let error = cluster.host(1).found(request).await.unwrap_err();
         assert!(matches!(error, FoundError::Invalid(_)), "{error}");
         for member in 1..=3 {
             let answer = who_am_i(&mut cluster.admin(member)).await;
@@ -154,16 +154,15 @@ fn a_founder_that_crashed_after_writing_its_identity_finishes_the_founding_at_it
     run(async {
         let mut cluster = Cluster::unassigned(3).await;
         let assignments = (1..=3).map(|member| assignment(&cluster, member)).collect::<Vec<_>>();
-        let disks: Vec<String> = (1..=3).map(|member| cluster.host(member).process.disk_id()).collect();
+        let disk_id = cluster.host(1).process.disk_id();
         // The others know who they are already; the founder has written its record and then crashed.
         for member in [2, 3] {
             let at = member as usize - 1;
-            let process = cluster.host(member).process.clone();
-            process.assign(&disks[at], assignments[at].clone()).await.unwrap();
+            cluster.host(member).assign(assignments[at].clone()).await.unwrap();
         }
         cluster.crash(1).await;
         let mut identity = Identity::open(&cluster.data_dir(1), || unreachable!("the record exists")).unwrap();
-        identity.assign(&disks[0], assignments[0].clone()).unwrap();
+        identity.assign(&disk_id, assignments[0].clone()).unwrap();
         drop(identity);
         cluster.start(1).await;
         cluster.ready().await;
@@ -190,8 +189,7 @@ fn a_founder_that_crashed_before_its_own_identity_is_given_the_bootstrap_again()
     run(async {
         let mut cluster = Cluster::unassigned(3).await;
         let other = assignment(&cluster, 2);
-        let disk = cluster.host(2).process.disk_id();
-        cluster.host(2).process.assign(&disk, other).await.unwrap();
+        cluster.host(2).assign(other).await.unwrap();
         cluster.crash(1).await;
         cluster.start(1).await;
         let answer = who_am_i(&mut cluster.admin(1)).await;

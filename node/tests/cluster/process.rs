@@ -1,15 +1,18 @@
 //! One member on a runtime of its own, so that it can be killed in the middle of everything it does.
 
+use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use kotoba_node::config::Config;
-use kotoba_node::member::Process;
+use kotoba_node::member::identity::Assignment;
 use kotoba_node::member::running::Running;
+use kotoba_node::member::{AssignError, FoundError, FoundingRequest, Process};
 use kotoba_node::run::Member;
 use kotoba_node::server::Ports;
+use kotoba_state::ids::MemberId;
 use tokio::runtime::Runtime;
 
 /// Tasks end at their next await; only work on the blocking pool is waited for.
@@ -93,6 +96,24 @@ impl Host {
     /// The member, which has an identity.
     pub fn running(&self) -> Arc<Running> {
         self.process.running().expect("the member has an identity")
+    }
+
+    /// Founds the cluster from this process.
+    pub async fn found(&self, request: FoundingRequest) -> Result<MemberId, FoundError> {
+        let process = self.process.clone();
+        self.within(async move { process.found(request).await }).await
+    }
+
+    /// Tells the process who it is.
+    pub async fn assign(&self, assignment: Assignment) -> Result<(), AssignError> {
+        let process = self.process.clone();
+        self.within(async move { process.assign(&process.disk_id(), assignment).await })
+            .await
+    }
+
+    /// Runs on the member's own runtime: what it starts there ends with the member.
+    async fn within<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        self.runtime.as_ref().unwrap().spawn(work).await.unwrap()
     }
 
     /// Stops in order: requests end, states are made durable.

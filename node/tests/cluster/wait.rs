@@ -14,7 +14,9 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// `RUST_LOG` shows what the members say; each one's threads carry its name.
 pub fn run(test: impl Future<Output = ()>) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_thread_names(true);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_thread_names(true);
     // Another test of this process may have been first.
     let _ = log.with_writer(std::io::stderr).try_init();
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -56,19 +56,33 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing_and_reads_nothing() {
     assert!(states.iter().all(|state| *state == states[0]));
 }
 
+/// Milliseconds since the leader heard from the replica on a member; none where it never did.
+fn silence(cluster: &Cluster, leader: MemberId, of: MemberId) -> Option<u64> {
+    let progress = cluster.group(leader).observe().progress;
+    progress.get(&replica_of(of))?.silent_ms
+}
+
+/// A calm cluster: its leader, and a follower that the leader has heard.
+async fn leader_and_follower(cluster: &Cluster) -> (MemberId, MemberId) {
+    let leader = cluster.leader().await;
+    let follower = MemberId(leader.0 % 3 + 1);
+    eventually("the follower is heard", || async {
+        silence(cluster, leader, follower).filter(|ms| *ms < 500)
+    })
+    .await;
+    (leader, follower)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_is_cut_off_does_not_disturb_the_group_when_it_is_back() {
     let cluster = Cluster::calm(3).await;
-    let leader = cluster.leader().await;
-    let away = MemberId(leader.0 % 3 + 1);
+    let (leader, away) = leader_and_follower(&cluster).await;
     let term = cluster.group(leader).leadership().term;
     cluster.net.isolate(away);
     cluster.fill("key", 50).await;
     let two_elections = 2 * cluster.group(away).election_timeout().as_millis();
     eventually("the follower tried to be elected", || async {
-        let progress = cluster.group(leader).observe().progress;
-        let silent = progress.get(&replica_of(away))?.silent_ms?;
-        (u128::from(silent) > two_elections).then_some(())
+        silence(&cluster, leader, away).filter(|ms| u128::from(*ms) > two_elections)
     })
     .await;
     cluster.net.heal();
@@ -81,19 +95,10 @@ async fn a_follower_that_is_cut_off_does_not_disturb_the_group_when_it_is_back()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_knows_how_long_a_replica_is_silent() {
     let cluster = Cluster::calm(3).await;
-    let leader = cluster.leader().await;
-    let away = MemberId(leader.0 % 3 + 1);
-    let silent = |seen: kotoba_node::raft::GroupObservation| {
-        let progress = seen.progress.get(&replica_of(away))?;
-        progress.silent_ms
-    };
-    eventually("the follower is heard", || async {
-        silent(cluster.group(leader).observe()).filter(|ms| *ms < 500)
-    })
-    .await;
+    let (leader, away) = leader_and_follower(&cluster).await;
     cluster.net.isolate(away);
     eventually("its silence grows", || async {
-        silent(cluster.group(leader).observe()).filter(|ms| *ms > 700)
+        silence(&cluster, leader, away).filter(|ms| *ms > 700)
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! Replicas come and go while clients write, and ids are never used twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,16 +10,17 @@ use kotoba_state::ids::{MemberId, ReplicaId};
 use crate::cluster::{Cluster, GROUP, deadline, eventually, replica_of};
 use crate::machine::{Map, all, get, set};
 
-/// Writes numbered keys through whichever of these replicas leads, until told to stop; gives the acknowledged ones.
-async fn write_until(stop: Arc<AtomicBool>, replicas: Vec<Group>) -> BTreeSet<u64> {
-    let mut acknowledged = BTreeSet::new();
+/// Writes numbered keys through whichever of these replicas leads, until told to stop; gives the acknowledged ones with
+/// their indexes.
+async fn write_until(stop: Arc<AtomicBool>, replicas: Vec<Group>) -> BTreeMap<u64, u64> {
+    let mut acknowledged = BTreeMap::new();
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         for replica in &replicas {
             let command = set(&format!("w{number}"), &[1]);
             match replica.propose(command).await {
-                Ok(_) => {
-                    acknowledged.insert(number);
+                Ok(proposed) => {
+                    acknowledged.insert(number, proposed.index);
                     number += 1;
                 }
                 Err(ProposeError::NotLeader { .. } | ProposeError::Stopped) => {}
@@ -101,14 +102,13 @@ async fn a_replica_moves_to_another_member_while_clients_write() {
     .await;
     stop.store(true, Ordering::Relaxed);
     let acknowledged = writer.await.unwrap();
-    assert!(!acknowledged.is_empty());
-    replica.wait_applied(last.index, deadline()).await.unwrap();
+    // Some may have been acknowledged after the last one above.
+    let newest = *acknowledged.values().max().unwrap();
+    replica.wait_applied(newest.max(last.index), deadline()).await.unwrap();
     let view = replica.view().unwrap();
-    for number in acknowledged {
-        assert!(
-            get(&view, &format!("w{number}")).is_some(),
-            "acknowledged write {number} is lost"
-        );
+    for (number, index) in acknowledged {
+        let found = get(&view, &format!("w{number}"));
+        assert!(found.is_some(), "acknowledged write {number} at index {index} is lost");
     }
     assert!(all(&view).len() > 200);
 }

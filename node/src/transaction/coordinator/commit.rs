@@ -131,31 +131,17 @@ impl Transaction<'_> {
             elsewhere: elsewhere.collect(),
         });
         match self.coordinator.partitions.call(partition, request).await {
-            Ok(Reply::OnePhase(reply)) => self.one_phase_outcome(partition, &head, reply).await,
+            Ok(Reply::OnePhase(reply)) => one_phase_outcome(reply),
             Ok(other) => Err(CommitError::Broken(format!("{other:?} is no answer to a commit"))),
             Err(error) if was_never_done(&error) => Err(refused_call(error)),
             Err(error) => self.learn_outcome(partition, &head, &error.to_string()).await,
         }
     }
 
-    async fn one_phase_outcome(
-        &self,
-        partition: PartitionId,
-        head: &TxnHead,
-        reply: OnePhaseReply,
-    ) -> Result<Timestamp, CommitError> {
-        match reply {
-            OnePhaseReply::Committed(at) => Ok(at),
-            OnePhaseReply::Refused(refusal) | OnePhaseReply::NotProposed(refusal) => Err(refused(refusal)),
-            OnePhaseReply::Aborted => Err(CommitError::Conflict("rolled back by another transaction".to_owned())),
-            OnePhaseReply::TooOld => self.learn_outcome(partition, head, "it took too long").await,
-        }
-    }
-
     async fn two_phase(&self, head: TxnHead, parts: BTreeMap<PartitionId, Part>) -> Result<Timestamp, CommitError> {
         let participants: BTreeSet<u16> = parts
             .values()
-            .filter_map(|part| part.writes.keys().next())
+            .flat_map(|part| part.writes.keys())
             .map(|key| slot_of(key))
             .collect();
         if let Err(error) = self.prepare_all(&head, &participants, &parts).await {
@@ -172,7 +158,17 @@ impl Transaction<'_> {
                     return Err(error);
                 }
             };
-            match self.commit_primary(&head, commit_ts).await? {
+            let answer = match self.commit_primary(&head, commit_ts).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // Where the primary's log says aborted, the other partitions are cleared; else this changes nothing.
+                    if matches!(error, CommitError::Conflict(_)) {
+                        self.coordinator.abort_in_background(head, participants);
+                    }
+                    return Err(error);
+                }
+            };
+            match answer {
                 CommitAnswer::Committed(at) => {
                     self.coordinator.resolve_in_background(head, participants, at);
                     return Ok(at);
@@ -330,6 +326,16 @@ impl Transaction<'_> {
 enum Guarded {
     Too,
     NotWhereWritten,
+}
+
+fn one_phase_outcome(reply: OnePhaseReply) -> Result<Timestamp, CommitError> {
+    match reply {
+        OnePhaseReply::Committed(at) => Ok(at),
+        OnePhaseReply::Refused(refusal) | OnePhaseReply::NotProposed(refusal) => Err(refused(refusal)),
+        OnePhaseReply::Aborted => Err(CommitError::Conflict("rolled back by another transaction".to_owned())),
+        // The request was sent once, so no earlier attempt can have committed.
+        OnePhaseReply::TooOld => Err(CommitError::Conflict("it took too long".to_owned())),
+    }
 }
 
 /// Nothing was sent to a log.

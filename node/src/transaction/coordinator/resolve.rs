@@ -2,13 +2,14 @@
 //!
 //! Nothing waits for it, and a crash in the middle loses nothing: whoever meets what is left finishes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
-use kotoba_state::ids::Timestamp;
+use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{Decided, Push, TxnHead, TxnStatus, slot_of};
 
 use super::Coordinator;
+use crate::transaction::boundary::Partitions;
 use crate::transaction::message::{Reply, Request};
 
 impl Coordinator {
@@ -21,19 +22,17 @@ impl Coordinator {
             let _permit = permit;
             let txn = head.txn;
             let home = partitions.partition_of(slot_of(&head.primary));
-            let elsewhere = participants
-                .into_iter()
-                .filter(|slot| partitions.partition_of(*slot) != home);
-            let calls = elsewhere.map(|slot| {
+            let mut elsewhere = by_partition(partitions.as_ref(), participants);
+            elsewhere.remove(&home);
+            let calls = elsewhere.into_iter().map(|(partition, slots)| {
                 let partitions = &partitions;
                 async move {
                     let decided = Decided::Committed(at);
-                    let request = Request::Resolve { txn, decided };
-                    let reply = partitions.call(partitions.partition_of(slot), request).await;
-                    matches!(reply, Ok(Reply::Resolved)).then_some(slot)
+                    let reply = partitions.call(partition, Request::Resolve { txn, decided }).await;
+                    matches!(reply, Ok(Reply::Resolved)).then_some(slots)
                 }
             });
-            let resolved: BTreeSet<u16> = join_all(calls).await.into_iter().flatten().collect();
+            let resolved: BTreeSet<u16> = join_all(calls).await.into_iter().flatten().flatten().collect();
             if !resolved.is_empty() {
                 // What is not forgotten now is found again by the primary's maintenance.
                 let _ = partitions.call(home, Request::Forget { txn, resolved }).await;
@@ -61,11 +60,21 @@ impl Coordinator {
             ) {
                 return;
             }
-            let calls = participants.into_iter().map(|slot| {
+            let written = by_partition(partitions.as_ref(), participants);
+            let calls = written.into_keys().map(|partition| {
                 let decided = Decided::Aborted;
-                partitions.call(partitions.partition_of(slot), Request::Resolve { txn, decided })
+                partitions.call(partition, Request::Resolve { txn, decided })
             });
             join_all(calls).await;
         });
     }
+}
+
+/// Written slots by the partition that holds them now.
+pub fn by_partition(partitions: &dyn Partitions, slots: BTreeSet<u16>) -> BTreeMap<PartitionId, BTreeSet<u16>> {
+    let mut grouped: BTreeMap<PartitionId, BTreeSet<u16>> = BTreeMap::new();
+    for slot in slots {
+        grouped.entry(partitions.partition_of(slot)).or_default().insert(slot);
+    }
+    grouped
 }

@@ -11,13 +11,13 @@ use futures::future::join_all;
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{
     self as state, Command, CommitOnePhase, Condition, Key, MetIntent, OnePhaseAnswer, Prepare, PrepareAnswer, Refusal,
-    Span, intent_of,
+    intent_of,
 };
 use tokio::time::{Instant, sleep};
 
 use super::settle::Met;
 use super::{PartitionLeader, blocking, failure, latch_failure, wrong_answer};
-use crate::transaction::latch::Held;
+use crate::transaction::latch::{Held, LatchError};
 use crate::transaction::message::{Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
 
 /// How long a writer waits for others on its keys before it gives way; the client's transaction is then tried again.
@@ -60,16 +60,18 @@ impl PartitionLeader {
     }
 
     async fn commit_one_phase(self: &Arc<Self>, request: OnePhase) -> Result<OnePhaseReply, Failure> {
-        let touched: Vec<Key> = touched(&request);
         for _ in 0..MAX_ATTEMPTS {
-            self.wait_for_intents_of(touched.clone(), Instant::now() + WRITE_WAIT)
-                .await?;
+            self.clear_the_way(&request, Instant::now() + WRITE_WAIT).await?;
             let term = self.leading_term()?;
             let held = self
                 .latches
                 .acquire(term, request.head.txn, request.writes.keys(), WRITE_WAIT)
                 .await;
-            let held = held.map_err(latch_failure)?;
+            let held = match held {
+                // An earlier attempt is still under way, so "nothing was done" would not be true.
+                Err(LatchError::Timeout) if self.latches.is_held_by(request.head.txn) => return Err(Failure::Unknown),
+                held => held.map_err(latch_failure)?,
+            };
             let commit_ts = match self.timestamps.take().await {
                 Ok(commit_ts) => commit_ts,
                 Err(error) => return Err(Failure::Busy(error.to_string())),
@@ -155,6 +157,30 @@ impl PartitionLeader {
         Ok(None)
     }
 
+    /// Waits, holding nothing, until no intent is in the way of a one-phase transaction, on keys it writes, reads or
+    /// requires something of. One that stays open until the deadline is left to the state machine to refuse.
+    async fn clear_the_way(&self, request: &OnePhase, deadline: Instant) -> Result<(), Failure> {
+        loop {
+            let view = self.group.view().map_err(failure)?;
+            let asked = request.clone();
+            let foreseen = blocking(move || {
+                state::foresee(
+                    view.as_ref(),
+                    &asked.head,
+                    &asked.writes,
+                    &asked.reads,
+                    &asked.conditions,
+                )
+            });
+            match foreseen.await? {
+                Some(Refusal::Intent { key, .. }) if Instant::now() < deadline => {
+                    self.wait_for_intents_of(vec![key], deadline).await?;
+                }
+                Some(_) | None => return Ok(()),
+            }
+        }
+    }
+
     /// Waits, holding nothing, until no transaction has an intent on the keys; decided ones are cleared. One that stays
     /// open until the deadline is left to the state machine to refuse.
     async fn wait_for_intents_of(&self, keys: Vec<Key>, deadline: Instant) -> Result<(), Failure> {
@@ -178,15 +204,6 @@ impl PartitionLeader {
             }
         }
     }
-}
-
-/// Keys on which an intent of another refuses the transaction.
-fn touched(request: &OnePhase) -> Vec<Key> {
-    let read = request.reads.iter().filter_map(|span| match span {
-        Span::Key(key) => Some(key.clone()),
-        Span::Range { .. } | Span::Slots { .. } => None,
-    });
-    request.writes.keys().cloned().chain(read).collect()
 }
 
 fn condition_failed(request: &OnePhase, key: Key) -> Refusal {

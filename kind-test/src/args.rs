@@ -44,4 +44,7 @@ pub struct RunArgs {
     /// Run this step alone, on what an earlier run with --keep has left
     #[arg(long, value_name = "STEP")]
     pub only: Option<String>,
+    /// Stop after this step
+    #[arg(long, value_name = "STEP", env = "KOTOBA_TEST_UNTIL", conflicts_with = "only")]
+    pub until: Option<String>,
 }

@@ -30,7 +30,10 @@ struct Outcome {
 }
 
 pub async fn run(settings: Settings, options: RunArgs) -> Result<ExitCode> {
-    let chosen = steps::chosen(options.only.as_deref())?;
+    let chosen = match &options.until {
+        Some(last) => steps::until(last)?,
+        None => steps::chosen(options.only.as_deref())?,
+    };
     clear(&settings)?;
     let platform = match Platform::start(&settings).await {
         Ok(Start::Up(platform)) => platform,

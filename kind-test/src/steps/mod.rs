@@ -121,6 +121,13 @@ pub fn chosen(only: Option<&str>) -> Result<Vec<&'static Step>> {
     Ok(ALL.iter().filter(|step| step.always || step.name == name).collect())
 }
 
+/// All steps up to one, with it.
+pub fn until(last: &str) -> Result<Vec<&'static Step>> {
+    named(last)?;
+    let end = ALL.iter().position(|step| step.name == last).map_or(0, |at| at + 1);
+    Ok(ALL[..end].iter().collect())
+}
+
 /// One step by its name.
 pub fn named(name: &str) -> Result<&'static Step> {
     ALL.iter()
@@ -131,6 +138,13 @@ pub fn named(name: &str) -> Result<&'static Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steps_until_one_end_with_it() {
+        let names: Vec<&str> = until("create").unwrap().iter().map(|step| step.name).collect();
+        assert_eq!(names, ["kubernetes", "images", "install", "create"]);
+        assert!(until("nothing").is_err());
+    }
 
     #[test]
     fn one_step_alone_comes_after_what_it_needs() {

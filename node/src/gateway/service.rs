@@ -42,12 +42,7 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl ClientEndpoint {
     fn member(&self) -> Result<Arc<Running>, Status> {
-        self.process.running().ok_or_else(|| {
-            status(
-                Kind::Unassigned,
-                "this process belongs to no cluster yet: it waits for Bootstrap or Join",
-            )
-        })
+        self.process.running().ok_or_else(|| not_running(&self.process))
     }
 
     fn gateway(&self) -> Result<Arc<Gateway>, Status> {
@@ -173,6 +168,15 @@ impl ClusterService for ClientEndpoint {
             max_parallel_moves: settings.max_parallel_moves,
         }))
     }
+}
+
+/// A client gives up on a process that belongs to no cluster, but asks again where a member is only starting.
+pub(crate) fn not_running(process: &Process) -> Status {
+    let kind = match process.assignment() {
+        Some(_) => Kind::NoLeader,
+        None => Kind::Unassigned,
+    };
+    status(kind, process.why_not_running())
 }
 
 fn part_of_answer(part: RowBatch) -> ExecuteQueryResponse {

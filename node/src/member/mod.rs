@@ -110,6 +110,14 @@ impl Process {
         self.running.get().cloned()
     }
 
+    /// What a process without a running member waits for.
+    pub fn why_not_running(&self) -> &'static str {
+        match self.identity().assignment() {
+            Some(_) => "this member is starting: it opens its stores",
+            None => "this process belongs to no cluster yet: it waits for Bootstrap or Join",
+        }
+    }
+
     pub fn disk_id(&self) -> String {
         self.identity().disk_id().to_owned()
     }

@@ -10,9 +10,7 @@ use super::running::Running;
 impl Process {
     /// `Ok` when clients are served; else what is missing, in one line.
     pub fn ready(&self) -> Result<(), String> {
-        let running = self
-            .running()
-            .ok_or("the disk is empty: waiting for Bootstrap or Join")?;
+        let running = self.running().ok_or_else(|| self.why_not_running())?;
         running.ready()
     }
 }

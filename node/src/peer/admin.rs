@@ -14,6 +14,7 @@ use kotoba_state::meta::{Answer, Command, FirstMember};
 use tonic::{Request, Response, Status};
 
 use crate::catalogue::driver::now_ms;
+use crate::gateway::service::not_running;
 use crate::member::{FoundError, FoundingRequest, Process};
 
 const PLAN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,10 +60,7 @@ impl AdminService for AdminEndpoint {
     }
 
     async fn rebalance(&self, request: Request<RebalanceRequest>) -> Result<Response<RebalanceResponse>, Status> {
-        let running = self
-            .process
-            .running()
-            .ok_or_else(|| status(Kind::Unassigned, "this process belongs to no cluster yet"))?;
+        let running = self.process.running().ok_or_else(|| not_running(&self.process))?;
         if request.into_inner().dry_run {
             let replacements = running.catalogue.get().replacements();
             let moves = replacements

@@ -35,7 +35,7 @@ impl PeerEndpoint {
         let running = self
             .process
             .running()
-            .ok_or_else(|| Status::unavailable("this process belongs to no cluster yet"))?;
+            .ok_or_else(|| Status::unavailable(self.process.why_not_running()))?;
         let envelope = envelope.ok_or_else(|| Status::invalid_argument("the message names no receiver"))?;
         if envelope.format != PEER_FORMAT {
             return Err(Status::failed_precondition(format!(

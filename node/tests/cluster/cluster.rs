@@ -174,10 +174,6 @@ impl Cluster {
         &self.hosts[&number]
     }
 
-    pub fn numbers(&self) -> Vec<u64> {
-        self.hosts.keys().copied().collect()
-    }
-
     pub fn running(&self, number: u64) -> Arc<Running> {
         self.host(number).running()
     }

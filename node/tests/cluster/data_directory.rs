@@ -1,7 +1,14 @@
 //! Data directories that must not be opened: in use, damaged, or another cluster's.
 
+use kotoba_node::gateway::service::ClientEndpoint;
+use kotoba_node::member::Process;
 use kotoba_node::member::identity::Assignment;
+use kotoba_proto::error::detail_of;
+use kotoba_proto::v1::GetStatusRequest;
+use kotoba_proto::v1::cluster_service_server::ClusterService;
+use kotoba_proto::v1::error_detail::Kind;
 use kotoba_state::ids::{MemberId, ReplicaId};
+use tonic::Request;
 
 use crate::cluster::Cluster;
 use crate::process::{Addresses, Host};
@@ -21,6 +28,25 @@ fn a_data_directory_in_use_is_refused_with_what_to_do() {
         cluster.ready().await;
         cluster.restart(1).await;
         cluster.ready().await;
+    });
+}
+
+/// Between opening its ports and opening its stores: a client must ask again, and not take it for an empty disk.
+#[test]
+fn a_member_that_is_still_starting_is_not_taken_for_one_without_a_cluster() {
+    run(async {
+        let mut cluster = Cluster::of(1).await;
+        cluster.stop(1).await;
+        let process = Process::open(cluster.config(1)).unwrap();
+        let endpoint = ClientEndpoint {
+            process: process.clone(),
+        };
+        let refused = endpoint
+            .get_status(Request::new(GetStatusRequest {}))
+            .await
+            .unwrap_err();
+        assert_eq!(detail_of(&refused).unwrap().kind(), Kind::NoLeader);
+        assert!(process.ready().unwrap_err().contains("starting"));
     });
 }
 

@@ -31,7 +31,10 @@ fn timestamps_go_on_and_stay_unique_when_the_meta_leader_is_killed_again_and_aga
             let ledger = writer.finish().await;
             ledger.check(&cluster.client()).await;
             for bookmark in &ledger.bookmarks {
-                assert!(given.insert(*bookmark), "timestamp {bookmark} was given to two transactions");
+                assert!(
+                    given.insert(*bookmark),
+                    "timestamp {bookmark} was given to two transactions"
+                );
             }
         }
         cluster.agree().await;
@@ -45,7 +48,10 @@ fn a_write_that_begins_after_another_was_acknowledged_commits_above_it_through_a
         let clients: Vec<_> = (1..=3).map(|member| cluster.client_of(member)).collect();
         let mut newest = 0;
         for round in 0..30 {
-            let made = clients[round % 3].execute_operation(create_node("Turn", [])).await.unwrap();
+            let made = clients[round % 3]
+                .execute_operation(create_node("Turn", []))
+                .await
+                .unwrap();
             assert!(made.bookmark > newest, "{} is not above {newest}", made.bookmark);
             newest = made.bookmark;
         }

@@ -46,10 +46,6 @@ impl Ledger {
         }
     }
 
-    pub fn acknowledged(&self) -> usize {
-        self.bookmarks.len()
-    }
-
     /// Every acknowledged write is there with its CID, every edge is seen from both of its ends, and nothing else is there.
     pub async fn check(&self, client: &KotobaCluster) {
         assert!(

@@ -53,7 +53,13 @@ fn a_new_process_at_another_address_becomes_a_member_with_a_new_id() {
                 fresh.is_some_and(|member| member.state() == MemberState::Active)
             })
             .await;
-        until("the new member serving", || async { cluster.host(fresh).process.ready() }).await;
-        assert_eq!(cluster.client_of(fresh).count(find_nodes("Person", [])).await.unwrap(), 1);
+        until("the new member serving", || async {
+            cluster.host(fresh).process.ready()
+        })
+        .await;
+        assert_eq!(
+            cluster.client_of(fresh).count(find_nodes("Person", [])).await.unwrap(),
+            1
+        );
     });
 }

@@ -4,16 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod cluster;
-
+mod concurrency;
+mod data_directory;
 mod disks;
-
+mod events;
 mod founding;
 mod graph;
 mod growth;
-
+mod isolation;
+mod leader_loss;
 mod ledger;
 mod links;
-
+mod lost_disk;
 mod operations;
 mod process;
 mod queries;

@@ -71,7 +71,7 @@ fn a_member_that_was_down_beyond_the_log_comes_back_by_a_snapshot() {
         let writer = Writer::start(cluster.client(), "A");
         writer.progress(30).await;
         cluster.crash(3).await;
-        writer.progress(400).await;
+        writer.progress(200).await;
         cluster.start(3).await;
         cluster.ready().await;
         writer.progress(20).await;

@@ -11,10 +11,9 @@ step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests"
 cargo test --workspace --locked --lib --bins --test it --test raft --test transaction
-# Whole clusters in one process, one at a time. The suites that move replicas under load take minutes in this profile; run
-# all of them with `cargo test --test cluster -- --test-threads=1`.
-step "tests of whole clusters: founding"
-cargo test --workspace --locked --test cluster -- --test-threads=1 founding
+# Whole clusters in one process, one at a time: each has the machine for itself.
+step "tests of whole clusters"
+cargo test --workspace --locked --test cluster -- --test-threads=1
 step "generated files"
 scripts/generate.sh --check
 if cargo deny --version >/dev/null 2>&1; then

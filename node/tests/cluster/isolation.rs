@@ -19,7 +19,10 @@ async fn refuses_to_read(client: &KotobaCluster, ids: &[u64]) {
     let error = client.fetch_rows(get_nodes(ids.iter().copied())).await.unwrap_err();
     let is_honest = matches!(
         error,
-        ClusterError::Timeout { .. } | ClusterError::Transient(_) | ClusterError::NoLeader(_)
+        ClusterError::Timeout { .. }
+            | ClusterError::NetworkError { .. }
+            | ClusterError::Transient(_)
+            | ClusterError::NoLeader(_)
     );
     assert!(is_honest, "{error}");
 }

@@ -21,8 +21,6 @@ use crate::peer::admin::AdminEndpoint;
 use crate::peer::clients::MAX_MESSAGE_BYTES;
 use crate::peer::service::PeerEndpoint;
 
-/// A request of clients: 1,000 operations may carry large values, but not any amount.
-const MAX_CLIENT_MESSAGE_BYTES: usize = 16 << 20;
 /// Calls at once on one connection; a client that wants more opens another.
 const MAX_STREAMS: u32 = 1_024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -104,8 +102,8 @@ pub async fn serve_clients(
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let service = ClusterServiceServer::new(ClientEndpoint { process })
-        .max_decoding_message_size(MAX_CLIENT_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_CLIENT_MESSAGE_BYTES);
+        .max_decoding_message_size(kotoba_proto::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(kotoba_proto::MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ClusterServiceServer<ClientEndpoint>>().await;
     builder()

@@ -1,15 +1,19 @@
 //! Queries: one snapshot over all partitions, rows as soon as they are known, a bounded number on the way.
 
 use kotoba_graph::query::{Error as GraphError, Plan, Query, Row};
+use kotoba_proto::v1;
 use kotoba_state::ids::Timestamp;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::Gateway;
+use super::{Gateway, convert};
 use crate::transaction::ReadError;
 
 /// Rows of one message of an answer.
 const ROWS_PER_BATCH: usize = 256;
+/// Bytes after which a message takes no further row; one row more stays far below the limit of a message.
+const BYTES_PER_BATCH: usize = 1 << 20;
 
 /// Why a query ended without its last row.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +34,7 @@ pub enum QueryError {
 /// A part of an answer.
 #[derive(Debug)]
 pub struct RowBatch {
-    pub rows: Vec<Row>,
+    pub rows: Vec<v1::Row>,
     pub snapshot: Timestamp,
     /// In the last part: how many rows there were in all.
     pub total: Option<u64>,
@@ -89,18 +93,28 @@ impl Gateway {
 }
 
 async fn send_rows(
-    mut found: Vec<Row>,
+    found: Vec<Row>,
     snapshot: Timestamp,
     rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
 ) -> Result<(), QueryError> {
-    while !found.is_empty() {
-        let rest = found.split_off(found.len().min(ROWS_PER_BATCH));
+    let mut found = found.into_iter().map(convert::row).peekable();
+    while found.peek().is_some() {
         let batch = RowBatch {
-            rows: std::mem::replace(&mut found, rest),
+            rows: next_batch(&mut found),
             snapshot,
             total: None,
         };
         rows.send(Ok(batch)).await.map_err(|_| QueryError::Gone)?;
     }
     Ok(())
+}
+
+fn next_batch(rows: &mut impl Iterator<Item = v1::Row>) -> Vec<v1::Row> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while batch.len() < ROWS_PER_BATCH && bytes < BYTES_PER_BATCH {
+        let Some(row) = rows.next() else { break };
+        bytes += row.encoded_len();
+        batch.push(row);
+    }
+    batch
 }

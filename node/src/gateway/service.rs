@@ -181,7 +181,7 @@ pub(crate) fn not_running(process: &Process) -> Status {
 
 fn part_of_answer(part: RowBatch) -> ExecuteQueryResponse {
     ExecuteQueryResponse {
-        rows: part.rows.into_iter().map(convert::row).collect(),
+        rows: part.rows,
         snapshot: part.snapshot.0,
         row_count: part.total.unwrap_or(0),
         done: part.total.is_some(),

@@ -75,6 +75,7 @@ pub struct Elsewhere {
 /// The answer to a request of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
+    /// To the first of the reads, at least one: as many as fit into one message. The others are to be asked again.
     Read(Vec<Answer>),
     Refresh(RefreshReply),
     OnePhase(OnePhaseReply),

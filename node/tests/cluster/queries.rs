@@ -10,6 +10,7 @@ use crate::graph::{
     create_edge_between, create_node, edges_of, find_edges, find_nodes, get_edges, get_nodes, nodes, traverse,
     update_node,
 };
+use crate::settings::Pace;
 use crate::wait::run;
 
 #[test]
@@ -43,6 +44,27 @@ fn nodes_are_found_by_label_and_properties_everywhere_and_counted_alike() {
                 ..FindNodes::default()
             };
             assert_eq!(client.fetch_rows(limited).await.unwrap().len(), 17);
+        }
+    });
+}
+
+#[test]
+fn large_nodes_come_in_as_many_messages_as_they_take() {
+    run(async {
+        // Eighteen megabytes in the one partition: more than any one message may have.
+        let cluster = Cluster::with(Pace::default(), 3, 1).await;
+        let client = cluster.client();
+        let mut ids = Vec::new();
+        for _ in 0..6 {
+            let text = "x".repeat(1_000_000);
+            let three = (0..3).map(|_| create_node("Large", [("text", text.clone().into())]));
+            let results = client.execute_operations(three.collect()).await.unwrap();
+            ids.extend(results.iter().map(|result| result.id));
+        }
+        ids.sort_unstable();
+        for query in [get_nodes(ids.iter().copied()), find_nodes("Large", [])] {
+            let rows = client.fetch_rows(query).await.unwrap();
+            assert_eq!(nodes(rows).into_keys().collect::<Vec<_>>(), ids);
         }
     });
 }

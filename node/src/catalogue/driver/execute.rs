@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kotoba_proto::v1::change_replicas_request::Change;
-use kotoba_proto::v1::{AddLearner, ChangeReplicasRequest, ReplaceVoters, TransferLeader};
+use kotoba_proto::v1::{AddLearner, ChangeReplicasRequest, RemoveLearner, ReplaceVoters, TransferLeader};
 use kotoba_state::ids::PartitionId;
 use kotoba_state::meta::driver::{Action, MetaAction};
 use kotoba_state::meta::{Answer, Command};
@@ -31,6 +31,10 @@ impl Driver {
                     member_id: member.0,
                 };
                 self.change(observation, partition, Change::AddLearner(add)).await;
+            }
+            Action::RemoveLearner { partition, replica } => {
+                let remove = RemoveLearner { replica_id: replica.0 };
+                self.change(observation, partition, Change::RemoveLearner(remove)).await;
             }
             Action::ReplaceVoters {
                 partition,

@@ -32,23 +32,39 @@ impl Coordinator {
     /// Answers each read at its position, at a snapshot, without any transaction.
     pub async fn read_at(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
         let mut answers: Vec<Answer> = reads.iter().map(empty_answer).collect();
-        let calls = self.route(reads).into_iter().map(|(partition, routed)| async move {
-            let (positions, reads): (Vec<usize>, Vec<Read>) = routed.into_iter().unzip();
-            let reply = self
-                .partitions
-                .call(partition, Request::Read { snapshot, reads })
-                .await?;
-            match reply {
-                Reply::Read(parts) if parts.len() == positions.len() => Ok((positions, parts)),
-                other => Err(ReadError::Broken(format!("{other:?} is no answer to these reads"))),
-            }
-        });
-        for (positions, parts) in try_join_all(calls).await? {
-            for (position, part) in positions.into_iter().zip(parts) {
-                merge(&mut answers[position], part);
-            }
+        let calls = self
+            .route(reads)
+            .into_iter()
+            .map(|(partition, routed)| self.read_partition(partition, snapshot, routed));
+        for (position, part) in try_join_all(calls).await?.into_iter().flatten() {
+            merge(&mut answers[position], part);
         }
         Ok(answers)
+    }
+
+    /// One partition's answers, in as many messages as they take.
+    async fn read_partition(
+        &self,
+        partition: PartitionId,
+        snapshot: Timestamp,
+        routed: Vec<(usize, Read)>,
+    ) -> Result<Vec<(usize, Answer)>, ReadError> {
+        let (positions, mut reads): (Vec<usize>, Vec<Read>) = routed.into_iter().unzip();
+        let mut answers = Vec::with_capacity(reads.len());
+        while !reads.is_empty() {
+            let request = Request::Read {
+                snapshot,
+                reads: reads.clone(),
+            };
+            match self.partitions.call(partition, request).await? {
+                Reply::Read(part) if (1..=reads.len()).contains(&part.len()) => {
+                    reads.drain(..part.len());
+                    answers.extend(part);
+                }
+                other => return Err(ReadError::Broken(format!("{other:?} is no answer to these reads"))),
+            }
+        }
+        Ok(positions.into_iter().zip(answers).collect())
     }
 
     fn route(&self, reads: Vec<Read>) -> Routed {

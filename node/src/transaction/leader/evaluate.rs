@@ -13,6 +13,7 @@ const DEFAULT_PAIRS: usize = 1_024;
 
 /// What came of evaluating a request.
 pub enum Evaluated {
+    /// To the first of the reads, at least one: as many as fit into one message.
     Answers(Vec<Answer>),
     /// Transactions that have to be asked about first.
     Blocked(Vec<MetIntent>),
@@ -36,10 +37,13 @@ pub fn evaluate(
         blocked: Vec::new(),
         bytes_left: MAX_ANSWER_BYTES,
     };
-    let answers = reads
-        .into_iter()
-        .map(|read| reader.answer(read))
-        .collect::<Result<_, _>>()?;
+    let mut answers = Vec::with_capacity(reads.len());
+    for read in reads {
+        answers.push(reader.answer(read)?);
+        if reader.bytes_left == 0 {
+            break;
+        }
+    }
     Ok(match reader.blocked.is_empty() {
         true => Evaluated::Answers(answers),
         false => Evaluated::Blocked(reader.blocked),

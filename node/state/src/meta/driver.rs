@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::catalogue::{Catalogue, Founding, Health, Member, MemberState, Move, MoveStep};
+use super::catalogue::{Catalogue, Founding, Health, Member, MemberState, Move, MoveStep, ReplicaRole};
 use super::command::Command;
 use crate::ids::{MemberId, PartitionId, ReplicaId};
 use crate::placement::{Candidate, choose_voters};
@@ -50,6 +50,11 @@ pub enum Action {
         partition: PartitionId,
         replica: ReplicaId,
         member: MemberId,
+    },
+    /// Drops a learner that no move brings any more.
+    RemoveLearner {
+        partition: PartitionId,
+        replica: ReplicaId,
     },
     ReplaceVoters {
         partition: PartitionId,
@@ -122,10 +127,38 @@ pub fn next_step(catalogue: &Catalogue, observed: &Observed) -> Vec<Action> {
             }));
         }
     }
-    for row in catalogue.moves.values().filter(|row| row.step == MoveStep::Learning) {
+    for row in moves_at(catalogue, MoveStep::Learning) {
         actions.push(step_of_move(catalogue, row, view(row.partition)));
     }
     actions.extend(begin_moves(catalogue, &view));
+    actions.extend(stray_learners(catalogue, observed));
+    actions
+}
+
+/// Learners that came after their move was put back, as when an older meta leader's request was late.
+///
+/// A replica id that this catalogue has not seen given may belong to a newer leader's move and is left alone.
+fn stray_learners(catalogue: &Catalogue, observed: &Observed) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for (id, view) in observed {
+        let Some((view, partition)) = view.as_ref().zip(catalogue.partitions.get(id)) else {
+            continue;
+        };
+        let belongs = |replica: &ReplicaId| match partition.replicas.get(replica).map(|placed| placed.role) {
+            Some(ReplicaRole::Learner | ReplicaRole::Voter) => true,
+            Some(ReplicaRole::Retiring) => false,
+            None => *replica >= catalogue.counters.next_replica,
+        };
+        let stray = view
+            .learners
+            .iter()
+            .filter(|replica| !view.joint && !belongs(replica))
+            .map(|replica| Action::RemoveLearner {
+                partition: *id,
+                replica: *replica,
+            });
+        actions.extend(stray);
+    }
     actions
 }
 
@@ -201,12 +234,30 @@ fn step_of_move(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView>) ->
             to: None,
         });
     }
-    if let Some((replica, member)) = row.replica.zip(row.to)
-        && let Some(action) = teach(row, view, replica, member)
-    {
-        return action;
+    let Some((replica, member)) = row.replica.zip(row.to) else {
+        return promote(row, view, old);
+    };
+    let target = catalogue.members.get(&member);
+    if !view.voters.contains(&replica) && target.is_none_or(|target| target.health == Health::Failed) {
+        return give_up(row, view, replica);
     }
-    promote(row, view, old)
+    teach(row, view, replica, member).unwrap_or_else(|| promote(row, view, old))
+}
+
+/// A target that has failed does not keep one of the few moves that may be under way: the group drops the new replica, and
+/// then the move waits, not begun, for the target or for another plan.
+fn give_up(row: &Move, view: &LeaderView, replica: ReplicaId) -> Action {
+    if view.learners.contains(&replica) {
+        return Action::RemoveLearner {
+            partition: row.partition,
+            replica,
+        };
+    }
+    Action::Propose(Command::AdvanceMove {
+        id: row.id,
+        from: MoveStep::Learning,
+        to: Some(MoveStep::Planned),
+    })
 }
 
 /// The committed membership has the new replica as a voter, and not the old one.

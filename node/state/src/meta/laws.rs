@@ -66,6 +66,11 @@ fn any_command() -> impl Strategy<Value = Command> {
         from: MoveStep::Learning,
         to: None,
     };
+    let put_back = |id| Command::AdvanceMove {
+        id,
+        from: MoveStep::Learning,
+        to: Some(MoveStep::Planned),
+    };
     let drop = |id| Command::AdvanceMove {
         id,
         from: MoveStep::Planned,
@@ -81,6 +86,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => any::<u64>().prop_map(|now_ms| Command::PlanRebalance { now_ms }),
         8 => (0u64..24).prop_map(begin),
         8 => (0u64..24).prop_map(end),
+        2 => (0u64..24).prop_map(put_back),
         1 => (0u64..24).prop_map(drop),
         6 => (0u32..5, 0u64..40).prop_map(|(partition, replica)| Command::ForgetReplica {
             partition: PartitionId(partition),

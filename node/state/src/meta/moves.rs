@@ -83,11 +83,12 @@ pub(super) fn advance(
     match (from, to) {
         (MoveStep::Planned, Some(MoveStep::Learning)) => begin(catalogue, row),
         (MoveStep::Learning, None) => end(catalogue, &row),
+        (MoveStep::Learning, Some(MoveStep::Planned)) => put_back(catalogue, row),
         (MoveStep::Planned, None) => {
             catalogue.moves.remove(&id);
             Ok(Answer::Done)
         }
-        (MoveStep::Planned, Some(MoveStep::Planned)) | (MoveStep::Learning, Some(_)) => {
+        (MoveStep::Planned, Some(MoveStep::Planned)) | (MoveStep::Learning, Some(MoveStep::Learning)) => {
             Err(format!("a move does not go from {from:?} to {to:?}"))
         }
     }
@@ -126,6 +127,17 @@ fn begin(catalogue: &mut Catalogue, mut row: Move) -> Result<Answer, Refusal> {
         row.replica = Some(id);
     }
     row.step = MoveStep::Learning;
+    catalogue.moves.insert(row.id, row);
+    Ok(Answer::Done)
+}
+
+/// The new replica is given up, its number for good; the move may begin again with another.
+fn put_back(catalogue: &mut Catalogue, mut row: Move) -> Result<Answer, Refusal> {
+    let replicas = &mut catalogue.partition_mut(row.partition)?.replicas;
+    if let Some(new) = row.replica.take().and_then(|id| replicas.get_mut(&id)) {
+        new.role = ReplicaRole::Retiring;
+    }
+    row.step = MoveStep::Planned;
     catalogue.moves.insert(row.id, row);
     Ok(Answer::Done)
 }

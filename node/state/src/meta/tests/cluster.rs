@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Group;
 use crate::ids::{MemberId, PartitionId, ReplicaId};
 use crate::meta::driver::{Action, LeaderView, Observed};
-use crate::meta::{Command, MoveStep, Partition, ReplicaRole};
+use crate::meta::{Command, Health, MoveStep, Partition, ReplicaRole};
 
 /// A cluster whose groups do what the driver says, as far as it gets through.
 pub struct Cluster {
@@ -45,6 +45,9 @@ impl Cluster {
                 view.learners.insert(*replica);
                 view.matched.insert(*replica, 0);
                 view.silent_ms.insert(*replica, 10);
+            }
+            Action::RemoveLearner { partition, replica } => {
+                self.view(*partition).learners.remove(replica);
             }
             Action::ReplaceVoters {
                 partition,
@@ -114,7 +117,8 @@ impl Cluster {
         }
         for partition in self.meta.catalogue().partitions.values() {
             for (replica, placed) in &partition.replicas {
-                if placed.role == ReplicaRole::Retiring {
+                let lives = self.meta.catalogue().members[&placed.member].health == Health::Alive;
+                if lives && placed.role == ReplicaRole::Retiring {
                     assert!(
                         !self.leaders[&partition.id].voters.contains(replica),
                         "a voter was retired"

@@ -8,7 +8,7 @@ use super::cluster::Cluster;
 use super::{Group, found};
 use crate::ids::MemberId;
 use crate::meta::driver::{Action, next_step};
-use crate::meta::{Answer, Command, MoveStep, rows};
+use crate::meta::{Answer, Catalogue, Command, Health, MoveStep, rows};
 use crate::store::MemoryStore;
 
 proptest! {
@@ -28,7 +28,11 @@ proptest! {
                         Action::ReplaceVoters { partition, voters, expected_membership_log_id } => {
                             cluster.begin_change(*partition, voters, expected_membership_log_id);
                         }
-                        Action::Propose(_) | Action::AddLearner { .. } | Action::TransferLeader { .. } | Action::Wait { .. } => {
+                        Action::Propose(_)
+            | Action::AddLearner { .. }
+            | Action::RemoveLearner { .. }
+            | Action::TransferLeader { .. }
+            | Action::Wait { .. } => {
                             cluster.execute(&action);
                             cluster.execute(&action);
                         }
@@ -103,9 +107,11 @@ fn a_joint_change_that_was_left_half_done_is_finished() {
                 voters,
                 expected_membership_log_id,
             } => Some((*partition, voters.clone(), expected_membership_log_id.clone())),
-            Action::Propose(_) | Action::AddLearner { .. } | Action::TransferLeader { .. } | Action::Wait { .. } => {
-                None
-            }
+            Action::Propose(_)
+            | Action::AddLearner { .. }
+            | Action::RemoveLearner { .. }
+            | Action::TransferLeader { .. }
+            | Action::Wait { .. } => None,
         });
         if let Some((partition, voters, expected)) = change {
             cluster.begin_change(partition, &voters, &expected);
@@ -126,9 +132,11 @@ fn a_voter_that_falls_behind_during_a_move_holds_up_the_joint_change() {
         let actions = next_step(&cluster.meta.catalogue(), &cluster.observed());
         let ready = actions.iter().find_map(|action| match action {
             Action::ReplaceVoters { partition, .. } => Some(*partition),
-            Action::Propose(_) | Action::AddLearner { .. } | Action::TransferLeader { .. } | Action::Wait { .. } => {
-                None
-            }
+            Action::Propose(_)
+            | Action::AddLearner { .. }
+            | Action::RemoveLearner { .. }
+            | Action::TransferLeader { .. }
+            | Action::Wait { .. } => None,
         });
         if let Some(partition) = ready {
             break (
@@ -153,6 +161,7 @@ fn a_voter_that_falls_behind_during_a_move_holds_up_the_joint_change() {
         Action::Wait { id: waiting, reason } if *waiting == id => Some(reason.as_str()),
         Action::Propose(_)
         | Action::AddLearner { .. }
+        | Action::RemoveLearner { .. }
         | Action::ReplaceVoters { .. }
         | Action::TransferLeader { .. }
         | Action::Wait { .. } => None,
@@ -161,6 +170,61 @@ fn a_voter_that_falls_behind_during_a_move_holds_up_the_joint_change() {
         reason.is_some_and(|reason| reason.contains(&laggard.to_string())),
         "{actions:?}"
     );
+}
+
+fn pass(cluster: &mut Cluster) {
+    for action in next_step(&cluster.meta.catalogue(), &cluster.observed()) {
+        cluster.execute(&action);
+    }
+    cluster.check();
+    cluster.tick();
+}
+
+#[test]
+fn a_target_that_fails_gives_its_turn_to_others_and_gets_another_when_it_is_back() {
+    let mut cluster = Cluster::new(Group::founded(3), 4..=5);
+    let target = MemberId(4);
+    let to_target = |catalogue: &Catalogue, step| {
+        let to = catalogue.moves.values().filter(|row| row.to == Some(target));
+        to.filter(|row| row.step == step).count()
+    };
+    while to_target(&cluster.meta.catalogue(), MoveStep::Learning) == 0 {
+        pass(&mut cluster);
+    }
+    pass(&mut cluster);
+    let set_health = |health| Command::SetHealth {
+        member: target,
+        health,
+        now_ms: 1,
+    };
+    cluster.meta.apply(&set_health(Health::Failed));
+    (0..200).for_each(|_| pass(&mut cluster));
+    let catalogue = cluster.meta.catalogue();
+    assert_eq!(to_target(&catalogue, MoveStep::Learning), 0);
+    assert_eq!(to_target(&catalogue, MoveStep::Planned), catalogue.moves.len());
+    assert!(cluster.leaders.values().all(|view| view.learners.is_empty()));
+    cluster.meta.apply(&set_health(Health::Alive));
+    run_to_the_end(&mut cluster);
+}
+
+#[test]
+fn a_learner_that_came_too_late_is_dropped() {
+    let mut cluster = Cluster::new(Group::founded(3), 4..=4);
+    pass(&mut cluster);
+    let catalogue = cluster.meta.catalogue();
+    let row = catalogue.moves.values().find(|row| row.step == MoveStep::Learning);
+    let (id, replica, partition) = row.map(|row| (row.id, row.replica.unwrap(), row.partition)).unwrap();
+    cluster.meta.apply(&Command::AdvanceMove {
+        id,
+        from: MoveStep::Learning,
+        to: Some(MoveStep::Planned),
+    });
+    let newer = catalogue.counters.next_replica;
+    cluster.view(partition).learners.extend([replica, newer]);
+    let actions = next_step(&cluster.meta.catalogue(), &cluster.observed());
+    let dropped = |replica| actions.contains(&Action::RemoveLearner { partition, replica });
+    assert!(dropped(replica));
+    assert!(!dropped(newer), "it may belong to a newer leader's move");
 }
 
 fn begin(id: u64) -> Command {

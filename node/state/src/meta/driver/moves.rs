@@ -1,46 +1,11 @@
-//! The rules by which the meta leader drives foundings, moves and the meta group's own membership.
-//!
-//! Pure and without memory: from the catalogue and one observation to actions with no choice left. After a crash of
-//! anyone the next leader decides the same from what it sees. A move goes learner, caught up, one joint change that
-//! promotes the new replica and drops the old one, and only then retires the old one.
+//! Foundings, and moves from their beginning to their end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::catalogue::{Catalogue, Founding, Health, Member, MemberState, Move, MoveStep, ReplicaRole};
-use super::command::Command;
+use super::{LeaderView, Observed};
 use crate::ids::{MemberId, PartitionId, ReplicaId};
-use crate::placement::{Candidate, choose_voters};
-
-/// A replica this close to its leader has caught up.
-pub const CAUGHT_UP_ENTRIES: u64 = 1_000;
-/// A voter that the leader has not heard from for this long is not counted on.
-pub const IN_SYNC_WITHIN_MS: u64 = 3_000;
-/// Voters of the meta group; five from nine members on.
-const META_VOTERS: usize = 3;
-const META_VOTERS_LARGE: usize = 5;
-const LARGE_CLUSTER: usize = 9;
-
-/// What a group's leader says of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaderView {
-    pub member: MemberId,
-    pub replica: ReplicaId,
-    pub term: u64,
-    /// While a joint change is under way: of both its sets.
-    pub voters: BTreeSet<ReplicaId>,
-    pub learners: BTreeSet<ReplicaId>,
-    /// A joint change, or an uncommitted one, is under way.
-    pub joint: bool,
-    pub last_log_index: u64,
-    pub membership_log_id: String,
-    /// Log index that each other replica has on disk.
-    pub matched: BTreeMap<ReplicaId, u64>,
-    /// Milliseconds since each other replica was last heard from.
-    pub silent_ms: BTreeMap<ReplicaId, u64>,
-}
-
-/// The leaders' views; `None` where no leader answered.
-pub type Observed = BTreeMap<PartitionId, Option<LeaderView>>;
+use crate::meta::catalogue::{Catalogue, Founding, Health, Move, MoveStep, ReplicaRole};
+use crate::meta::command::Command;
 
 /// One step, with nothing left to choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,50 +35,6 @@ pub enum Action {
         id: u64,
         reason: String,
     },
-}
-
-/// A step of the meta group's own membership.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MetaAction {
-    Propose(Command),
-    AddLearner {
-        replica: ReplicaId,
-        member: MemberId,
-    },
-    ReplaceVoters {
-        voters: BTreeSet<ReplicaId>,
-        expected_membership_log_id: String,
-    },
-}
-
-impl LeaderView {
-    /// Entries that a replica has yet to get; none where the leader has not heard of its progress.
-    pub fn lag(&self, replica: ReplicaId) -> Option<u64> {
-        match replica == self.replica {
-            true => Some(0),
-            false => self
-                .matched
-                .get(&replica)
-                .map(|matched| self.last_log_index.saturating_sub(*matched)),
-        }
-    }
-
-    /// Caught up, and heard from a moment ago.
-    pub fn is_in_sync(&self, replica: ReplicaId) -> bool {
-        let heard = replica == self.replica
-            || self
-                .silent_ms
-                .get(&replica)
-                .is_some_and(|silent| *silent <= IN_SYNC_WITHIN_MS);
-        heard && self.lag(replica).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES)
-    }
-
-    fn voter_out_of_sync(&self, except: Option<ReplicaId>) -> Option<ReplicaId> {
-        self.voters
-            .iter()
-            .copied()
-            .find(|voter| Some(*voter) != except && !self.is_in_sync(*voter))
-    }
 }
 
 /// What to do now for foundings and moves.
@@ -334,128 +255,4 @@ fn replace_voters(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Acti
         voters: staying.chain(row.replica).collect(),
         expected_membership_log_id: view.membership_log_id.clone(),
     }
-}
-
-/// The next step of the meta group's own membership, if one is needed; one at a time.
-pub fn next_meta_step(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
-    if meta.joint {
-        return finish_meta_change(catalogue, meta);
-    }
-    let current = catalogue
-        .members
-        .values()
-        .filter(|member| member.state != MemberState::Removed);
-    for member in current.clone() {
-        if let Some(action) = take_in(member, meta) {
-            return Some(action);
-        }
-    }
-    if let Some(action) = replace_meta_voters(catalogue, meta) {
-        return Some(action);
-    }
-    current
-        .into_iter()
-        .find(|member| member.meta_voter != meta.voters.contains(&member.meta_replica))
-        .map(|member| {
-            MetaAction::Propose(Command::SetMetaVoter {
-                member: member.id,
-                voter: !member.meta_voter,
-            })
-        })
-}
-
-/// A member gets the catalogue first, and is active once it has it.
-fn take_in(member: &Member, meta: &LeaderView) -> Option<MetaAction> {
-    let replica = member.meta_replica;
-    if !meta.voters.contains(&replica) && !meta.learners.contains(&replica) {
-        return Some(MetaAction::AddLearner {
-            replica,
-            member: member.id,
-        });
-    }
-    (member.state == MemberState::Joining && meta.is_in_sync(replica))
-        .then_some(MetaAction::Propose(Command::ActivateMember { member: member.id }))
-}
-
-fn meta_voter_count(catalogue: &Catalogue) -> usize {
-    let active = catalogue
-        .members
-        .values()
-        .filter(|member| member.state == MemberState::Active)
-        .count();
-    if active >= LARGE_CLUSTER {
-        META_VOTERS_LARGE
-    } else {
-        META_VOTERS
-    }
-}
-
-/// Asks again for an exchange of voters that a lost leader left half done; see [`finish_change`].
-///
-/// The catalogue still names the voters of before, and an exchange drops at most one of them.
-fn finish_meta_change(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
-    let before = || catalogue.members.values().filter(|member| member.meta_voter);
-    let old: BTreeSet<ReplicaId> = before().map(|member| member.meta_replica).collect();
-    if meta.voters.is_subset(&old) {
-        return None;
-    }
-    let mut voters = meta.voters.clone();
-    if voters.len() > meta_voter_count(catalogue) {
-        let lost = before()
-            .filter(|member| member.meta_replica != meta.replica)
-            .min_by_key(|member| {
-                (
-                    member.health != Health::Failed,
-                    meta.is_in_sync(member.meta_replica),
-                    member.id,
-                )
-            });
-        lost.inspect(|member| {
-            voters.remove(&member.meta_replica);
-        });
-    }
-    Some(MetaAction::ReplaceVoters {
-        voters,
-        expected_membership_log_id: meta.membership_log_id.clone(),
-    })
-}
-
-/// Voters that are missing or have failed are replaced by members that are well, one at a time.
-fn replace_meta_voters(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
-    let well = |member: &&Member| {
-        member.state == MemberState::Active && member.health == Health::Alive && meta.is_in_sync(member.meta_replica)
-    };
-    let count = meta_voter_count(catalogue);
-    let candidates: Vec<Candidate> = catalogue
-        .members
-        .values()
-        .filter(well)
-        .map(|member| Candidate {
-            id: member.id,
-            zone: member.zone.clone(),
-        })
-        .collect();
-    let replica_of = |member: &MemberId| catalogue.members[member].meta_replica;
-    let is_voter = |member: &&Member| meta.voters.contains(&member.meta_replica);
-    let voting: BTreeSet<MemberId> = catalogue
-        .members
-        .values()
-        .filter(is_voter)
-        .map(|member| member.id)
-        .collect();
-    let lost: Option<MemberId> = voting.iter().copied().find(|id| {
-        let member = &catalogue.members[id];
-        member.health == Health::Failed || member.state == MemberState::Removed
-    });
-    let wanted = choose_voters(&candidates, &voting, count);
-    let coming = wanted.difference(&voting).next()?;
-    // A voter is only ever exchanged for a well one, so that the number in sync never falls.
-    if lost.is_none() && voting.len() >= count {
-        return None;
-    }
-    let staying = voting.iter().filter(|id| Some(**id) != lost).map(replica_of);
-    Some(MetaAction::ReplaceVoters {
-        voters: staying.chain([replica_of(coming)]).collect(),
-        expected_membership_log_id: meta.membership_log_id.clone(),
-    })
 }

@@ -1,0 +1,72 @@
+//! The rules by which the meta leader drives foundings, moves and the meta group's own membership.
+//!
+//! Pure and without memory: from the catalogue and one observation to actions with no choice left. After a crash of
+//! anyone the next leader decides the same from what it sees. A move goes learner, caught up, one joint change that
+//! promotes the new replica and drops the old one, and only then retires the old one.
+
+mod meta_group;
+mod moves;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use meta_group::{MetaAction, next_meta_step};
+pub use moves::{Action, next_step, why_not_begin};
+
+use crate::ids::{MemberId, PartitionId, ReplicaId};
+
+/// A replica this close to its leader has caught up.
+pub const CAUGHT_UP_ENTRIES: u64 = 1_000;
+/// A voter that the leader has not heard from for this long is not counted on.
+pub const IN_SYNC_WITHIN_MS: u64 = 3_000;
+
+/// What a group's leader says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderView {
+    pub member: MemberId,
+    pub replica: ReplicaId,
+    pub term: u64,
+    /// While a joint change is under way: of both its sets.
+    pub voters: BTreeSet<ReplicaId>,
+    pub learners: BTreeSet<ReplicaId>,
+    /// A joint change, or an uncommitted one, is under way.
+    pub joint: bool,
+    pub last_log_index: u64,
+    pub membership_log_id: String,
+    /// Log index that each other replica has on disk.
+    pub matched: BTreeMap<ReplicaId, u64>,
+    /// Milliseconds since each other replica was last heard from.
+    pub silent_ms: BTreeMap<ReplicaId, u64>,
+}
+
+/// The leaders' views; `None` where no leader answered.
+pub type Observed = BTreeMap<PartitionId, Option<LeaderView>>;
+
+impl LeaderView {
+    /// Entries that a replica has yet to get; none where the leader has not heard of its progress.
+    pub fn lag(&self, replica: ReplicaId) -> Option<u64> {
+        match replica == self.replica {
+            true => Some(0),
+            false => self
+                .matched
+                .get(&replica)
+                .map(|matched| self.last_log_index.saturating_sub(*matched)),
+        }
+    }
+
+    /// Caught up, and heard from a moment ago.
+    pub fn is_in_sync(&self, replica: ReplicaId) -> bool {
+        let heard = replica == self.replica
+            || self
+                .silent_ms
+                .get(&replica)
+                .is_some_and(|silent| *silent <= IN_SYNC_WITHIN_MS);
+        heard && self.lag(replica).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES)
+    }
+
+    fn voter_out_of_sync(&self, except: Option<ReplicaId>) -> Option<ReplicaId> {
+        self.voters
+            .iter()
+            .copied()
+            .find(|voter| Some(*voter) != except && !self.is_in_sync(*voter))
+    }
+}

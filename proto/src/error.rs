@@ -45,6 +45,9 @@ pub enum ClusterError {
     /// Refused by a rule of the graph or of the cluster.
     #[error("refused: {0}")]
     Refused(String),
+    /// A compare-and-set met another version than the one expected: read again, and decide anew.
+    #[error("another version: {0}")]
+    OtherVersion(String),
     /// The process has an empty disk and belongs to no cluster yet.
     #[error("the member belongs to no cluster yet: {0}")]
     Unassigned(String),
@@ -102,7 +105,7 @@ pub fn code_of(kind: Kind) -> Code {
         Kind::NotLeader | Kind::NoLeader | Kind::Unassigned => Code::Unavailable,
         Kind::Invalid => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
-        Kind::Refused => Code::FailedPrecondition,
+        Kind::Refused | Kind::OtherVersion => Code::FailedPrecondition,
     }
 }
 
@@ -130,6 +133,7 @@ impl ClusterError {
             | ClusterError::Invalid(_)
             | ClusterError::NotFound(_)
             | ClusterError::Refused(_)
+            | ClusterError::OtherVersion(_)
             | ClusterError::Unassigned(_)
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -167,6 +171,7 @@ fn from_detail(detail: ErrorDetail) -> ClusterError {
         Kind::Invalid => ClusterError::Invalid(message),
         Kind::NotFound => ClusterError::NotFound(message),
         Kind::Refused => ClusterError::Refused(message),
+        Kind::OtherVersion => ClusterError::OtherVersion(message),
         Kind::Unassigned => ClusterError::Unassigned(message),
     }
 }

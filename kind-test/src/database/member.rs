@@ -81,6 +81,7 @@ fn write_failure(error: &ClusterError) -> Failure {
         | ClusterError::Invalid(_)
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
+        | ClusterError::OtherVersion(_)
         | ClusterError::Unassigned(_)
         | ClusterError::Address { .. } => Failure::NotApplied(error.to_string()),
         ClusterError::UnknownOutcome(_)

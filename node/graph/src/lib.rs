@@ -23,5 +23,6 @@ pub mod limits;
 pub mod operation;
 pub mod query;
 pub mod read;
+pub mod receipt;
 pub mod record;
 pub mod value;

@@ -189,7 +189,7 @@ pub(crate) fn edge_of_half(key: &[u8]) -> Result<(EntityId, Locator), Error> {
                 target,
             },
         )),
-        Key::Node(_) | Key::Locator(_) | Key::Label { .. } => Err(Error::foreign(key)),
+        Key::Node(_) | Key::Locator(_) | Key::Label { .. } | Key::Receipt { .. } => Err(Error::foreign(key)),
     }
 }
 

@@ -11,6 +11,7 @@ use kotoba_proto::v1::{
 };
 
 use super::entity::{Show, edge_record, outcome_record, row_record, search};
+use super::expected::Expected;
 use super::node::{changes, not_found};
 use super::output::Output;
 use super::property::{PROPERTY_HELP, PropertyArg, conditions, properties};
@@ -76,12 +77,16 @@ pub struct UpdateArgs {
     /// Drop all properties that are not named here
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
     /// Id of the edge
     id: u64,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 #[derive(Debug, Args)]
@@ -126,7 +131,11 @@ pub(super) async fn run(
     let operation: Operation = match command {
         EdgeCommand::Create(args) => args.operation()?.into(),
         EdgeCommand::Update(args) => args.operation()?.into(),
-        EdgeCommand::Delete(args) => DeleteEdge { id: args.id }.into(),
+        EdgeCommand::Delete(args) => DeleteEdge {
+            id: args.id,
+            expected_cid: args.expected.bytes(),
+        }
+        .into(),
         EdgeCommand::Get(args) => return get(&cluster, args.ids, output).await,
         EdgeCommand::List(args) => {
             let show = args.show;
@@ -158,6 +167,7 @@ impl UpdateArgs {
             id: self.id,
             set_properties: changes(self.properties, self.remove_properties)?,
             replace_properties: self.replace,
+            expected_cid: self.expected.bytes(),
         })
     }
 }

@@ -84,6 +84,7 @@ fn exit_code_of(error: &ClusterError) -> u8 {
         | ClusterError::UnknownOutcome(_)
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
+        | ClusterError::OtherVersion(_)
         | ClusterError::Protocol(_) => REFUSED,
     }
 }
@@ -108,6 +109,7 @@ fn advice_for(error: &ClusterError) -> Option<&'static str> {
         ClusterError::Invalid(_)
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
+        | ClusterError::OtherVersion(_)
         | ClusterError::Address { .. }
         | ClusterError::Protocol(_) => None,
     }

@@ -11,6 +11,7 @@ mod edge;
 mod entity;
 mod error;
 mod events;
+mod expected;
 mod health;
 mod load;
 mod logging;

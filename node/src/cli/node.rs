@@ -8,6 +8,7 @@ use kotoba_proto::KotobaCluster;
 use kotoba_proto::v1::{CreateNode, DeleteNode, FindNodes, GetNodes, Operation, Row, UpdateNode, Value, row};
 
 use super::entity::{Show, node_record, outcome_record, row_record, search};
+use super::expected::Expected;
 use super::output::Output;
 use super::property::{PROPERTY_HELP, PropertyArg, conditions, properties};
 use super::{CliError, ClientArgs};
@@ -75,6 +76,8 @@ pub struct UpdateArgs {
     /// Drop all properties that are not named here
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +87,8 @@ pub struct DeleteArgs {
     /// Delete the node's edges with it; without this a node that has edges is refused
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +114,7 @@ pub(super) async fn run(
         NodeCommand::Delete(args) => DeleteNode {
             id: args.id,
             detach: args.detach,
+            expected_cid: args.expected.bytes(),
         }
         .into(),
         NodeCommand::Get(args) => return get(&cluster, args.ids, output).await,
@@ -145,6 +151,7 @@ impl UpdateArgs {
             add_labels: self.add_labels,
             remove_labels: self.remove_labels,
             replace_properties: self.replace,
+            expected_cid: self.expected.bytes(),
         })
     }
 }
@@ -210,6 +217,7 @@ mod tests {
             add_labels: vec![],
             remove_labels: vec![],
             replace: false,
+            expected: Expected::default(),
         }
     }
 

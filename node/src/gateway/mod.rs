@@ -2,8 +2,10 @@
 
 pub mod convert;
 pub mod events;
+mod exactly_once;
 mod operations;
 mod queries;
+mod refusal;
 pub mod service;
 pub mod status;
 

@@ -2,26 +2,56 @@
 
 use std::time::Duration;
 
+use kotoba_graph::id::Slot;
 use kotoba_graph::operation::{
     Batch, Condition, ConditionKind, Error as GraphError, Mutation, Operation, OperationResult, Step,
 };
+use kotoba_graph::receipt::{Outcome as Told, RequestId};
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{Condition as KeyCondition, ConditionKind as KeyConditionKind, Op};
 use rand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::Gateway;
+use super::exactly_once::Place;
+use crate::member::SequenceError;
 use crate::transaction::{CommitError, ReadError, Writes};
 
 /// Pause before the second attempt at a transaction that conflicted; it doubles, with jitter, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(200);
 
+/// Operations as a client sent them.
+#[derive(Clone, Debug)]
+pub struct OperationRequest {
+    pub operations: Vec<Operation>,
+    /// None where the client does not ask for exactly once.
+    pub number: Option<Numbered>,
+}
+
+/// By what a request is known when it comes again.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered {
+    pub id: RequestId,
+    /// Hash of the operations.
+    pub content: [u8; 32],
+    /// An earlier attempt may be under way.
+    pub repeated: bool,
+}
+
 /// Why a request changed nothing, or nobody knows whether it did.
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
     #[error(transparent)]
     Refused(#[from] GraphError),
+    /// As an earlier attempt was.
+    #[error("{message}")]
+    RefusedBefore { kind: u8, message: String },
+    /// Its receipt is there.
+    #[error("the request was applied by an earlier attempt")]
+    Repeated,
+    #[error("sequence {0} of this client was used for another request: give each request a sequence of its own")]
+    OtherContent(u64),
     /// Nothing was applied.
     #[error("{0}")]
     Transient(String),
@@ -38,20 +68,47 @@ pub enum OperationError {
 #[derive(Debug)]
 pub struct Outcome {
     pub results: Vec<OperationResult>,
+    /// The commit timestamp, or where the answer is an earlier attempt's, one that is not below it.
     pub bookmark: Timestamp,
 }
 
 impl Gateway {
-    /// Applies all operations in one transaction, or none.
-    pub async fn execute(&self, operations: Vec<Operation>) -> Result<Outcome, OperationError> {
+    /// Applies all operations in one transaction, or none; a request that comes again is answered as it was.
+    pub async fn execute(&self, request: OperationRequest) -> Result<Outcome, OperationError> {
+        let Some(number) = request.number else {
+            let sequences = self.sequences_for(&request.operations, None).await?;
+            return self.execute_anew(&request.operations, &sequences, None).await;
+        };
+        let home = number.id.home(&request.operations);
+        let place = Place {
+            key: number.id.key(home),
+            number,
+        };
+        if number.repeated
+            && let Some(outcome) = self.earlier_outcome(&place).await?
+        {
+            return outcome;
+        }
+        let near = RequestId::is_home_free(&request.operations).then_some(home);
+        let sequences = self.sequences_for(&request.operations, near).await?;
+        match self.execute_anew(&request.operations, &sequences, Some(&place)).await {
+            Err(OperationError::Repeated) => self.told_again(&place).await,
+            Err(OperationError::Refused(refusal)) => self.refuse(&place, refusal).await,
+            settled => settled,
+        }
+    }
+
+    async fn execute_anew(
+        &self,
+        operations: &[Operation],
+        sequences: &[u64],
+        place: Option<&Place>,
+    ) -> Result<Outcome, OperationError> {
         let deadline = Instant::now() + self.request_timeout;
-        let creations = operations.iter().filter(|operation| creates(operation)).count() as u64;
-        let sequences = self.sequences.take(creations).await;
-        let sequences = sequences.map_err(|error| OperationError::Transient(error.to_string()))?;
         let mut pause = FIRST_PAUSE;
         loop {
             // The ids of an attempt that was not applied were never seen, so the next may have them.
-            let error = match self.attempt(operations.clone(), sequences.clone()).await {
+            let error = match self.attempt(operations.to_vec(), sequences, place).await {
                 Err(error @ OperationError::Transient(_)) => error,
                 settled => return settled,
             };
@@ -64,11 +121,29 @@ impl Gateway {
         }
     }
 
+    /// One sequence per creation; that of the first lies beside the receipt where that may lie anywhere, so that creating
+    /// one node stays a transaction on one partition.
+    async fn sequences_for(&self, operations: &[Operation], near: Option<Slot>) -> Result<Vec<u64>, OperationError> {
+        let unavailable = |error: SequenceError| OperationError::Transient(error.to_string());
+        let mut wanted = operations.iter().filter(|operation| creates(operation)).count() as u64;
+        let mut sequences = Vec::new();
+        if let Some(slot) = near.filter(|_| wanted > 0) {
+            let partition_of = |slot: Slot| self.coordinator.partition_of(slot.number());
+            let first = self.sequences.take_in(partition_of(slot), partition_of).await;
+            sequences.push(first.map_err(unavailable)?);
+            wanted -= 1;
+        }
+        sequences.extend(self.sequences.take(wanted).await.map_err(unavailable)?);
+        Ok(sequences)
+    }
+
     async fn attempt(
         &self,
         operations: Vec<Operation>,
-        mut sequences: std::ops::Range<u64>,
+        sequences: &[u64],
+        place: Option<&Place>,
     ) -> Result<Outcome, OperationError> {
+        let mut sequences = sequences.iter().copied();
         let mut next = || sequences.next().expect("a sequence was taken for every creation");
         let mut batch = Batch::new(operations, &mut next)?;
         let mut transaction = self.coordinator.begin();
@@ -84,17 +159,20 @@ impl Gateway {
             conditions,
             results,
         } = mutation;
-        let writes = Writes {
+        let mut writes = Writes {
             writes: writes
                 .into_iter()
                 .map(|(key, value)| (key, value.map_or(Op::Delete, Op::Put)))
                 .collect(),
             conditions: conditions.iter().map(on_keys).collect(),
         };
+        if let Some(place) = place {
+            place.put(&mut writes, Told::Applied(results.clone()));
+        }
         let bookmark = transaction
             .commit(writes)
             .await
-            .map_err(|error| explain(error, &conditions))?;
+            .map_err(|error| explain(error, &conditions, place))?;
         Ok(Outcome { results, bookmark })
     }
 }
@@ -121,8 +199,9 @@ fn on_keys(condition: &Condition) -> KeyCondition {
 }
 
 /// A condition that failed is told in the words of the graph: which operation misses which node.
-fn explain(error: CommitError, conditions: &[Condition]) -> OperationError {
+fn explain(error: CommitError, conditions: &[Condition], place: Option<&Place>) -> OperationError {
     match error {
+        CommitError::ConditionFailed(key) if place.is_some_and(|place| place.key == key) => OperationError::Repeated,
         CommitError::ConditionFailed(key) => match conditions.iter().find(|condition| condition.key == key) {
             Some(condition) => OperationError::Refused(condition.broken()),
             None => OperationError::Broken("a condition failed that was not asked for".to_owned()),

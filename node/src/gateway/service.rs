@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use kotoba_graph::operation::Error as GraphError;
 use kotoba_proto::error::status;
 use kotoba_proto::v1::cluster_service_server::ClusterService;
 use kotoba_proto::v1::error_detail::Kind;
@@ -21,6 +20,7 @@ use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use super::refusal::kind_of_refusal;
 use super::{Gateway, OperationError, QueryError, RowBatch, convert, status as cluster_status};
 use crate::member::Process;
 use crate::member::running::Running;
@@ -59,9 +59,9 @@ impl ClusterService for ClientEndpoint {
 
     async fn execute_operation(&self, request: Request<ExecuteOperationRequest>) -> Answer<ExecuteOperationResponse> {
         let gateway = self.gateway()?;
-        let operations = convert::operations(request.into_inner().operations).map_err(invalid)?;
+        let request = convert::operation_request(request.into_inner()).map_err(invalid)?;
         // Runs on where the client goes away: a commit must not be cut off in the middle.
-        let outcome = tokio::spawn(async move { gateway.execute(operations).await }).await;
+        let outcome = tokio::spawn(async move { gateway.execute(request).await }).await;
         let outcome = outcome.map_err(|error| status(Kind::UnknownOutcome, error.to_string()))?;
         let outcome = outcome.map_err(operation_status)?;
         Ok(Response::new(ExecuteOperationResponse {
@@ -196,23 +196,15 @@ fn operation_status(error: OperationError) -> Status {
     let text = with_causes(&error);
     match error {
         OperationError::Refused(refusal) => status(kind_of_refusal(&refusal), text),
+        OperationError::RefusedBefore { kind, .. } => {
+            status(Kind::try_from(i32::from(kind)).unwrap_or(Kind::Refused), text)
+        }
+        OperationError::Repeated => status(Kind::Transient, text),
+        OperationError::OtherContent(_) => status(Kind::Invalid, text),
         OperationError::Transient(_) => status(Kind::Transient, text),
         OperationError::TooLarge(_) => status(Kind::Invalid, text),
         OperationError::UnknownOutcome(_) => status(Kind::UnknownOutcome, text),
         OperationError::Broken(_) => Status::internal(text),
-    }
-}
-
-fn kind_of_refusal(error: &GraphError) -> Kind {
-    match error {
-        GraphError::OperationCount(_)
-        | GraphError::Entity { .. }
-        | GraphError::LabelTwice { .. }
-        | GraphError::Reference { .. }
-        | GraphError::TooLarge(_) => Kind::Invalid,
-        GraphError::NodeNotFound { .. } | GraphError::EdgeNotFound { .. } => Kind::NotFound,
-        GraphError::HasEdges { .. } | GraphError::TooManyEdges => Kind::Refused,
-        GraphError::Read(_) => Kind::Unspecified,
     }
 }
 

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use founding::{FoundError, FoundingRequest};
-pub use sequences::Sequences;
+pub use sequences::{SequenceError, Sequences};
 
 use crate::config::Config;
 use crate::member::directory::{Directory, DirectoryError};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kotoba_state::ids::{MemberId, Timestamp};
+use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::partition::{Condition, Key, Op, Span, TxnHead, TxnId};
 use tokio::sync::Semaphore;
 
@@ -115,6 +115,10 @@ impl Coordinator {
             start: None,
             spans: Vec::new(),
         }
+    }
+
+    pub fn partition_of(&self, slot: u16) -> PartitionId {
+        self.partitions.partition_of(slot)
     }
 
     async fn timestamp(&self) -> Result<Timestamp, String> {

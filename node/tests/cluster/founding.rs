@@ -122,7 +122,10 @@ fn a_process_with_an_empty_disk_serves_nothing_but_its_assignment() {
         let client = cluster.client();
         let is_unassigned = |error: ClusterError| assert!(matches!(error, ClusterError::Unassigned(_)), "{error}");
         is_unassigned(client.execute_operation(create_node("Person", [])).await.unwrap_err());
-        let delete = DeleteNode { id: 1, detach: false };
+        let delete = DeleteNode {
+            id: 1,
+            ..DeleteNode::default()
+        };
         is_unassigned(client.execute_operation(delete).await.unwrap_err());
         is_unassigned(client.fetch_rows(FindNodes::default()).await.unwrap_err());
         is_unassigned(client.get_status().await.unwrap_err());

@@ -33,7 +33,12 @@ pub fn update_node<const N: usize>(id: u64, entries: [(&str, Value); N]) -> Oper
 }
 
 pub fn delete_node(id: u64, detach: bool) -> Operation {
-    DeleteNode { id, detach }.into()
+    DeleteNode {
+        id,
+        detach,
+        ..DeleteNode::default()
+    }
+    .into()
 }
 
 pub fn create_edge(edge_type: &str, source: u64, target: u64) -> Operation {
@@ -54,13 +59,17 @@ pub fn update_edge<const N: usize>(id: u64, entries: [(&str, Value); N]) -> Oper
     let update = UpdateEdge {
         id,
         set_properties: properties(entries),
-        replace_properties: false,
+        ..UpdateEdge::default()
     };
     update.into()
 }
 
 pub fn delete_edge(id: u64) -> Operation {
-    DeleteEdge { id }.into()
+    DeleteEdge {
+        id,
+        ..DeleteEdge::default()
+    }
+    .into()
 }
 
 pub fn get_nodes(ids: impl IntoIterator<Item = u64>) -> Query {

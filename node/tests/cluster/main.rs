@@ -8,6 +8,7 @@ mod concurrency;
 mod data_directory;
 mod disks;
 mod events;
+mod exactly_once;
 mod founding;
 mod graph;
 mod growth;

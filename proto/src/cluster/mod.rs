@@ -23,7 +23,7 @@ use crate::v1::{
 };
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
-use retry::Repeat;
+use retry::{Attempt, Repeat};
 
 /// Most operations in one transaction; the members refuse more.
 pub const MAX_OPERATIONS: usize = 1000;
@@ -69,6 +69,22 @@ pub struct KotobaCluster {
     options: Options,
     /// The newest commit this client has seen.
     bookmark: Arc<AtomicU64>,
+    session: Arc<Session>,
+}
+
+/// Numbers this client's writes, so that the members know one that comes again.
+struct Session {
+    id: bytes::Bytes,
+    next_sequence: AtomicU64,
+}
+
+impl Session {
+    fn begin() -> Self {
+        Session {
+            id: bytes::Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
+            next_sequence: AtomicU64::new(1),
+        }
+    }
 }
 
 impl KotobaCluster {
@@ -82,6 +98,7 @@ impl KotobaCluster {
             addresses: Arc::new(Addresses::parse(addresses)?),
             options,
             bookmark: Arc::default(),
+            session: Arc::new(Session::begin()),
         })
     }
 
@@ -109,8 +126,10 @@ impl KotobaCluster {
 
     /// Runs one operation as a transaction of its own.
     ///
+    /// It is sent again after a lost answer and applied once all the same.
+    ///
     /// # Errors
-    /// `UnknownOutcome` when the write may have been applied: it is then never sent again, since it would apply twice.
+    /// `UnknownOutcome` when the deadline passed and the write may have been applied.
     pub async fn execute_operation(&self, operation: impl Into<Operation>) -> Result<OperationOutcome, ClusterError> {
         let outcomes = self.execute_operations(vec![operation.into()]).await?;
         outcomes
@@ -128,11 +147,18 @@ impl KotobaCluster {
         let request = ExecuteOperationRequest {
             operations,
             consistency: self.options.consistency.into(),
+            client_id: self.session.id.clone(),
+            sequence: self.session.next_sequence.fetch_add(1, Ordering::Relaxed),
+            repeated: false,
         };
         check_size(&request)?;
         let response = self
-            .call(Repeat::OnlyIfNothingApplied, move |mut client, left| {
-                let request = with_deadline(request.clone(), left);
+            .call(Repeat::Numbered, move |mut client, attempt| {
+                let request = ExecuteOperationRequest {
+                    repeated: attempt.repeated,
+                    ..request.clone()
+                };
+                let request = with_deadline(request, attempt.left);
                 async move { client.execute_operation(request).await.map(tonic::Response::into_inner) }
             })
             .await?;
@@ -145,7 +171,7 @@ impl KotobaCluster {
     pub async fn execute_query(&self, query: impl Into<Query>) -> Result<Rows, ClusterError> {
         let request = self.query_request(query.into(), false);
         let idle = self.options.deadline;
-        self.call(Repeat::Always, move |client, _left| {
+        self.call(Repeat::Always, move |client, _attempt| {
             Rows::start(client, request.clone(), idle)
         })
         .await
@@ -155,7 +181,7 @@ impl KotobaCluster {
     pub async fn fetch_rows(&self, query: impl Into<Query>) -> Result<Vec<Row>, ClusterError> {
         let request = self.query_request(query.into(), false);
         let idle = self.options.deadline;
-        self.call(Repeat::Always, move |client, _left| {
+        self.call(Repeat::Always, move |client, _attempt| {
             let request = request.clone();
             async move { Rows::start(client, request, idle).await?.drain().await }
         })
@@ -166,7 +192,7 @@ impl KotobaCluster {
     pub async fn count(&self, query: impl Into<Query>) -> Result<u64, ClusterError> {
         let request = self.query_request(query.into(), true);
         let idle = self.options.deadline;
-        self.call(Repeat::Always, move |client, _left| {
+        self.call(Repeat::Always, move |client, _attempt| {
             let request = request.clone();
             async move { Rows::start(client, request, idle).await?.count().await }
         })
@@ -174,24 +200,24 @@ impl KotobaCluster {
     }
 
     pub async fn get_status(&self) -> Result<GetStatusResponse, ClusterError> {
-        self.call(Repeat::Always, |mut client, left| async move {
-            let request = with_deadline(GetStatusRequest {}, left);
+        self.call(Repeat::Always, |mut client, attempt| async move {
+            let request = with_deadline(GetStatusRequest {}, attempt.left);
             client.get_status(request).await.map(tonic::Response::into_inner)
         })
         .await
     }
 
     pub async fn check_health(&self) -> Result<CheckHealthResponse, ClusterError> {
-        self.call(Repeat::Always, |mut client, left| async move {
-            let request = with_deadline(CheckHealthRequest {}, left);
+        self.call(Repeat::Always, |mut client, attempt| async move {
+            let request = with_deadline(CheckHealthRequest {}, attempt.left);
             client.check_health(request).await.map(tonic::Response::into_inner)
         })
         .await
     }
 
     pub async fn get_cluster_config(&self) -> Result<GetClusterConfigResponse, ClusterError> {
-        self.call(Repeat::Always, |mut client, left| async move {
-            let request = with_deadline(GetClusterConfigRequest {}, left);
+        self.call(Repeat::Always, |mut client, attempt| async move {
+            let request = with_deadline(GetClusterConfigRequest {}, attempt.left);
             client
                 .get_cluster_config(request)
                 .await
@@ -203,7 +229,7 @@ impl KotobaCluster {
     /// Events from now on, as one member sees them. When that member goes away the stream ends with an error, and what
     /// happened until the caller subscribes again is not seen.
     pub async fn subscribe_events(&self) -> Result<Events, ClusterError> {
-        self.call(Repeat::Always, |mut client, _left| async move {
+        self.call(Repeat::Always, |mut client, _attempt| async move {
             let response = client.subscribe_events(SubscribeEventsRequest {}).await?;
             Ok(Events::new(response.into_inner()))
         })
@@ -212,8 +238,8 @@ impl KotobaCluster {
 
     /// Takes a process with an empty disk into the cluster; idempotent by its `disk_id`.
     pub async fn join_cluster(&self, request: JoinClusterRequest) -> Result<JoinClusterResponse, ClusterError> {
-        self.call(Repeat::Always, move |mut client, left| {
-            let request = with_deadline(request.clone(), left);
+        self.call(Repeat::Always, move |mut client, attempt| {
+            let request = with_deadline(request.clone(), attempt.left);
             async move { client.join_cluster(request).await.map(tonic::Response::into_inner) }
         })
         .await
@@ -221,8 +247,8 @@ impl KotobaCluster {
 
     /// Asks that a member be drained and removed; idempotent, since a member id is never used twice.
     pub async fn leave_cluster(&self, member_id: u64) -> Result<(), ClusterError> {
-        self.call(Repeat::Always, move |mut client, left| async move {
-            let request = with_deadline(LeaveClusterRequest { member_id }, left);
+        self.call(Repeat::Always, move |mut client, attempt| async move {
+            let request = with_deadline(LeaveClusterRequest { member_id }, attempt.left);
             client.leave_cluster(request).await.map(|_| ())
         })
         .await
@@ -230,7 +256,7 @@ impl KotobaCluster {
 
     async fn call<T, F, Fut>(&self, repeat: Repeat, attempt: F) -> Result<T, ClusterError>
     where
-        F: Fn(Client, Duration) -> Fut,
+        F: Fn(Client, Attempt) -> Fut,
         Fut: Future<Output = Result<T, Status>>,
     {
         retry::call(&self.addresses, &self.options, repeat, attempt).await

@@ -1,7 +1,7 @@
 //! Asks again, on another member where that may help, until the deadline.
 //!
-//! The rule: what is proven to have changed nothing is sent again; a read is always sent again; a write that may have been
-//! applied never is, because it would apply twice. `Retry` decides and holds no connection; `call` does.
+//! Reads are sent again because they change nothing, writes because they carry a number by which the members know them: one
+//! that was applied is not applied again. `Retry` decides and holds no connection; `call` does.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,8 +28,17 @@ const LEAST_ATTEMPT: Duration = Duration::from_millis(100);
 pub(crate) enum Repeat {
     /// Reads, and calls that are idempotent by their content.
     Always,
-    /// Writes.
-    OnlyIfNothingApplied,
+    /// Writes: the members tell an earlier attempt by its number.
+    Numbered,
+}
+
+/// One sending of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// Until the call's deadline.
+    pub left: Duration,
+    /// An earlier attempt may have been applied, or may still be under way.
+    pub repeated: bool,
 }
 
 /// Calls `attempt` on one member after the other until it succeeds, is refused, or time is up.
@@ -40,14 +49,14 @@ pub(crate) async fn call<T, F, Fut>(
     attempt: F,
 ) -> Result<T, ClusterError>
 where
-    F: Fn(Client, Duration) -> Fut,
+    F: Fn(Client, Attempt) -> Fut,
     Fut: Future<Output = Result<T, Status>>,
 {
     let mut retry = Retry::new(options, addresses.len(), repeat, Instant::now());
     loop {
         let member = retry.choose(addresses);
-        let remaining = retry.remaining(Instant::now());
-        let answer = tokio::time::timeout(remaining, attempt(member.client(), remaining)).await;
+        let this = retry.attempt(Instant::now());
+        let answer = tokio::time::timeout(this.left, attempt(member.client(), this)).await;
         let failure = match answer {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(status)) => Failure::from_status(&status, &member.address),
@@ -79,6 +88,8 @@ struct Retry {
     unassigned: usize,
     redirected: bool,
     redirect: Option<String>,
+    /// Some attempt may have been applied.
+    uncertain: bool,
     backoff: Backoff,
     last: Option<ClusterError>,
 }
@@ -95,6 +106,7 @@ impl Retry {
             unassigned: 0,
             redirected: false,
             redirect: None,
+            uncertain: false,
             backoff: Backoff { next: FIRST_PAUSE },
             last: None,
         }
@@ -107,23 +119,24 @@ impl Retry {
             .unwrap_or_else(|| addresses.next(Instant::now()))
     }
 
-    fn remaining(&self, now: Instant) -> Duration {
-        self.ends.saturating_duration_since(now)
+    fn attempt(&self, now: Instant) -> Attempt {
+        Attempt {
+            left: self.ends.saturating_duration_since(now),
+            repeated: self.uncertain,
+        }
     }
 
     /// How long to wait before the next attempt, or the error to give up with.
     fn decide(&mut self, failure: Failure, now: Instant) -> Result<Duration, ClusterError> {
-        if self.repeat == Repeat::OnlyIfNothingApplied && !failure.nothing_applied {
-            return Err(unknown_outcome(failure.error));
-        }
+        self.uncertain |= self.repeat == Repeat::Numbered && !failure.nothing_applied;
         if !is_connection_refused(&failure) {
             self.unreachable_ends = self.ends;
         }
         let Some(pause) = self.pause_after(&failure.error) else {
-            return Err(failure.error);
+            return Err(self.give_up(failure.error));
         };
         if now + pause + LEAST_ATTEMPT >= self.unreachable_ends {
-            return Err(failure.error);
+            return Err(self.give_up(failure.error));
         }
         self.last = Some(failure.error);
         Ok(pause)
@@ -144,6 +157,7 @@ impl Retry {
             ClusterError::Invalid(_)
             | ClusterError::NotFound(_)
             | ClusterError::Refused(_)
+            | ClusterError::OtherVersion(_)
             | ClusterError::Timeout { .. }
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -180,8 +194,35 @@ impl Retry {
         };
         match self.repeat {
             Repeat::Always => timeout,
-            Repeat::OnlyIfNothingApplied => unknown_outcome(timeout),
+            Repeat::Numbered => unknown_outcome(timeout),
         }
+    }
+
+    /// What is told at the end. A refusal is final for all attempts; any other failure says nothing of the earlier ones.
+    fn give_up(&self, error: ClusterError) -> ClusterError {
+        match self.uncertain && !is_refusal(&error) {
+            true => unknown_outcome(error),
+            false => error,
+        }
+    }
+}
+
+fn is_refusal(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::Invalid(_)
+        | ClusterError::NotFound(_)
+        | ClusterError::Refused(_)
+        | ClusterError::OtherVersion(_) => true,
+        ClusterError::NotLeader { .. }
+        | ClusterError::NoLeader(_)
+        | ClusterError::NetworkError { .. }
+        | ClusterError::Transient(_)
+        | ClusterError::UnknownOutcome(_)
+        | ClusterError::Unassigned(_)
+        | ClusterError::Timeout { .. }
+        | ClusterError::Unsupported { .. }
+        | ClusterError::Address { .. }
+        | ClusterError::Protocol(_) => false,
     }
 }
 
@@ -241,12 +282,27 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_may_have_been_applied_is_never_sent_again() {
+    fn a_write_that_may_have_been_applied_is_sent_again_as_a_repeated_one() {
         let now = Instant::now();
-        let mut retry = retry(3, Repeat::OnlyIfNothingApplied, now);
+        let mut retry = retry(3, Repeat::Numbered, now);
         assert!(retry.decide(network(true), now).is_ok());
-        let error = retry.decide(network(false), now).unwrap_err();
-        assert!(matches!(error, ClusterError::UnknownOutcome(_)));
+        assert!(!retry.attempt(now).repeated);
+        assert!(retry.decide(network(false), now).is_ok());
+        assert!(retry.attempt(now).repeated);
+    }
+
+    #[test]
+    fn only_a_refusal_tells_the_outcome_of_a_write_that_may_have_been_applied() {
+        let now = Instant::now();
+        let after_doubt = |error| {
+            let mut retry = retry(3, Repeat::Numbered, now);
+            retry.decide(network(false), now).unwrap();
+            retry.decide(answered(error), now).unwrap_err()
+        };
+        let missing = ClusterError::NotFound("node 5".into());
+        assert_eq!(after_doubt(missing.clone()), missing);
+        let broken = ClusterError::Protocol("noise".into());
+        assert!(matches!(after_doubt(broken), ClusterError::UnknownOutcome(_)));
     }
 
     #[test]
@@ -294,7 +350,7 @@ mod tests {
     #[test]
     fn the_first_redirect_is_followed_at_once_and_a_circle_is_slowed() {
         let now = Instant::now();
-        let mut retry = retry(1, Repeat::OnlyIfNothingApplied, now);
+        let mut retry = retry(1, Repeat::Numbered, now);
         let elsewhere = || {
             answered(ClusterError::NotLeader {
                 leader: Some("b:1".into()),

@@ -170,14 +170,14 @@ impl ClusterService for Script {
         &self,
         request: Request<ExecuteOperationRequest>,
     ) -> Result<Response<ExecuteOperationResponse>, Status> {
-        self.step().await?;
         let request = request.into_inner();
+        self.operations.lock().unwrap().push(request.clone());
+        self.step().await?;
         let results = (0..request.operations.len() as u64).map(|index| OperationResult {
             id: 100 + index,
             cid: vec![1, 0x71, 0x1e, index as u8].into(),
         });
         let results = results.collect();
-        self.operations.lock().unwrap().push(request);
         Ok(Response::new(ExecuteOperationResponse { results, bookmark: 55 }))
     }
 

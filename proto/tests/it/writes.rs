@@ -69,36 +69,48 @@ async fn a_conflict_that_stays_is_reported_within_the_deadline() {
     assert!(fake.calls() > 1);
 }
 
+/// What the members were sent of one write: its number, and whether it was marked as repeated.
+fn attempts(fake: &Fake) -> Vec<(u64, bool)> {
+    let requests = fake.script.operations.lock().unwrap();
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.client_id == requests[0].client_id)
+    );
+    requests
+        .iter()
+        .map(|request| (request.sequence, request.repeated))
+        .collect()
+}
+
 #[tokio::test]
-async fn an_unknown_outcome_is_not_retried() {
-    let fake = Fake::start([Answer::Fails(Kind::UnknownOutcome)]).await;
-    let error = client(&[&fake.address], AMPLE_MS)
+async fn a_write_in_doubt_is_sent_again_under_its_number_and_marked() {
+    for doubt in [Answer::Fails(Kind::UnknownOutcome), Answer::Bare(Code::Unavailable)] {
+        let fake = Fake::start([Answer::Fails(Kind::Transient), doubt]).await;
+        let cluster = client(&[&fake.address], AMPLE_MS);
+        cluster.execute_operation(create()).await.unwrap();
+        cluster.execute_operation(create()).await.unwrap();
+        assert_eq!(attempts(&fake), [(1, false), (1, false), (1, true), (2, false)]);
+    }
+}
+
+#[tokio::test]
+async fn a_doubt_that_stays_is_reported_as_an_unknown_outcome() {
+    let fake = Fake::start(vec![Answer::Bare(Code::Unavailable); 1000]).await;
+    let error = client(&[&fake.address], 1_000)
         .execute_operation(create())
         .await
         .unwrap_err();
     assert!(matches!(error, ClusterError::UnknownOutcome(_)), "{error}");
-    assert_eq!(fake.calls(), 1);
 }
 
 #[tokio::test]
-async fn a_bare_unavailable_leaves_the_outcome_of_a_write_unknown() {
-    let fake = Fake::start([Answer::Bare(Code::Unavailable)]).await;
-    let error = client(&[&fake.address], AMPLE_MS)
-        .execute_operation(create())
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ClusterError::UnknownOutcome(_)), "{error}");
-    assert_eq!(fake.calls(), 1);
-}
-
-#[tokio::test]
-async fn a_connection_closed_under_a_write_leaves_its_outcome_unknown() {
+async fn a_connection_closed_under_a_write_sends_it_to_the_next_member_as_a_repeated_one() {
     let closing = hanging_up().await;
     let healthy = Fake::start([]).await;
     let cluster = client(&[&closing, &healthy.address], AMPLE_MS);
-    let error = cluster.execute_operation(create()).await.unwrap_err();
-    assert!(matches!(error, ClusterError::UnknownOutcome(_)), "{error}");
-    assert_eq!(healthy.calls(), 0);
+    cluster.execute_operation(create()).await.unwrap();
+    assert_eq!(attempts(&healthy), [(1, true)]);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@
 //! | `O` out half, in the source's slot | source, type, target, edge | [`crate::record::EdgeRecord`] |
 //! | `I` in half, in the target's slot | target, type, source, edge | empty |
 //! | `L` label index, in the node's slot | label, node | empty |
+//! | `R` receipt, in a slot that the request writes | client, sequence | [`crate::receipt::Receipt`] |
 //! | `P`, `U` | property and unique indexes: reserved | |
 
 mod bytes;
@@ -45,6 +46,11 @@ pub enum Key {
         label: String,
         node: EntityId,
     },
+    Receipt {
+        slot: Slot,
+        client: [u8; 16],
+        sequence: u64,
+    },
 }
 
 /// Bytes that no version of this module wrote.
@@ -68,6 +74,7 @@ enum Kind {
     Out,
     In,
     Label,
+    Receipt,
 }
 
 /// Kind bytes that are taken, so that nothing else uses them before the indexes come.
@@ -82,6 +89,7 @@ impl Kind {
             Kind::Out => b'O',
             Kind::In => b'I',
             Kind::Label => b'L',
+            Kind::Receipt => b'R',
         }
     }
 
@@ -92,6 +100,7 @@ impl Kind {
             b'O' => Ok(Kind::Out),
             b'I' => Ok(Kind::In),
             b'L' => Ok(Kind::Label),
+            b'R' => Ok(Kind::Receipt),
             other => Err(Error::UnknownKind(other)),
         }
     }
@@ -138,6 +147,14 @@ pub fn label(label: &str, node: EntityId) -> Vec<u8> {
     key
 }
 
+/// The key of a request's receipt, in a slot that the request writes.
+pub fn receipt(slot: Slot, client: [u8; 16], sequence: u64) -> Vec<u8> {
+    let mut key = prefix(slot, Kind::Receipt);
+    key.extend(client);
+    key.extend(sequence.to_be_bytes());
+    key
+}
+
 fn prefix(slot: Slot, kind: Kind) -> Vec<u8> {
     let [high, low] = slot.number().to_be_bytes();
     vec![high, low, kind.byte()]
@@ -175,6 +192,7 @@ impl Key {
                 edge,
             } => in_half(*target, edge_type, *source, *edge),
             Key::Label { label: name, node } => label(name, *node),
+            Key::Receipt { slot, client, sequence } => receipt(*slot, *client, *sequence),
         }
     }
 
@@ -183,7 +201,7 @@ impl Key {
         let slot = slot_of(key)?;
         let mut rest = key.get(2..).unwrap_or_default();
         let kind = Kind::of_byte(bytes::take_byte(&mut rest)?)?;
-        let decoded = Key::decode_fields(kind, &mut rest)?;
+        let decoded = Key::decode_fields(slot, kind, &mut rest)?;
         if !rest.is_empty() {
             return Err(Error::Malformed);
         }
@@ -193,7 +211,7 @@ impl Key {
         }
     }
 
-    fn decode_fields(kind: Kind, rest: &mut &[u8]) -> Result<Self, Error> {
+    fn decode_fields(slot: Slot, kind: Kind, rest: &mut &[u8]) -> Result<Self, Error> {
         Ok(match kind {
             Kind::Node => Key::Node(take_id(rest)?),
             Kind::Locator => Key::Locator(take_id(rest)?),
@@ -213,6 +231,11 @@ impl Key {
                 label: bytes::take_text(rest)?,
                 node: take_id(rest)?,
             },
+            Kind::Receipt => Key::Receipt {
+                slot,
+                client: bytes::take_array(rest)?,
+                sequence: u64::from_be_bytes(bytes::take_array(rest)?),
+            },
         })
     }
 
@@ -222,6 +245,7 @@ impl Key {
             Key::Out { source, .. } => source.slot(),
             Key::In { target, .. } => target.slot(),
             Key::Label { node, .. } => node.slot(),
+            Key::Receipt { slot, .. } => *slot,
         }
     }
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::id::MAX_SEQUENCE;
+use crate::id::{MAX_SEQUENCE, SLOTS};
 
 /// Few ids, so that keys share slots, nodes and types.
 fn ids() -> impl Strategy<Value = EntityId> {
@@ -33,6 +33,11 @@ fn keys() -> impl Strategy<Value = Key> {
             edge
         }),
         (names(), ids()).prop_map(|(label, node)| Key::Label { label, node }),
+        (0..SLOTS, any::<[u8; 16]>(), any::<u64>()).prop_map(|(slot, client, sequence)| Key::Receipt {
+            slot: Slot::new(slot).unwrap(),
+            client,
+            sequence
+        }),
     ]
 }
 
@@ -44,6 +49,7 @@ fn rank(key: &Key) -> (Slot, u8, Key) {
         Key::Out { .. } => b'O',
         Key::In { .. } => b'I',
         Key::Label { .. } => b'L',
+        Key::Receipt { .. } => b'R',
     };
     (key.slot(), kind, key.clone())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::batch::Ids;
 use super::overlay::Overlay;
 use super::{EntityRef, Error, Operation, OperationResult};
+use crate::cid::VersionCid;
 use crate::id::EntityId;
 use crate::limits;
 use crate::record::{EdgeRecord, Locator, NodeRecord};
@@ -21,16 +22,34 @@ pub fn apply(overlay: &mut Overlay, ids: &Ids, at: usize, operation: Operation) 
             add_labels,
             remove_labels,
             replace,
-        } => work.update_node(node, set, replace, add_labels, &remove_labels),
-        Operation::DeleteNode { node, detach } => work.delete_node(node, detach),
+            expected,
+        } => {
+            work.expect_node(node, expected)?;
+            work.update_node(node, set, replace, add_labels, &remove_labels)
+        }
+        Operation::DeleteNode { node, detach, expected } => {
+            work.expect_node(node, expected)?;
+            work.delete_node(node, detach)
+        }
         Operation::CreateEdge {
             edge_type,
             source,
             target,
             properties,
         } => work.create_edge(edge_type, source, target, properties),
-        Operation::UpdateEdge { edge, set, replace } => work.update_edge(edge, set, replace),
-        Operation::DeleteEdge { edge } => work.delete_edge(edge),
+        Operation::UpdateEdge {
+            edge,
+            set,
+            replace,
+            expected,
+        } => {
+            work.expect_edge(edge, expected)?;
+            work.update_edge(edge, set, replace)
+        }
+        Operation::DeleteEdge { edge, expected } => {
+            work.expect_edge(edge, expected)?;
+            work.delete_edge(edge)
+        }
     }
 }
 
@@ -123,6 +142,35 @@ impl Work<'_> {
         let cid = record.cid;
         self.overlay.put_node(id, record);
         Ok(OperationResult { id, cid })
+    }
+
+    /// Compare-and-set: the version that the client has seen must be the newest.
+    fn expect_node(&self, node: EntityRef, expected: Option<VersionCid>) -> Result<(), Error> {
+        let id = self.ids.node(self.at, node)?;
+        self.expect(id, expected, || Ok(self.node(id)?.cid))
+    }
+
+    fn expect_edge(&self, edge: EntityRef, expected: Option<VersionCid>) -> Result<(), Error> {
+        let id = self.ids.edge(self.at, edge)?;
+        self.expect(id, expected, || Ok(self.edge(id)?.1.cid))
+    }
+
+    fn expect(
+        &self,
+        id: EntityId,
+        expected: Option<VersionCid>,
+        actual: impl FnOnce() -> Result<VersionCid, Error>,
+    ) -> Result<(), Error> {
+        let Some(expected) = expected else { return Ok(()) };
+        match actual()? {
+            actual if actual == expected => Ok(()),
+            actual => Err(Error::OtherVersion {
+                operation: self.at,
+                id,
+                expected,
+                actual,
+            }),
+        }
     }
 
     fn node(&self, id: EntityId) -> Result<&NodeRecord, Error> {

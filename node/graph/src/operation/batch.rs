@@ -105,7 +105,7 @@ fn check(at: usize, operation: &Operation, ids: &Ids) -> Result<(), Error> {
             }
         }
         Operation::DeleteNode { node, .. } => ids.node(at, *node).map(drop),
-        Operation::UpdateEdge { edge, .. } | Operation::DeleteEdge { edge } => ids.edge(at, *edge).map(drop),
+        Operation::UpdateEdge { edge, .. } | Operation::DeleteEdge { edge, .. } => ids.edge(at, *edge).map(drop),
     }
 }
 

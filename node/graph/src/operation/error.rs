@@ -1,6 +1,7 @@
 //! Why a request is refused. Every refusal says which operation caused it and what to do.
 
 use super::{MAX_DETACHED_EDGES, MAX_MUTATION_BYTES, MAX_OPERATIONS};
+use crate::cid::VersionCid;
 use crate::id::EntityId;
 use crate::{limits, read};
 
@@ -27,6 +28,13 @@ pub enum Error {
     NodeNotFound { operation: usize, id: EntityId },
     #[error("operation {operation}: edge {id} does not exist")]
     EdgeNotFound { operation: usize, id: EntityId },
+    #[error("operation {operation}: entity {id} is at version {actual}, not {expected}: read it again and decide anew")]
+    OtherVersion {
+        operation: usize,
+        id: EntityId,
+        expected: VersionCid,
+        actual: VersionCid,
+    },
     #[error("operation {operation}: node {id} has edges: delete them first, or delete it with detach")]
     HasEdges { operation: usize, id: EntityId },
     #[error(
@@ -48,6 +56,7 @@ impl Error {
             | Error::Reference { operation, .. }
             | Error::NodeNotFound { operation, .. }
             | Error::EdgeNotFound { operation, .. }
+            | Error::OtherVersion { operation, .. }
             | Error::HasEdges { operation, .. } => Some(*operation),
             Error::OperationCount(_) | Error::TooManyEdges | Error::TooLarge(_) | Error::Read(_) => None,
         }

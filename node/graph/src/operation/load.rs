@@ -97,7 +97,7 @@ impl Wanted {
                 self.nodes.extend(stored);
                 self.halves.extend(stored.map(|id| (id, whole)));
             }
-            Operation::UpdateEdge { edge, .. } | Operation::DeleteEdge { edge } => {
+            Operation::UpdateEdge { edge, .. } | Operation::DeleteEdge { edge, .. } => {
                 self.edges.extend(ids.stored_edge(at, *edge)?);
             }
         }

@@ -17,6 +17,7 @@ pub use batch::{Batch, Step};
 pub use error::Error;
 pub use mutation::{Condition, ConditionKind, Mutation, OperationResult};
 
+use crate::cid::VersionCid;
 use crate::id::EntityId;
 use crate::value::Properties;
 
@@ -44,17 +45,21 @@ pub enum Operation {
         properties: Properties,
     },
     /// What is not named stays, but `replace` drops every property that `set` does not name. Null removes one.
+    ///
+    /// Here and below: refused where a version is `expected` and the entity has another.
     UpdateNode {
         node: EntityRef,
         set: Properties,
         add_labels: BTreeSet<String>,
         remove_labels: BTreeSet<String>,
         replace: bool,
+        expected: Option<VersionCid>,
     },
     /// Refused where the node has edges, unless `detach` deletes them with it.
     DeleteNode {
         node: EntityRef,
         detach: bool,
+        expected: Option<VersionCid>,
     },
     CreateEdge {
         edge_type: String,
@@ -67,8 +72,10 @@ pub enum Operation {
         edge: EntityRef,
         set: Properties,
         replace: bool,
+        expected: Option<VersionCid>,
     },
     DeleteEdge {
         edge: EntityRef,
+        expected: Option<VersionCid>,
     },
 }

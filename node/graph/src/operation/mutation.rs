@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Error;
 use crate::cid::VersionCid;
 use crate::id::EntityId;
@@ -37,7 +39,7 @@ pub enum ConditionKind {
 }
 
 /// What one operation did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationResult {
     pub id: EntityId,
     /// The new version's; of a deletion, that of the version that was deleted.

@@ -175,7 +175,7 @@ impl Gather {
                 }
                 Ok(None)
             }
-            Key::Locator(_) => Err(read::Error::foreign(&key).into()),
+            Key::Locator(_) | Key::Receipt { .. } => Err(read::Error::foreign(&key).into()),
         }
     }
 

@@ -185,6 +185,8 @@ fn far_end(key: &[u8]) -> Result<EntityId, Error> {
     match Key::decode(key).map_err(read::Error::from)? {
         Key::Out { target, .. } => Ok(target),
         Key::In { source, .. } => Ok(source),
-        Key::Node(_) | Key::Locator(_) | Key::Label { .. } => Err(read::Error::foreign(key).into()),
+        Key::Node(_) | Key::Locator(_) | Key::Label { .. } | Key::Receipt { .. } => {
+            Err(read::Error::foreign(key).into())
+        }
     }
 }

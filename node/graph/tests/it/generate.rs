@@ -107,10 +107,12 @@ impl Draft {
                 remove_labels: &other_labels - &labels,
                 add_labels: labels,
                 replace: self.flag,
+                expected: None,
             },
             5 => Operation::DeleteNode {
                 node: node(0),
                 detach: self.flag,
+                expected: None,
             },
             6..=10 => Operation::CreateEdge {
                 edge_type: self.edge_type,
@@ -122,8 +124,9 @@ impl Draft {
                 edge,
                 set: self.properties,
                 replace: self.flag,
+                expected: None,
             },
-            _ => Operation::DeleteEdge { edge },
+            _ => Operation::DeleteEdge { edge, expected: None },
         }
     }
 }

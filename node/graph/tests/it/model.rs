@@ -64,6 +64,7 @@ impl Model {
                 add_labels,
                 remove_labels,
                 replace,
+                ..
             } => {
                 let id = resolve(node);
                 let before = self.nodes.get(&id).ok_or(Refusal::NodeNotFound)?;
@@ -73,7 +74,7 @@ impl Model {
                 let properties = merged(&before.properties, set, *replace);
                 Ok(self.put_node(id, labels, properties))
             }
-            Operation::DeleteNode { node, detach } => self.delete_node(resolve(node), *detach),
+            Operation::DeleteNode { node, detach, .. } => self.delete_node(resolve(node), *detach),
             Operation::CreateEdge {
                 edge_type,
                 source,
@@ -92,13 +93,13 @@ impl Model {
                 }
                 Ok(self.put_edge(id, locator, properties.clone()))
             }
-            Operation::UpdateEdge { edge, set, replace } => {
+            Operation::UpdateEdge { edge, set, replace, .. } => {
                 let id = resolve(edge);
                 let (locator, before) = self.edges.get(&id).ok_or(Refusal::EdgeNotFound)?;
                 let properties = merged(&before.properties, set, *replace);
                 Ok(self.put_edge(id, locator.clone(), properties))
             }
-            Operation::DeleteEdge { edge } => {
+            Operation::DeleteEdge { edge, .. } => {
                 let id = resolve(edge);
                 let (_, record) = self.edges.remove(&id).ok_or(Refusal::EdgeNotFound)?;
                 let cid = record.cid;

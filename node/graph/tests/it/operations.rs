@@ -68,6 +68,7 @@ fn refusal_of(error: &Error) -> Option<Refusal> {
         Error::OperationCount(_)
         | Error::Entity { .. }
         | Error::LabelTwice { .. }
+        | Error::OtherVersion { .. }
         | Error::Reference { .. }
         | Error::TooManyEdges
         | Error::TooLarge(_)
@@ -92,7 +93,11 @@ fn create_edge(source: EntityRef, target: EntityRef) -> Operation {
 }
 
 fn delete(node: EntityRef, detach: bool) -> Operation {
-    Operation::DeleteNode { node, detach }
+    Operation::DeleteNode {
+        node,
+        detach,
+        expected: None,
+    }
 }
 
 fn some_nodes(graph: &mut Graph, count: usize) -> Vec<EntityRef> {
@@ -137,6 +142,7 @@ fn an_edge_that_does_not_outlive_its_request_leaves_its_conditions_unguarded() {
         create_edge(nodes[0], nodes[1]),
         Operation::DeleteEdge {
             edge: EntityRef::Operation(0),
+            expected: None,
         },
     ];
     let (mutation, _) = graph.plan(operations, LARGE).unwrap();
@@ -187,8 +193,12 @@ fn a_mixed_request_takes_two_rounds_whatever_it_holds() {
             edge: edge(1),
             set: Properties::from([("since".to_owned(), Value::from(1))]),
             replace: false,
+            expected: None,
         },
-        Operation::DeleteEdge { edge: edge(0) },
+        Operation::DeleteEdge {
+            edge: edge(0),
+            expected: None,
+        },
         delete(nodes[0], false),
         delete(nodes[3], true),
         create_node(),
@@ -232,6 +242,7 @@ fn a_node_is_deleted_after_its_edges_in_one_request_but_not_before() {
         .iter()
         .map(|result| Operation::DeleteEdge {
             edge: EntityRef::Id(result.id),
+            expected: None,
         })
         .collect();
     operations.push(delete(nodes[0], false));
@@ -255,6 +266,7 @@ fn a_node_that_keeps_one_of_its_edges_is_not_deleted() {
         let mut operations: Vec<Operation> = gone
             .map(|(_, result)| Operation::DeleteEdge {
                 edge: EntityRef::Id(result.id),
+                expected: None,
             })
             .collect();
         operations.push(delete(nodes[1], false));
@@ -276,6 +288,7 @@ fn an_edge_that_is_updated_and_then_detached_is_gone_however_late_its_half_is_re
             edge: EntityRef::Id(last),
             set: Properties::new(),
             replace: true,
+            expected: None,
         },
         delete(nodes[0], true),
         delete(nodes[1], false),
@@ -325,7 +338,13 @@ fn requests_that_are_empty_too_long_too_large_or_refer_wrongly_are_refused() {
     for wrong in [
         vec![create_edge(to(0), to(0))],
         vec![create_edge(to(1), to(1)), create_node()],
-        vec![create_node(), Operation::DeleteEdge { edge: to(0) }],
+        vec![
+            create_node(),
+            Operation::DeleteEdge {
+                edge: to(0),
+                expected: None,
+            },
+        ],
     ] {
         assert!(matches!(refused(wrong), Error::Reference { .. }));
     }
@@ -335,6 +354,7 @@ fn requests_that_are_empty_too_long_too_large_or_refer_wrongly_are_refused() {
         add_labels: BTreeSet::from(["A".to_owned()]),
         remove_labels: BTreeSet::from(["A".to_owned()]),
         replace: false,
+        expected: None,
     };
     assert!(matches!(refused(vec![create_node(), twice]), Error::LabelTwice { .. }));
 }
@@ -362,7 +382,36 @@ fn a_half_without_its_record_is_reported_as_corruption() {
     graph.store.0.remove(&key::out_half(id, "KNOWS", id, edge));
     let delete = Operation::DeleteEdge {
         edge: EntityRef::Id(edge),
+        expected: None,
     };
     let error = graph.run(vec![delete], LARGE).unwrap_err();
     assert!(error.to_string().ends_with("the store is corrupt"));
+}
+
+#[test]
+fn a_change_is_refused_where_the_entity_has_another_version_than_expected() {
+    let mut graph = Graph::default();
+    let created = graph.run(vec![create_node(); 2], LARGE).unwrap();
+    let node = created.results[0];
+    let set = |expected| Operation::UpdateNode {
+        node: EntityRef::Id(node.id),
+        set: Properties::from([("n".to_owned(), Value::from(1))]),
+        add_labels: BTreeSet::new(),
+        remove_labels: BTreeSet::new(),
+        replace: false,
+        expected: Some(expected),
+    };
+    let refused = graph.run(vec![set(created.results[1].cid)], LARGE).unwrap_err();
+    assert!(matches!(refused, Error::OtherVersion { operation: 0, .. }), "{refused}");
+    let updated = graph.run(vec![set(node.cid)], LARGE).unwrap().results[0];
+    assert!(
+        graph.run(vec![set(node.cid)], LARGE).is_err(),
+        "the version has changed"
+    );
+    let delete = Operation::DeleteNode {
+        node: EntityRef::Id(node.id),
+        detach: false,
+        expected: Some(updated.cid),
+    };
+    graph.run(vec![delete], LARGE).unwrap();
 }

@@ -4,7 +4,7 @@ mod operation;
 mod query;
 mod value;
 
-pub use operation::{operations, results};
+pub use operation::{operation_request, results};
 pub use query::{query, row};
 
 /// A field of a request that cannot be right.

@@ -2,16 +2,50 @@
 
 use std::collections::BTreeSet;
 
+use kotoba_graph::cid::VersionCid;
 use kotoba_graph::id::EntityId;
 use kotoba_graph::operation::{EntityRef, Operation, OperationResult};
+use kotoba_graph::receipt::RequestId;
 use kotoba_proto::v1;
 use kotoba_proto::v1::operation::Kind;
 
+use prost::Message;
+
 use super::Invalid;
 use super::value::properties_from;
+use crate::gateway::operations::{Numbered, OperationRequest};
 
-/// The operations of a request as they were sent.
-pub fn operations(sent: Vec<v1::Operation>) -> Result<Vec<Operation>, Invalid> {
+/// A request as it was sent.
+pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationRequest, Invalid> {
+    let number = match sent.client_id.len() {
+        0 => None,
+        _ => Some(Numbered {
+            id: RequestId {
+                client: sent.client_id[..]
+                    .try_into()
+                    .map_err(|_| Invalid::new("client_id", "has to have 16 bytes"))?,
+                sequence: sent.sequence,
+            },
+            content: content_of(&sent.operations),
+            repeated: sent.repeated,
+        }),
+    };
+    Ok(OperationRequest {
+        operations: operations(sent.operations)?,
+        number,
+    })
+}
+
+/// Hash of the operations as they are encoded: maps are sorted, so equal operations give equal hashes.
+fn content_of(operations: &[v1::Operation]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for operation in operations {
+        hasher.update(&operation.encode_length_delimited_to_vec());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn operations(sent: Vec<v1::Operation>) -> Result<Vec<Operation>, Invalid> {
     sent.into_iter()
         .enumerate()
         .map(|(at, sent)| operation(sent).map_err(|invalid| invalid.within(format_args!("operations[{at}]"))))
@@ -31,10 +65,12 @@ fn operation(sent: v1::Operation) -> Result<Operation, Invalid> {
             add_labels: names(update.add_labels),
             remove_labels: names(update.remove_labels),
             replace: update.replace_properties,
+            expected: expected(&update.expected_cid)?,
         },
         Kind::DeleteNode(delete) => Operation::DeleteNode {
             node: existing("id", delete.id)?,
             detach: delete.detach,
+            expected: expected(&delete.expected_cid)?,
         },
         Kind::CreateEdge(create) => Operation::CreateEdge {
             edge_type: create.r#type,
@@ -46,11 +82,23 @@ fn operation(sent: v1::Operation) -> Result<Operation, Invalid> {
             edge: existing("id", update.id)?,
             set: properties_from(update.set_properties)?,
             replace: update.replace_properties,
+            expected: expected(&update.expected_cid)?,
         },
         Kind::DeleteEdge(delete) => Operation::DeleteEdge {
             edge: existing("id", delete.id)?,
+            expected: expected(&delete.expected_cid)?,
         },
     })
+}
+
+/// The version of a compare-and-set; none where none was sent.
+fn expected(sent: &[u8]) -> Result<Option<VersionCid>, Invalid> {
+    match sent {
+        [] => Ok(None),
+        bytes => VersionCid::from_bytes(bytes)
+            .map(Some)
+            .map_err(|error| Invalid::new("expected_cid", error.to_string())),
+    }
 }
 
 fn names(sent: Vec<String>) -> BTreeSet<String> {

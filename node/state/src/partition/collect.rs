@@ -1,13 +1,13 @@
 //! Version collection: drops versions that no allowed snapshot can see, a bounded number per command.
 //!
-//! Every write over an older version, and every deletion, leaves an entry in the garbage queue, in the order of
-//! commit timestamps. The queue is the cursor: a command takes from its front and the next one goes on there, so
+//! Every write over an older version, every deletion and every temporary version leaves an entry in the garbage queue, in
+//! the order of commit timestamps. The queue is the cursor: a command takes from its front and the next one goes on there, so
 //! collecting costs what there is to drop, not what the partition holds.
 
 use super::command::Key;
 use super::intents::intent_of;
 use super::keys;
-use super::versions::{Version, version_at};
+use super::versions::drop_temporary;
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
@@ -31,7 +31,7 @@ pub(super) fn collect(store: &mut dyn Write, limit: Timestamp, budget: u32) -> R
         }
         budget -= hidden.len();
         // Last, so that what it hides never comes back.
-        drop_deletion(store, &key, commit_ts)?;
+        drop_temporary(store, &key, commit_ts)?;
         store.delete(&keys::garbage(commit_ts, &key))?;
     }
     Ok(more)
@@ -54,16 +54,4 @@ fn front(store: &dyn Read, limit: Timestamp, count: usize) -> Result<(Vec<(Times
 fn older_versions(store: &dyn Read, key: &[u8], than: Timestamp, count: usize) -> Result<Vec<Vec<u8>>, StoreError> {
     let (from, to) = keys::versions_at(key, Timestamp(than.0.saturating_sub(1)));
     store.scan(&from, &to)?.take(count).map(|pair| Ok(pair?.0)).collect()
-}
-
-/// Drops a deletion that hides nothing any more.
-fn drop_deletion(store: &mut dyn Write, key: &[u8], commit_ts: Timestamp) -> Result<(), StoreError> {
-    match version_at(store, key, commit_ts)? {
-        Some(version) if is_deletion_at(&version, commit_ts) => store.delete(&keys::version(key, commit_ts)),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn is_deletion_at(version: &Version, commit_ts: Timestamp) -> bool {
-    version.commit_ts == commit_ts && !version.exists()
 }

@@ -49,6 +49,8 @@ pub struct TxnHead {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     Put(Value),
+    /// As `Put`, but collected like a deletion once the version floor has passed it: for what need not last.
+    PutTemporary(Value),
     Delete,
 }
 

@@ -94,7 +94,7 @@ impl StateDigest {
 
 /// The hash of a live entry; none for a deletion.
 fn hash(key: &[u8], version: &Version) -> Option<StateDigest> {
-    let Op::Put(value) = &version.op else {
+    let (Op::Put(value) | Op::PutTemporary(value)) = &version.op else {
         return None;
     };
     let mut hasher = blake3::Hasher::new();

@@ -68,7 +68,7 @@ pub fn read_at(view: &dyn Read, key: &[u8], snapshot: Timestamp, known: &Known) 
 
 pub(super) fn value(op: Op) -> Option<Value> {
     match op {
-        Op::Put(value) => Some(value),
+        Op::Put(value) | Op::PutTemporary(value) => Some(value),
         Op::Delete => None,
     }
 }

@@ -11,6 +11,7 @@ use crate::store::{Read, StoreError, Write};
 /// First byte of a stored version: kind and format in one.
 const PUT_1: u8 = 1;
 const DELETE_1: u8 = 2;
+const PUT_TEMPORARY_1: u8 = 3;
 const TXN_BYTES: usize = 24;
 
 /// One committed version of a key.
@@ -31,6 +32,7 @@ impl Version {
         let op = match tag {
             PUT_1 => Op::Put(value.to_vec()),
             DELETE_1 => Op::Delete,
+            PUT_TEMPORARY_1 => Op::PutTemporary(value.to_vec()),
             other => {
                 return Err(StoreError::new(format!(
                     "a version has format {other}, which this build does not know: start a newer build"
@@ -45,6 +47,7 @@ impl Version {
         let (tag, value): (u8, &[u8]) = match &self.op {
             Op::Put(value) => (PUT_1, value),
             Op::Delete => (DELETE_1, &[]),
+            Op::PutTemporary(value) => (PUT_TEMPORARY_1, value),
         };
         let mut bytes = Vec::with_capacity(1 + TXN_BYTES + value.len());
         bytes.push(tag);
@@ -56,7 +59,12 @@ impl Version {
     }
 
     pub fn exists(&self) -> bool {
-        matches!(self.op, Op::Put(_))
+        matches!(self.op, Op::Put(_) | Op::PutTemporary(_))
+    }
+
+    /// Whether collection takes this version away even where no newer one hides it.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self.op, Op::Delete | Op::PutTemporary(_))
     }
 }
 
@@ -118,6 +126,22 @@ pub(super) fn write_versions(
     digest.save(store)
 }
 
+/// Drops a version that collection takes away by itself, if it is the one of this timestamp.
+pub(super) fn drop_temporary(store: &mut dyn Write, key: &[u8], commit_ts: Timestamp) -> Result<(), StoreError> {
+    let Some(version) = version_at(store, key, commit_ts)? else {
+        return Ok(());
+    };
+    if version.commit_ts != commit_ts || !version.is_temporary() {
+        return Ok(());
+    }
+    if newest(store, key)?.as_ref() == Some(&version) {
+        let mut digest = StateDigest::load(store)?;
+        digest.remove(key, &version);
+        digest.save(store)?;
+    }
+    store.delete(&keys::version(key, commit_ts))
+}
+
 fn write_one(store: &mut dyn Write, digest: &mut StateDigest, key: &[u8], version: &Version) -> Result<(), StoreError> {
     let before = newest(store, key)?;
     // Intents keep newer versions out, so the new one is the newest; a replayed one must not disturb the digest.
@@ -127,7 +151,7 @@ fn write_one(store: &mut dyn Write, digest: &mut StateDigest, key: &[u8], versio
         }
         digest.add(key, version);
     }
-    if before.is_some() || !version.exists() {
+    if before.is_some() || version.is_temporary() {
         store.put(&keys::garbage(version.commit_ts, key), &[])?;
     }
     store.put(&keys::version(key, version.commit_ts), &version.bytes())

@@ -102,3 +102,37 @@ fn one_entry_that_hides_more_than_a_command_may_drop_is_done_in_parts() {
     assert!(commands >= 4);
     assert_eq!(versions(&partition), 0);
 }
+
+fn put_temporary(name: &str) -> (Key, Op) {
+    (key(name), Op::PutTemporary(b"for now".to_vec()))
+}
+
+#[test]
+fn a_temporary_version_is_read_as_any_other_until_the_floor_passes_it() {
+    let mut partition = Partition::default();
+    partition.wrote(1, 4, [put_temporary("k"), put("other")]);
+    collect(&mut partition, 3, 100);
+    assert_eq!(partition.read("k", 4), Some("for now".to_owned()));
+    assert!(!collect(&mut partition, 4, 100));
+    assert_eq!(partition.read("k", 5), None);
+    assert_eq!(versions(&partition), 1);
+    assert_eq!(
+        digest(&partition.store).unwrap(),
+        digest_by_scan(&partition.store).unwrap()
+    );
+}
+
+#[test]
+fn a_temporary_version_that_was_overwritten_goes_without_what_hides_it() {
+    let mut partition = Partition::default();
+    partition.wrote(1, 2, [put_temporary("k")]);
+    partition.wrote(2, 6, [put("k")]);
+    collect(&mut partition, 4, 100);
+    assert_eq!(partition.read("k", 6), Some("value of k".to_owned()));
+    assert!(!collect(&mut partition, 6, 100));
+    assert_eq!(versions(&partition), 1);
+    assert_eq!(
+        digest(&partition.store).unwrap(),
+        digest_by_scan(&partition.store).unwrap()
+    );
+}

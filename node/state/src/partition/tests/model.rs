@@ -402,7 +402,7 @@ impl Model {
                 .find(|version| version.at <= snapshot)
                 .map(|version| &version.op)
             {
-                Some(Op::Put(value)) => Some(value.clone()),
+                Some(Op::Put(value) | Op::PutTemporary(value)) => Some(value.clone()),
                 Some(Op::Delete) | None => None,
             },
         )

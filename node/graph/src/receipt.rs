@@ -1,0 +1,165 @@
+//! Receipts: what a client's numbered request did, stored by the transaction that did it.
+//!
+//! A request that is sent again finds the receipt instead of being applied again. The receipt lies where any attempt looks
+//! for it without knowing what earlier ones chose: in a slot that the request writes anyway.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{EntityId, SLOTS, Slot};
+use crate::key;
+use crate::operation::{EntityRef, Operation, OperationResult};
+
+const FORMAT: u8 = 1;
+
+/// Names one request for good: no two requests of a client have the same sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId {
+    /// Chosen at random by the client when it starts.
+    pub client: [u8; 16],
+    pub sequence: u64,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Hash of the request's content: another request under the same name is a fault of the client.
+    pub content: [u8; 32],
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// One result per operation, in order.
+    Applied(Vec<OperationResult>),
+    /// Refused when it was asked about again: no attempt that is still under way can apply it after that.
+    Refused { kind: u8, message: String },
+}
+
+/// Bytes that are no receipt of a version this build knows.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("a receipt has format {0}, which this build does not know: it was written by a newer version")]
+    Format(u8),
+    #[error("a receipt is empty or damaged")]
+    Damaged,
+}
+
+impl RequestId {
+    /// The slot of the receipt: of the first stored entity that the request names, else the request's own hash.
+    pub fn home(&self, operations: &[Operation]) -> Slot {
+        operations.iter().find_map(slot_named).unwrap_or_else(|| self.slot())
+    }
+
+    /// Whether the slot of the receipt is the request's own hash, so that what it creates may as well live there.
+    pub fn is_home_free(operations: &[Operation]) -> bool {
+        operations.iter().all(|operation| slot_named(operation).is_none())
+    }
+
+    /// The key of the receipt.
+    pub fn key(&self, home: Slot) -> Vec<u8> {
+        key::receipt(home, self.client, self.sequence)
+    }
+
+    fn slot(&self) -> Slot {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.client).update(&self.sequence.to_be_bytes());
+        let [high, low, ..] = *hasher.finalize().as_bytes();
+        Slot::new(u16::from_be_bytes([high, low]) % SLOTS).expect("a remainder of the number of slots is a slot")
+    }
+}
+
+/// The slot of a stored entity that the operation writes beside; none where it names none.
+fn slot_named(operation: &Operation) -> Option<Slot> {
+    let stored = |reference: &EntityRef| match reference {
+        EntityRef::Id(id) => Some(EntityId::slot(*id)),
+        EntityRef::Operation(_) => None,
+    };
+    match operation {
+        Operation::CreateNode { .. } => None,
+        Operation::UpdateNode { node, .. } | Operation::DeleteNode { node, .. } => stored(node),
+        Operation::CreateEdge { source, target, .. } => stored(source).or_else(|| stored(target)),
+        Operation::UpdateEdge { edge, .. } | Operation::DeleteEdge { edge, .. } => stored(edge),
+    }
+}
+
+impl Receipt {
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_extend(self, vec![FORMAT]).expect("memory takes every byte, and every field has a postcard form")
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        match bytes.split_first() {
+            Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(|_| Error::Damaged),
+            Some((&other, _)) => Err(Error::Format(other)),
+            None => Err(Error::Damaged),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cid::VersionCid;
+    use crate::value::Properties;
+
+    const REQUEST: RequestId = RequestId {
+        client: [7; 16],
+        sequence: 9,
+    };
+
+    fn node(sequence: u64) -> EntityRef {
+        EntityRef::Id(EntityId::for_node(sequence))
+    }
+
+    fn create_edge(source: EntityRef, target: EntityRef) -> Operation {
+        Operation::CreateEdge {
+            edge_type: "T".to_owned(),
+            source,
+            target,
+            properties: Properties::new(),
+        }
+    }
+
+    fn create_node() -> Operation {
+        Operation::CreateNode {
+            labels: BTreeSet::new(),
+            properties: Properties::new(),
+        }
+    }
+
+    #[test]
+    fn a_receipt_lies_beside_the_first_stored_entity_that_the_request_writes() {
+        let home = |operations: &[Operation]| REQUEST.home(operations);
+        let new = EntityRef::Operation(0);
+        let one = EntityId::for_node(1).slot();
+        assert_eq!(home(&[create_edge(node(1), node(2))]), one);
+        assert_eq!(home(&[create_node(), create_edge(new, node(1))]), one);
+        assert_eq!(home(&[create_node(), create_edge(node(1), new)]), one);
+        assert_eq!(home(&[create_node()]), home(&[create_node(), create_node()]));
+        assert!(RequestId::is_home_free(&[create_node(), create_edge(new, new)]));
+        assert!(!RequestId::is_home_free(&[create_edge(new, node(1))]));
+    }
+
+    #[test]
+    fn the_slot_of_a_request_and_the_stored_form_are_frozen() {
+        assert_eq!(REQUEST.slot().number(), 3834);
+        let receipt = Receipt {
+            content: [1; 32],
+            outcome: Outcome::Applied(vec![OperationResult {
+                id: EntityId::for_node(5),
+                cid: VersionCid::of_block(b"x"),
+            }]),
+        };
+        let bytes = receipt.encode();
+        let fingerprint = VersionCid::of_block(&bytes).to_string();
+        assert_eq!(
+            fingerprint,
+            "bafyr4iewlmtmurohwpjrkmwr2e53vocetp5hceobvigufw6eg35wcumzyy"
+        );
+        assert_eq!(Receipt::decode(&bytes).unwrap(), receipt);
+        assert_eq!(Receipt::decode(&[9]), Err(Error::Format(9)));
+        assert_eq!(Receipt::decode(&[]), Err(Error::Damaged));
+    }
+}

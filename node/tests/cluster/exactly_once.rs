@@ -1,0 +1,170 @@
+//! A numbered request that comes again, at whatever member and after whatever was lost, is applied once and answered alike.
+
+use kotoba_proto::ClusterError;
+use kotoba_proto::cluster::endpoint;
+use kotoba_proto::v1::cluster_service_client::ClusterServiceClient;
+use kotoba_proto::v1::{ExecuteOperationRequest, ExecuteOperationResponse, Operation};
+
+use crate::cluster::Cluster;
+use crate::graph::{create_edge, create_node, delete_edge, delete_node, edges_of, find_nodes, update_node};
+use crate::wait::run;
+
+use kotoba_proto::v1::Direction;
+
+fn numbered(sequence: u64, operations: Vec<Operation>) -> ExecuteOperationRequest {
+    ExecuteOperationRequest {
+        operations,
+        client_id: vec![7; 16].into(),
+        sequence,
+        ..ExecuteOperationRequest::default()
+    }
+}
+
+fn repeated(request: &ExecuteOperationRequest) -> ExecuteOperationRequest {
+    ExecuteOperationRequest {
+        repeated: true,
+        ..request.clone()
+    }
+}
+
+/// Sends a request once, to one member, without the client library.
+async fn send(
+    cluster: &Cluster,
+    member: u64,
+    request: &ExecuteOperationRequest,
+) -> Result<ExecuteOperationResponse, ClusterError> {
+    let address = cluster.host(member).addresses.client.to_string();
+    let channel = endpoint(&address).unwrap().connect_lazy();
+    let answer = ClusterServiceClient::new(channel)
+        .execute_operation(request.clone())
+        .await;
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| ClusterError::from_status(&status, &address))
+}
+
+#[test]
+fn a_request_that_is_sent_again_through_another_member_gets_the_first_answer() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let create = numbered(1, vec![create_node("Once", []), create_node("Once", [])]);
+        let first = send(&cluster, 1, &create).await.unwrap();
+        for member in 1..=3 {
+            for again in [create.clone(), repeated(&create)] {
+                let answer = send(&cluster, member, &again).await.unwrap();
+                assert_eq!(answer.results, first.results);
+                assert!(answer.bookmark >= first.bookmark);
+            }
+        }
+        let client = cluster.client();
+        assert_eq!(client.count(find_nodes("Once", [])).await.unwrap(), 2);
+        let (source, target) = (first.results[0].id, first.results[1].id);
+        let connect = numbered(2, vec![create_edge("T", source, target)]);
+        let edge = send(&cluster, 2, &connect).await.unwrap();
+        assert_eq!(send(&cluster, 3, &connect).await.unwrap().results, edge.results);
+        assert_eq!(client.count(edges_of(source, Direction::Out)).await.unwrap(), 1);
+        // By now the node is gone, and still the deletion is answered as it was.
+        let delete = numbered(3, vec![delete_node(target, true)]);
+        let deleted = send(&cluster, 3, &delete).await.unwrap();
+        assert_eq!(
+            send(&cluster, 1, &repeated(&delete)).await.unwrap().results,
+            deleted.results
+        );
+        assert_eq!(send(&cluster, 1, &delete).await.unwrap().results, deleted.results);
+    });
+}
+
+#[test]
+fn receipts_outlive_a_crash_of_all_members() {
+    run(async {
+        let mut cluster = Cluster::of(3).await;
+        let create = numbered(1, vec![create_node("Once", [])]);
+        let first = send(&cluster, 1, &create).await.unwrap();
+        cluster.crash_all(&[1, 2, 3]).await;
+        for member in 1..=3 {
+            cluster.start(member).await;
+        }
+        cluster.ready().await;
+        let again = send(&cluster, 2, &repeated(&create)).await.unwrap();
+        assert_eq!(again.results, first.results);
+        assert_eq!(cluster.client().count(find_nodes("Once", [])).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_repeated_request_that_was_refused_stays_refused() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let client = cluster.client();
+        let node = client.execute_operation(create_node("End", [])).await.unwrap().id;
+        let edge = client.execute_operation(create_edge("T", node, node)).await.unwrap().id;
+        let delete = repeated(&numbered(1, vec![delete_node(node, false)]));
+        let refused = send(&cluster, 1, &delete).await.unwrap_err();
+        assert!(matches!(refused, ClusterError::Refused(_)), "{refused}");
+        client.execute_operation(delete_edge(edge)).await.unwrap();
+        // What held it up is gone, but its client was told.
+        assert_eq!(send(&cluster, 2, &delete).await.unwrap_err(), refused);
+        let first_attempt = numbered(1, vec![delete_node(node, false)]);
+        assert_eq!(send(&cluster, 3, &first_attempt).await.unwrap_err(), refused);
+        assert_eq!(client.count(find_nodes("End", [])).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_number_that_was_used_for_another_request_and_a_client_id_of_another_length_are_refused() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let node = cluster
+            .client()
+            .execute_operation(create_node("A", []))
+            .await
+            .unwrap()
+            .id;
+        let update = |n: i64| numbered(1, vec![update_node(node, [("n", n.into())])]);
+        send(&cluster, 1, &update(1)).await.unwrap();
+        let error = send(&cluster, 2, &update(2)).await.unwrap_err();
+        assert!(
+            matches!(&error, ClusterError::Invalid(text) if text.contains("sequence 1")),
+            "{error}"
+        );
+        let short = ExecuteOperationRequest {
+            client_id: vec![1; 3].into(),
+            ..update(3)
+        };
+        let error = send(&cluster, 2, &short).await.unwrap_err();
+        assert!(
+            matches!(&error, ClusterError::Invalid(text) if text.contains("client_id")),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn every_write_of_a_client_is_there_once_though_members_are_killed_under_it() {
+    run(async {
+        let mut cluster = Cluster::of(3).await;
+        let client = cluster.client();
+        let writer = tokio::spawn(async move {
+            let mut ids = Vec::new();
+            for n in 0..60 {
+                let made = client.execute_operation(create_node("Tick", [("n", n.into())])).await;
+                ids.push(made.unwrap().id);
+            }
+            ids
+        });
+        let mut victim = 0;
+        while !writer.is_finished() {
+            victim = victim % 3 + 1;
+            cluster.crash(victim).await;
+            cluster.start(victim).await;
+            cluster.ready().await;
+        }
+        let ids = writer.await.unwrap();
+        let rows = cluster.client().fetch_rows(find_nodes("Tick", [])).await.unwrap();
+        let mut found: Vec<u64> = crate::graph::nodes(rows).into_keys().collect();
+        let mut told = ids;
+        found.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(found, told);
+    });
+}

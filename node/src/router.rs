@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub struct Router {
     pub local: LocalPartitions,
     pub peers: Arc<PeerClients>,
     leaders: Mutex<BTreeMap<PartitionId, MemberId>>,
+    turn: AtomicUsize,
 }
 
 /// What came of one attempt at one member.
@@ -51,6 +53,7 @@ impl Router {
             local,
             peers,
             leaders: Mutex::default(),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -95,6 +98,13 @@ impl Router {
             }
         }
         candidates
+    }
+
+    /// The voters in turn, so that those who do not lead have their part of the reads.
+    fn any_voter(&self, partition: PartitionId) -> Option<MemberId> {
+        let candidates = self.candidates(partition);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        candidates.get(turn % candidates.len().max(1)).copied()
     }
 
     async fn attempt(&self, member: MemberId, partition: PartitionId, request: &Request, body: &[u8]) -> Attempt {
@@ -175,6 +185,18 @@ impl Partitions for Router {
         )))
     }
 
+    async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply> {
+        let member = match self.local.get(partition) {
+            Some(_) => self.peers.me(),
+            None => self.any_voter(partition)?,
+        };
+        let body = message::encode(&request);
+        match self.attempt(member, partition, &request, &body).await {
+            Attempt::Answered(reply) => Some(reply),
+            Attempt::Elsewhere(..) | Attempt::Unknown(_) | Attempt::Failed(_) => None,
+        }
+    }
+
     fn partition_of(&self, slot: u16) -> PartitionId {
         // Keys are made here and begin with a slot; another number would be a bug that must not stop the process.
         placement::partition_of_slot(slot.min(placement::SLOTS - 1), self.partition_count())
@@ -208,7 +230,9 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::Prepare(_)
         | Request::CheckTxn { .. }
         | Request::Resolve { .. }
-        | Request::Forget { .. } => true,
+        | Request::Forget { .. }
+        | Request::Close { .. }
+        | Request::ReadReplica { .. } => true,
         Request::OnePhase(_) | Request::Commit(_) => false,
     }
 }

@@ -22,6 +22,7 @@ impl Member {
             deadline: DEADLINE,
             unreachable_after: DEADLINE,
             consistency: Consistency::Strong,
+            ..Options::default()
         };
         KotobaCluster::connect_with(address, options)
             .map(Member)

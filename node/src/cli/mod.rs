@@ -89,6 +89,9 @@ pub struct ClientArgs {
     /// With read-your-writes: the bookmark that a write printed
     #[arg(long, global = true, value_name = "TIMESTAMP", help_heading = "Client")]
     bookmark: Option<u64>,
+    /// Read the graph as it was at this timestamp, which a write printed as its bookmark
+    #[arg(long, global = true, value_name = "TIMESTAMP", help_heading = "Client")]
+    as_of: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -170,6 +173,8 @@ impl ClientArgs {
             deadline: self.deadline(),
             unreachable_after,
             consistency: self.consistency.into(),
+            as_of: self.as_of,
+            ..Options::default()
         };
         let cluster = KotobaCluster::connect_with(&self.cluster, options)?;
         cluster.advance_bookmark(self.bookmark.unwrap_or_default());

@@ -7,28 +7,38 @@ mod operations;
 mod queries;
 mod refusal;
 pub mod service;
+mod snapshot;
 pub mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use operations::OperationError;
 pub use queries::{QueryError, RowBatch};
+pub use snapshot::{Level, Reading};
 
 use crate::member::Sequences;
-use crate::transaction::Coordinator;
+use crate::transaction::{ClosedSnapshots, Coordinator};
 
 /// Runs the operations and queries of this member's clients.
 pub struct Gateway {
     coordinator: Coordinator,
+    closed: Arc<ClosedSnapshots>,
     sequences: Sequences,
     /// The longest a request may take, all attempts included.
     request_timeout: Duration,
 }
 
 impl Gateway {
-    pub fn new(coordinator: Coordinator, sequences: Sequences, request_timeout: Duration) -> Self {
+    pub fn new(
+        coordinator: Coordinator,
+        closed: Arc<ClosedSnapshots>,
+        sequences: Sequences,
+        request_timeout: Duration,
+    ) -> Self {
         Gateway {
             coordinator,
+            closed,
             sequences,
             request_timeout,
         }

@@ -2,11 +2,11 @@
 
 use kotoba_graph::query::{Error as GraphError, Plan, Query, Row};
 use kotoba_proto::v1;
-use kotoba_state::ids::Timestamp;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::snapshot::{Reading, Snapshot};
 use super::{Gateway, convert};
 use crate::transaction::ReadError;
 
@@ -24,8 +24,10 @@ pub enum QueryError {
     Read(#[from] ReadError),
     #[error("the query took longer than a request may: narrow it, or give it a limit")]
     Timeout,
-    #[error("bookmark {0} was never given by this cluster")]
+    #[error("timestamp {0} was never given by this cluster: use a bookmark that it gave")]
     Bookmark(u64),
+    #[error("the versions of timestamp {0} are no longer kept: ask for a later one")]
+    TooFarBack(u64),
     /// Whoever asked is gone.
     #[error("the client does not listen any more")]
     Gone,
@@ -35,7 +37,7 @@ pub enum QueryError {
 #[derive(Debug)]
 pub struct RowBatch {
     pub rows: Vec<v1::Row>,
-    pub snapshot: Timestamp,
+    pub snapshot: Snapshot,
     /// In the last part: how many rows there were in all.
     pub total: Option<u64>,
 }
@@ -45,12 +47,12 @@ impl Gateway {
     pub async fn query(
         &self,
         query: Query,
-        bookmark: Timestamp,
+        reading: Reading,
         count_only: bool,
         rows: mpsc::Sender<Result<RowBatch, QueryError>>,
     ) {
         let deadline = Instant::now() + self.request_timeout;
-        let run = self.run_query(query, bookmark, count_only, &rows);
+        let run = self.run_query(query, reading, count_only, &rows);
         let outcome = timeout_at(deadline, run).await.unwrap_or(Err(QueryError::Timeout));
         if let Err(error) = outcome {
             // Nobody to tell where the receiver is gone.
@@ -61,15 +63,12 @@ impl Gateway {
     async fn run_query(
         &self,
         query: Query,
-        bookmark: Timestamp,
+        reading: Reading,
         count_only: bool,
         rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
     ) -> Result<(), QueryError> {
         let mut plan = Plan::new(query)?;
-        let snapshot = self.coordinator.take_snapshot().await?;
-        if bookmark > snapshot {
-            return Err(QueryError::Bookmark(bookmark.0));
-        }
+        let snapshot = self.snapshot_for(reading).await?;
         let mut total = 0;
         let mut answers = Vec::new();
         loop {
@@ -79,7 +78,10 @@ impl Gateway {
                 send_rows(step.rows, snapshot, rows).await?;
             }
             match step.next {
-                Some(reads) => answers = self.coordinator.read_at(snapshot, reads).await?,
+                Some(reads) => {
+                    let read = self.coordinator.read_at(snapshot.at, snapshot.from, reads).await;
+                    answers = read.map_err(|error| explain(error, reading))?;
+                }
                 None => break,
             }
         }
@@ -92,9 +94,17 @@ impl Gateway {
     }
 }
 
+/// A past that was asked for is not found by asking again.
+fn explain(error: ReadError, reading: Reading) -> QueryError {
+    match (error, reading.as_of) {
+        (ReadError::TooOld, Some(at)) => QueryError::TooFarBack(at.0),
+        (error, _) => QueryError::Read(error),
+    }
+}
+
 async fn send_rows(
     found: Vec<Row>,
-    snapshot: Timestamp,
+    snapshot: Snapshot,
     rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
 ) -> Result<(), QueryError> {
     let mut found = found.into_iter().map(convert::row).peekable();

@@ -12,7 +12,6 @@ use kotoba_proto::v1::{
     GetStatusResponse, JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, LeaveClusterResponse,
     SubscribeEventsRequest,
 };
-use kotoba_state::ids::Timestamp;
 use kotoba_state::meta::{Answer as MetaAnswer, Command, MemberState};
 use kotoba_state::placement::VIRTUAL_NODES;
 use tokio::sync::mpsc;
@@ -73,10 +72,10 @@ impl ClusterService for ClientEndpoint {
     async fn execute_query(&self, request: Request<ExecuteQueryRequest>) -> Answer<Self::ExecuteQueryStream> {
         let gateway = self.gateway()?;
         let request = request.into_inner();
+        let reading = convert::reading(&request).map_err(invalid)?;
         let query = convert::query(request.query).map_err(invalid)?;
         let (sender, parts) = mpsc::channel(PARTS_IN_FLIGHT);
-        let bookmark = Timestamp(request.bookmark);
-        tokio::spawn(async move { gateway.query(query, bookmark, request.count_only, sender).await });
+        tokio::spawn(async move { gateway.query(query, reading, request.count_only, sender).await });
         let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
         Ok(Response::new(Box::pin(answer)))
     }
@@ -182,7 +181,8 @@ pub(crate) fn not_running(process: &Process) -> Status {
 fn part_of_answer(part: RowBatch) -> ExecuteQueryResponse {
     ExecuteQueryResponse {
         rows: part.rows,
-        snapshot: part.snapshot.0,
+        snapshot: part.snapshot.at.0,
+        staleness_ms: u32::try_from(part.snapshot.staleness.as_millis()).unwrap_or(u32::MAX),
         row_count: part.total.unwrap_or(0),
         done: part.total.is_some(),
     }
@@ -214,6 +214,8 @@ fn query_status(error: QueryError) -> Status {
         QueryError::Refused(kotoba_graph::query::Error::Read(_)) => Status::internal(text),
         QueryError::Refused(_) | QueryError::Bookmark(_) => status(Kind::Invalid, text),
         QueryError::Read(ReadError::Broken(_)) => Status::internal(text),
+        // Trying again would read an even older past; a present snapshot is only ever too old by chance.
+        QueryError::TooFarBack(_) => status(Kind::Invalid, text),
         QueryError::Read(ReadError::Unavailable(_) | ReadError::TooOld) => status(Kind::Transient, text),
         QueryError::Timeout => Status::deadline_exceeded(text),
         QueryError::Gone => Status::cancelled(text),

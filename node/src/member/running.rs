@@ -23,10 +23,13 @@ use crate::gateway::{Gateway, events, status};
 use crate::peer::clients::PeerClients;
 use crate::raft::{self, Group, Groups, GroupsConfig};
 use crate::router::Router;
-use crate::transaction::{Coordinator, LeaderSettings, PartitionLeader};
+use crate::transaction::{ClosedSnapshots, Coordinator, LeaderSettings, PartitionLeader};
 
 /// A start waits this long at a time for the meta leader, then says so and goes on waiting.
 const COME_UP_STEP: Duration = Duration::from_secs(5);
+/// Versions are kept this long whatever is asked for: receipts of numbered requests live as long, and clients repeat
+/// requests for less; and so do queries that run.
+const MIN_RETENTION: Duration = Duration::from_secs(120);
 /// Events kept for subscribers that are slower than the cluster.
 const MAX_EVENTS: usize = 1_024;
 
@@ -200,6 +203,7 @@ impl Running {
         let coordinator = Coordinator::new(self.me, incarnation, self.timestamps.clone(), self.router.clone());
         let gateway = Gateway::new(
             coordinator,
+            ClosedSnapshots::new(self.timestamps.clone(), self.router.clone()),
             Sequences::new(self.meta_client.clone()),
             process.config.timing.request_timeout,
         );
@@ -223,7 +227,7 @@ impl Running {
 fn serve_partition(timestamps: Arc<TimestampSource>, router: Arc<Router>, retention: Duration) -> ServePartition {
     Box::new(move |partition: &Partition, group: Group| {
         let settings = LeaderSettings {
-            history_retention: retention,
+            history_retention: retention.max(MIN_RETENTION),
             ..LeaderSettings::default()
         };
         PartitionLeader::start(

@@ -63,6 +63,8 @@ pub enum CallError {
 pub trait Partitions: Send + Sync + 'static {
     /// Asks a partition's leader; finds the new one after a change, as long as nothing was done yet.
     async fn call(&self, partition: PartitionId, request: Request) -> Result<Reply, CallError>;
+    /// Asks one replica, the nearest, whether it leads or not; none where it gave no answer.
+    async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply>;
     fn partition_of(&self, slot: u16) -> PartitionId;
     /// First and last slot of a partition.
     fn slots_of(&self, partition: PartitionId) -> (u16, u16);

@@ -17,7 +17,7 @@ use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::partition::{Condition, Key, Op, Span, TxnHead, TxnId};
 use tokio::sync::Semaphore;
 
-pub use read::span_of;
+pub use read::{ReadFrom, span_of};
 pub use resolve::by_partition;
 
 use super::boundary::{CallError, Partitions, Timestamps};
@@ -115,6 +115,11 @@ impl Coordinator {
             start: None,
             spans: Vec::new(),
         }
+    }
+
+    /// A timestamp that was issued, the largest that is known here; zero where none was of late.
+    pub fn known_issued(&self) -> Timestamp {
+        self.timestamps.recent().unwrap_or_default()
     }
 
     pub fn partition_of(&self, slot: u16) -> PartitionId {

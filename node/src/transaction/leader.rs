@@ -6,6 +6,7 @@
 mod commit;
 mod evaluate;
 mod read;
+mod replica;
 mod settle;
 
 use std::sync::Arc;
@@ -115,6 +116,8 @@ impl PartitionLeader {
                 self.propose(&Command::Forget { txn, resolved }).await?;
                 Ok(Reply::Forgotten)
             }
+            Request::Close { at } => self.close(at).await,
+            Request::ReadReplica { snapshot, reads } => self.read_replica(snapshot, reads).await,
         }
     }
 

@@ -40,6 +40,15 @@ pub enum Request {
         txn: TxnId,
         resolved: BTreeSet<u16>,
     },
+    /// Closes an issued timestamp, so that any replica may serve snapshots up to it.
+    Close {
+        at: Timestamp,
+    },
+    /// As `Read`, of any replica that has reached the snapshot.
+    ReadReplica {
+        snapshot: Timestamp,
+        reads: Vec<Read>,
+    },
 }
 
 /// Whether what was read still holds at a later timestamp.
@@ -84,6 +93,9 @@ pub enum Reply {
     Status(TxnStatus),
     Resolved,
     Forgotten,
+    Closed,
+    /// This replica cannot serve the snapshot yet: ask the leader.
+    Behind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

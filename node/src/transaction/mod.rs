@@ -5,6 +5,7 @@
 //! `PartitionLeader` beside the leader replica of each partition.
 
 mod boundary;
+mod closed;
 mod coordinator;
 mod latch;
 mod leader;
@@ -12,7 +13,8 @@ mod maintenance;
 pub mod message;
 
 pub use boundary::{CallError, GroupError, PartitionGroup, Partitions, Timestamps};
-pub use coordinator::{CommitError, Coordinator, ReadError, Transaction, Writes};
+pub use closed::{ClosedSnapshot, ClosedSnapshots};
+pub use coordinator::{CommitError, Coordinator, ReadError, ReadFrom, Transaction, Writes};
 pub use latch::{LatchError, Latches};
 pub use leader::{LeaderSettings, PartitionLeader};
 pub use message::{Failure, Reply, Request, Response};

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod concurrency;
+mod consistency;
 mod data_directory;
 mod disks;
 mod events;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kotoba_graph::read::Read;
-use kotoba_node::transaction::Coordinator;
+use kotoba_node::transaction::{Coordinator, ReadFrom};
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::Key;
 use rand::rngs::StdRng;
@@ -39,7 +39,10 @@ enum Seen {
 
 /// All balances at a snapshot; none where a partition did not answer.
 async fn balances(cluster: &Cluster, reader: &Coordinator, snapshot: Timestamp) -> Option<Vec<i64>> {
-    let answers = reader.read_at(snapshot, accounts(cluster)).await.ok()?;
+    let answers = reader
+        .read_at(snapshot, ReadFrom::Leaders, accounts(cluster))
+        .await
+        .ok()?;
     Some(answers.into_iter().map(|answer| balance(value(answer))).collect())
 }
 

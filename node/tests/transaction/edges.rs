@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kotoba_graph::read::Read;
-use kotoba_node::transaction::{Coordinator, Writes};
+use kotoba_node::transaction::{Coordinator, ReadFrom, Writes};
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::ConditionKind::{Absent, Exists};
 use kotoba_state::partition::Key;
@@ -136,7 +136,7 @@ async fn graph(cluster: &Cluster, snapshot: Timestamp) -> Option<Graph> {
     });
     let mut answers = cluster
         .coordinator()
-        .read_at(snapshot, reads.collect())
+        .read_at(snapshot, ReadFrom::Leaders, reads.collect())
         .await
         .ok()?
         .into_iter();

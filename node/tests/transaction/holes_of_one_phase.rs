@@ -3,7 +3,7 @@
 //! "Remove the rule" was tried for each: what is then seen is said in the comment at the assertion that fails.
 
 use kotoba_node::transaction::message::{OnePhase, OnePhaseReply};
-use kotoba_node::transaction::{Failure, Reply, Request};
+use kotoba_node::transaction::{Failure, ReadFrom, Reply, Request};
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{
     Answer, Command, ConditionKind, Decided, Key, Op, Prepare, PrepareAnswer, Push, TxnHead, TxnId, TxnStatus,
@@ -90,7 +90,7 @@ async fn hole_01_a_range_with_a_latched_key_inside_waits_too() {
     in_flight.reached().await;
     let snapshot = cluster.oracle.issue();
     let (coordinator, range) = (cluster.coordinator(), scan(&cluster.key(0, "a"), &cluster.key(0, "z")));
-    let mut reader = tokio::spawn(async move { coordinator.read_at(snapshot, vec![range]).await });
+    let mut reader = tokio::spawn(async move { coordinator.read_at(snapshot, ReadFrom::Leaders, vec![range]).await });
     still_waits(&mut reader, "a key inside is latched").await;
     in_flight.open();
     joined(writer).await.unwrap();

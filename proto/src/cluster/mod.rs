@@ -31,6 +31,9 @@ pub const MAX_OPERATIONS: usize = 1000;
 /// As long as a member itself works on one request before it gives up.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Longer than it takes to find a new leader.
+const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(10);
+
 /// How calls behave; the defaults need no thought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -39,6 +42,10 @@ pub struct Options {
     /// Give up this early when not even a connection could be made. A tool that a person waits for sets it low.
     pub unreachable_after: Duration,
     pub consistency: Consistency,
+    /// Reads show the graph as it was at this timestamp: a bookmark, or the snapshot of an earlier answer.
+    pub as_of: Option<u64>,
+    /// An Eventual read fails rather than answer from a snapshot that is older.
+    pub max_staleness: Duration,
 }
 
 impl Default for Options {
@@ -47,6 +54,8 @@ impl Default for Options {
             deadline: DEFAULT_DEADLINE,
             unreachable_after: DEFAULT_DEADLINE,
             consistency: Consistency::Strong,
+            as_of: None,
+            max_staleness: DEFAULT_MAX_STALENESS,
         }
     }
 }
@@ -272,6 +281,8 @@ impl KotobaCluster {
             consistency: self.options.consistency.into(),
             bookmark,
             count_only,
+            as_of: self.options.as_of.unwrap_or_default(),
+            max_staleness_ms: u32::try_from(self.options.max_staleness.as_millis()).unwrap_or(u32::MAX),
         }
     }
 }

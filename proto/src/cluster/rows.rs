@@ -20,6 +20,7 @@ pub struct Rows {
     stream: Streaming<ExecuteQueryResponse>,
     batch: vec::IntoIter<Row>,
     snapshot: Snapshot,
+    staleness: Duration,
     /// Known once the last message is here.
     row_count: Option<u64>,
     idle: Duration,
@@ -37,6 +38,7 @@ impl Rows {
             stream,
             batch: Vec::new().into_iter(),
             snapshot: Snapshot(0),
+            staleness: Duration::ZERO,
             row_count: None,
             idle,
         };
@@ -63,6 +65,11 @@ impl Rows {
     /// The one timestamp that all rows were read at.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot
+    }
+
+    /// What was acknowledged longer ago than this is in the answer; zero for Strong reads and for a past that was asked for.
+    pub fn staleness(&self) -> Duration {
+        self.staleness
     }
 
     pub(super) async fn drain(mut self) -> Result<Vec<Row>, Status> {
@@ -96,6 +103,7 @@ impl Rows {
             .map_err(|_elapsed| Status::unavailable("the answer stopped coming"))??
             .ok_or_else(|| Status::unavailable("the answer was cut off before its end"))?;
         self.snapshot = Snapshot(message.snapshot);
+        self.staleness = Duration::from_millis(message.staleness_ms.into());
         self.batch = message.rows.into_iter();
         if message.done {
             self.row_count = Some(message.row_count);

@@ -145,6 +145,7 @@ fn row(id: u64) -> Row {
 /// Three rows in two messages; without the second message when cut off.
 fn answer_in_batches(count_only: bool, cut_off: bool) -> Vec<Result<ExecuteQueryResponse, Status>> {
     let batch = |ids: &[u64], done| ExecuteQueryResponse {
+        staleness_ms: 0,
         rows: if count_only {
             vec![]
         } else {

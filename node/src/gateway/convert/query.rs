@@ -1,13 +1,33 @@
 //! Queries, and the rows that answer them.
 
+use std::time::Duration;
+
 use kotoba_graph::id::EntityId;
 use kotoba_graph::query::{Direction, Entity, PropertyEquals, Query, Row};
 use kotoba_proto::v1;
 use kotoba_proto::v1::query::Kind;
+use kotoba_state::ids::Timestamp;
 
 use super::Invalid;
 use super::operation::entity_id;
 use super::value::{properties_to, value_from};
+use crate::gateway::{Level, Reading};
+
+/// What a query must see, as it was sent.
+pub fn reading(sent: &v1::ExecuteQueryRequest) -> Result<Reading, Invalid> {
+    let level = match v1::Consistency::try_from(sent.consistency) {
+        Ok(v1::Consistency::Strong) => Level::Strong,
+        Ok(v1::Consistency::ReadYourWrites) => Level::ReadYourWrites,
+        Ok(v1::Consistency::Eventual) => Level::Eventual,
+        Err(_) => return Err(Invalid::new("consistency", "is of a kind this version does not know")),
+    };
+    Ok(Reading {
+        level,
+        bookmark: Timestamp(sent.bookmark),
+        as_of: Some(Timestamp(sent.as_of)).filter(|at| at.0 > 0),
+        max_staleness: Some(Duration::from_millis(sent.max_staleness_ms.into())).filter(|bound| !bound.is_zero()),
+    })
+}
 
 /// A query as it was sent.
 pub fn query(sent: Option<v1::Query>) -> Result<Query, Invalid> {

@@ -14,12 +14,21 @@ use crate::transaction::message::{Reply, Request};
 /// Reads of one partition, each with the position of the read it answers.
 type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
 
+/// Who answers reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Any snapshot.
+    Leaders,
+    /// The nearest replica that has reached the snapshot, else the leader. For snapshots that are, or soon will be, closed.
+    Replicas,
+}
+
 impl Transaction<'_> {
     /// Answers each read at its position, all at the transaction's snapshot, and keeps them as its read set.
     pub async fn read(&mut self, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
         let snapshot = self.snapshot().await?;
         self.spans.extend(reads.iter().map(span_of));
-        self.coordinator.read_at(snapshot, reads).await
+        self.coordinator.read_at(snapshot, ReadFrom::Leaders, reads).await
     }
 }
 
@@ -30,12 +39,17 @@ impl Coordinator {
     }
 
     /// Answers each read at its position, at a snapshot, without any transaction.
-    pub async fn read_at(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
+    pub async fn read_at(
+        &self,
+        snapshot: Timestamp,
+        from: ReadFrom,
+        reads: Vec<Read>,
+    ) -> Result<Vec<Answer>, ReadError> {
         let mut answers: Vec<Answer> = reads.iter().map(empty_answer).collect();
         let calls = self
             .route(reads)
             .into_iter()
-            .map(|(partition, routed)| self.read_partition(partition, snapshot, routed));
+            .map(|(partition, routed)| self.read_partition(partition, snapshot, from, routed));
         for (position, part) in try_join_all(calls).await?.into_iter().flatten() {
             merge(&mut answers[position], part);
         }
@@ -47,16 +61,13 @@ impl Coordinator {
         &self,
         partition: PartitionId,
         snapshot: Timestamp,
+        from: ReadFrom,
         routed: Vec<(usize, Read)>,
     ) -> Result<Vec<(usize, Answer)>, ReadError> {
         let (positions, mut reads): (Vec<usize>, Vec<Read>) = routed.into_iter().unzip();
         let mut answers = Vec::with_capacity(reads.len());
         while !reads.is_empty() {
-            let request = Request::Read {
-                snapshot,
-                reads: reads.clone(),
-            };
-            match self.partitions.call(partition, request).await? {
+            match self.read_once(partition, snapshot, from, &reads).await? {
                 Reply::Read(part) if (1..=reads.len()).contains(&part.len()) => {
                     reads.drain(..part.len());
                     answers.extend(part);
@@ -65,6 +76,29 @@ impl Coordinator {
             }
         }
         Ok(positions.into_iter().zip(answers).collect())
+    }
+
+    async fn read_once(
+        &self,
+        partition: PartitionId,
+        snapshot: Timestamp,
+        from: ReadFrom,
+        reads: &[Read],
+    ) -> Result<Reply, ReadError> {
+        let reads = reads.to_vec();
+        if from == ReadFrom::Replicas {
+            let reads = reads.clone();
+            let near = self
+                .partitions
+                .call_replica(partition, Request::ReadReplica { snapshot, reads });
+            if let Some(reply @ Reply::Read(_)) = near.await {
+                return Ok(reply);
+            }
+        }
+        Ok(self
+            .partitions
+            .call(partition, Request::Read { snapshot, reads })
+            .await?)
     }
 
     fn route(&self, reads: Vec<Read>) -> Routed {

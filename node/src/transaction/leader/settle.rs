@@ -26,6 +26,13 @@ pub(in crate::transaction) enum Met {
     Open,
 }
 
+/// How a transaction ended, for a reader.
+pub(super) enum Ended {
+    Known(Settled),
+    /// Its record is collected: rolled back, or committed and resolved in the log.
+    Gone,
+}
+
 impl PartitionLeader {
     /// Learns what a reader at `snapshot` has to know of the transactions it met; decided ones are cleared behind it.
     pub(super) async fn settle_for_reading(
@@ -34,28 +41,45 @@ impl PartitionLeader {
         snapshot: Timestamp,
         known: &mut Known,
     ) -> Result<(), Failure> {
-        let settled = heads(intents).into_values().map(|head| async move {
-            let settled = self.settle(&head, snapshot).await?;
-            Ok::<_, Failure>((head.txn, settled))
-        });
-        known.extend(try_join_all(settled).await?);
+        let ended = self.ended(intents, snapshot).await?;
+        known.extend(ended.into_iter().map(|(txn, ended)| match ended {
+            Ended::Known(settled) => (txn, settled),
+            // The view is opened anew after this answer, and what is still an intent there was rolled back.
+            Ended::Gone => (txn, Settled::RolledBack),
+        }));
         Ok(())
     }
 
-    async fn settle(&self, head: &TxnHead, snapshot: Timestamp) -> Result<Settled, Failure> {
+    /// How the transactions of these intents ended, as far as a reader at `snapshot` has to know.
+    pub(super) async fn ended(
+        &self,
+        intents: Vec<MetIntent>,
+        snapshot: Timestamp,
+    ) -> Result<Vec<(TxnId, Ended)>, Failure> {
+        let asked = heads(intents).into_values().map(|head| async move {
+            let ended = self.settle(&head, snapshot).await?;
+            Ok::<_, Failure>((head.txn, ended))
+        });
+        try_join_all(asked).await
+    }
+
+    async fn settle(&self, head: &TxnHead, snapshot: Timestamp) -> Result<Ended, Failure> {
         let mut push = Push::None;
         loop {
             match self.ask(head, push).await? {
                 TxnStatus::Committed(at) => {
                     self.clear(head.txn, Decided::Committed(at)).await;
-                    return Ok(Settled::Committed(at));
+                    return Ok(Ended::Known(Settled::Committed(at)));
                 }
-                // Gone: the view is opened anew after this answer, and what is still an intent there was rolled back.
-                TxnStatus::Aborted | TxnStatus::Gone => {
+                TxnStatus::Aborted => {
                     self.clear(head.txn, Decided::Aborted).await;
-                    return Ok(Settled::RolledBack);
+                    return Ok(Ended::Known(Settled::RolledBack));
                 }
-                TxnStatus::PendingAbove(above) => return Ok(Settled::Above(above)),
+                TxnStatus::Gone => {
+                    self.clear(head.txn, Decided::Aborted).await;
+                    return Ok(Ended::Gone);
+                }
+                TxnStatus::PendingAbove(above) => return Ok(Ended::Known(Settled::Above(above))),
                 TxnStatus::Pending => {
                     push = match push {
                         Push::None => {
@@ -111,7 +135,8 @@ impl PartitionLeader {
         }
     }
 
-    /// Turns a decided transaction's intents here into versions, or drops them. A failure leaves them to the next.
+    /// Turns a decided transaction's intents here into versions, or drops them. A failure leaves them to the next, and so
+    /// does a replica that does not lead.
     async fn clear(&self, txn: TxnId, decided: Decided) {
         let _ = self.propose(&Command::ResolveIntents { txn, decided }).await;
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use kotoba_graph::read::{Answer, Read};
 use kotoba_node::transaction::{
-    CommitError, Coordinator, LeaderSettings, PartitionLeader, ReadError, Reply, Request, Response, Writes,
+    CommitError, Coordinator, LeaderSettings, PartitionLeader, ReadError, ReadFrom, Reply, Request, Response, Writes,
 };
 use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::partition::{
@@ -268,7 +268,7 @@ pub trait ReadValue {
 
 impl ReadValue for Coordinator {
     async fn read_value(self: Arc<Self>, key: &Key, snapshot: Timestamp) -> Result<Option<String>, ReadError> {
-        let answers = self.read_at(snapshot, vec![get(key)]).await?;
+        let answers = self.read_at(snapshot, ReadFrom::Leaders, vec![get(key)]).await?;
         Ok(value(answers.into_iter().next().expect("one answer to one read")))
     }
 }

@@ -193,6 +193,10 @@ impl Partitions for Route {
         answer
     }
 
+    async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply> {
+        self.router.deliver(partition, request).await.ok()
+    }
+
     fn partition_of(&self, slot: u16) -> PartitionId {
         PartitionId(u32::from(slot / self.router.per_partition()))
     }

@@ -14,12 +14,14 @@ use tokio::time::{Instant, sleep};
 
 use super::Gateway;
 use super::exactly_once::Place;
-use crate::member::SequenceError;
 use crate::transaction::{CommitError, ReadError, Writes};
 
 /// Pause before the second attempt at a transaction that conflicted; it doubles, with jitter, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LAST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Creations of more bytes are spread over the partitions: each takes a bounded proposal only.
+const MAX_BYTES_TOGETHER: usize = 1 << 20;
 
 /// Operations as a client sent them.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Numbered {
     pub id: RequestId,
     /// Hash of the operations.
     pub content: [u8; 32],
+    /// Of the operations as they were sent.
+    pub bytes: usize,
     /// An earlier attempt may be under way.
     pub repeated: bool,
 }
@@ -89,7 +93,8 @@ impl Gateway {
         {
             return outcome;
         }
-        let near = RequestId::is_home_free(&request.operations).then_some(home);
+        let together = RequestId::is_home_free(&request.operations) && number.bytes <= MAX_BYTES_TOGETHER;
+        let near = together.then_some(home);
         let sequences = self.sequences_for(&request.operations, near).await?;
         match self.execute_anew(&request.operations, &sequences, Some(&place)).await {
             Err(OperationError::Repeated) => self.told_again(&place).await,
@@ -121,20 +126,18 @@ impl Gateway {
         }
     }
 
-    /// One sequence per creation; that of the first lies beside the receipt where that may lie anywhere, so that creating
-    /// one node stays a transaction on one partition.
+    /// One sequence per creation. Where the receipt may lie anywhere, the nodes are made to live beside it: creating one, or
+    /// a thousand of them, is then a transaction on one partition.
     async fn sequences_for(&self, operations: &[Operation], near: Option<Slot>) -> Result<Vec<u64>, OperationError> {
-        let unavailable = |error: SequenceError| OperationError::Transient(error.to_string());
-        let mut wanted = operations.iter().filter(|operation| creates(operation)).count() as u64;
-        let mut sequences = Vec::new();
-        if let Some(slot) = near.filter(|_| wanted > 0) {
-            let partition_of = |slot: Slot| self.coordinator.partition_of(slot.number());
-            let first = self.sequences.take_in(partition_of(slot), partition_of).await;
-            sequences.push(first.map_err(unavailable)?);
-            wanted -= 1;
-        }
-        sequences.extend(self.sequences.take(wanted).await.map_err(unavailable)?);
-        Ok(sequences)
+        let wanted = operations.iter().filter(|operation| creates(operation)).count() as u64;
+        let taken = match near {
+            Some(slot) => {
+                let partition_of = |slot: Slot| self.coordinator.partition_of(slot.number());
+                self.sequences.take_in(partition_of(slot), wanted, partition_of).await
+            }
+            None => self.sequences.take(wanted).await.map(Iterator::collect),
+        };
+        taken.map_err(|error| OperationError::Transient(error.to_string()))
     }
 
     async fn attempt(

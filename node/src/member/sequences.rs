@@ -14,12 +14,12 @@ use crate::catalogue::client::{MetaClient, MetaError};
 /// Sequences leased at a time. What is left at a crash is never used, which the 51 bits bear.
 const LEASE: u64 = 1 << 20;
 const LEASE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Sequences looked through at a time for one in a given partition; about what a cluster of 64 partitions needs.
-const DRAW: u64 = 64;
-/// With 1,024 partitions a search that has failed this often was one in a million.
-const MAX_DRAWS: usize = 256;
-/// Sequences kept for each other partition; more are dropped, which the 51 bits bear.
-const KEPT_PER_PARTITION: usize = 64;
+/// Sequences looked through at a time for those in a given partition.
+const DRAW: u64 = 1_024;
+/// Enough for a thousand in one of a thousand partitions; each takes some 100 microseconds.
+const MAX_DRAWS: usize = 1_024;
+/// Sequences kept for other partitions, half a megabyte; more are dropped, which the 51 bits bear.
+const MAX_KEPT: usize = 65_536;
 
 /// No sequences could be leased.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,32 @@ pub enum SequenceError {
 pub struct Sequences {
     meta: MetaClient,
     left: Mutex<Range<u64>>,
-    kept: Mutex<BTreeMap<PartitionId, Vec<u64>>>,
+    kept: Mutex<Kept>,
+}
+
+/// Sequences that were looked at and are left for others, by the partition that their nodes will live in.
+#[derive(Default)]
+struct Kept {
+    by_partition: BTreeMap<PartitionId, Vec<u64>>,
+    count: usize,
+}
+
+impl Kept {
+    fn put(&mut self, partition: PartitionId, sequence: u64) {
+        if self.count < MAX_KEPT {
+            self.by_partition.entry(partition).or_default().push(sequence);
+            self.count += 1;
+        }
+    }
+
+    /// At most `count` of a partition.
+    fn take(&mut self, partition: PartitionId, count: u64) -> Vec<u64> {
+        let there = self.by_partition.entry(partition).or_default();
+        let rest = there.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
+        let taken = there.split_off(rest);
+        self.count -= taken.len();
+        taken
+    }
 }
 
 impl Sequences {
@@ -71,31 +96,32 @@ impl Sequences {
         }
     }
 
-    /// Takes a sequence whose node will live in a partition, or any one where a long search finds none there.
+    /// Takes sequences whose nodes will live in a partition, and any ones where a long search finds too few there.
     pub async fn take_in(
         &self,
         partition: PartitionId,
+        count: u64,
         partition_of: impl Fn(Slot) -> PartitionId,
-    ) -> Result<u64, SequenceError> {
+    ) -> Result<Vec<u64>, SequenceError> {
+        let mut taken = self.kept().take(partition, count);
         for _ in 0..MAX_DRAWS {
-            if let Some(sequence) = self.kept().get_mut(&partition).and_then(Vec::pop) {
-                return Ok(sequence);
+            if taken.len() as u64 == count {
+                return Ok(taken);
             }
             let drawn = self.take(DRAW).await?;
             let mut kept = self.kept();
             for sequence in drawn {
-                let there = kept
-                    .entry(partition_of(EntityId::for_node(sequence).slot()))
-                    .or_default();
-                if there.len() < KEPT_PER_PARTITION {
-                    there.push(sequence);
+                match partition_of(EntityId::for_node(sequence).slot()) {
+                    there if there == partition && (taken.len() as u64) < count => taken.push(sequence),
+                    other => kept.put(other, sequence),
                 }
             }
         }
-        Ok(self.take(1).await?.start)
+        taken.extend(self.take(count - taken.len() as u64).await?);
+        Ok(taken)
     }
 
-    fn kept(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Vec<u64>>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,6 +141,18 @@ fn take_from(left: &mut Range<u64>, count: u64) -> Option<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_for_a_partition_is_given_once_and_no_more_is_kept_than_the_bound() {
+        let mut kept = Kept::default();
+        (0..10).for_each(|sequence| kept.put(PartitionId(1), sequence));
+        (10..12).for_each(|sequence| kept.put(PartitionId(2), sequence));
+        assert_eq!(kept.take(PartitionId(1), 4), [6, 7, 8, 9]);
+        assert_eq!(kept.take(PartitionId(1), 100), [0, 1, 2, 3, 4, 5]);
+        assert!(kept.take(PartitionId(1), 1).is_empty());
+        (0..2 * MAX_KEPT as u64).for_each(|sequence| kept.put(PartitionId(3), sequence));
+        assert_eq!(kept.take(PartitionId(3), u64::MAX).len(), MAX_KEPT - 2);
+    }
 
     #[test]
     fn what_is_taken_is_never_given_again() {

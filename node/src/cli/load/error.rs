@@ -23,19 +23,12 @@ pub enum LoadError {
     BadRow(BadRow),
     #[error("more than {allowed} rows were left out, the last one at {last}; see --max-bad-rows")]
     TooManyBadRows { allowed: u64, last: BadRow },
-    #[error("{first}-{last_line}: {source}")]
-    Send {
-        first: Place,
-        last_line: u64,
-        source: ClusterError,
-    },
-    #[error("{first}-{last_line}: the cluster gave {found} ids for {expected} rows")]
-    Ids {
-        first: Place,
-        last_line: u64,
-        found: usize,
-        expected: usize,
-    },
+    #[error("ask the cluster for its settings: {0}")]
+    Cluster(ClusterError),
+    #[error("{rows}: {source}")]
+    Send { rows: Rows, source: ClusterError },
+    #[error("{rows}: the cluster gave {found} ids for {expected} rows")]
+    Ids { rows: Rows, found: usize, expected: usize },
     /// The reading task panicked or was cancelled.
     #[error("reading stopped unexpectedly: {0}")]
     ReaderStopped(String),
@@ -60,6 +53,22 @@ pub enum LayoutError {
     NoType,
     #[error("{setting} must be one ASCII character, not {value:?}")]
     Separator { setting: &'static str, value: String },
+}
+
+/// The rows of one batch: among those from the first to the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rows {
+    pub first: Place,
+    pub last: Place,
+}
+
+impl std::fmt::Display for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.first.file == self.last.file {
+            true => write!(f, "{}-{}", self.first, self.last.line),
+            false => write!(f, "{} to {}", self.first, self.last),
+        }
+    }
 }
 
 /// A line of a file.

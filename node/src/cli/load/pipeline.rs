@@ -13,7 +13,7 @@ use super::error::LoadError;
 use super::ids::{Ids, settle};
 use super::plan::Plan;
 use super::progress::Progress;
-use super::reader::{BadRows, Batch, Item, Phase};
+use super::reader::{BadRows, Batch, Item, Open, Phase};
 use super::sink::Sink;
 use super::summary::Summary;
 
@@ -42,9 +42,10 @@ struct Sent {
 impl<S: Sink> Pipeline<S> {
     pub(super) async fn run(&mut self, plan: Plan) -> Result<(), LoadError> {
         let ids = Arc::new(self.nodes(&plan).await?);
+        let partitions = self.sink.partitions().await.map_err(LoadError::Cluster)?;
         let (mut phase, queue) = self.phase(plan.node_bytes());
         let reader = tokio::task::spawn_blocking(move || {
-            phase.edges(&plan.edges, &ids)?;
+            phase.edges(&plan.edges, &ids, partitions)?;
             Ok(((), phase.bad_rows))
         });
         self.send_all(Kind::Edges, queue, reader).await.map(|_| ())
@@ -69,6 +70,7 @@ impl<S: Sink> Pipeline<S> {
             batch_rows: self.batch,
             bad_rows: self.bad_rows.clone(),
             bytes_read,
+            open: Open::default(),
         };
         (phase, receiver)
     }
@@ -132,14 +134,12 @@ async fn send(sink: &impl Sink, mut batch: Batch) -> Result<Sent, LoadError> {
     match sink.send(operations).await {
         Ok(ids) if ids.len() == expected => Ok(Sent { batch, ids }),
         Ok(ids) => Err(LoadError::Ids {
-            first: batch.from,
-            last_line: batch.last_line,
+            rows: batch.rows,
             found: ids.len(),
             expected,
         }),
         Err(source) => Err(LoadError::Send {
-            first: batch.from,
-            last_line: batch.last_line,
+            rows: batch.rows,
             source,
         }),
     }

@@ -1,15 +1,20 @@
-//! Streams files as batches of operations, on a blocking thread. Holds one row and one batch at a time, and the ids.
+//! Streams files as batches of operations, on a blocking thread.
+//!
+//! A batch of relationships holds only those between the same two partitions: its transaction then touches two, however
+//! many rows it has. So a batch is open for each pair, and of all together only so many rows wait.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
-use kotoba_proto::v1::{CreateNode, Operation};
+use kotoba_graph::id::EntityId;
+use kotoba_proto::v1::{CreateNode, NodeRef, Operation, node_ref};
+use kotoba_state::placement;
 use prost::Message;
 use tokio::sync::mpsc;
 
-use super::error::{BadRow, LoadError, Place, RowError};
+use super::error::{BadRow, LoadError, Place, RowError, Rows};
 use super::ids::{Ids, Index, Ordinal};
 use super::layout::{EdgeLayout, NodeLayout};
 use super::plan::{Format, Quote, Source};
@@ -18,6 +23,8 @@ use super::plan::{Format, Quote, Source};
 const READ_BUFFER_BYTES: usize = 1 << 20;
 /// A batch of long texts is sent before it is full, well below the 16 MiB that members take.
 const MAX_BATCH_BYTES: usize = 1 << 20;
+/// Rows of all open batches; some 50 MB.
+const MAX_OPEN_ROWS: usize = 100_000;
 
 /// Rows that become one transaction.
 #[derive(Debug)]
@@ -25,8 +32,7 @@ pub(super) struct Batch {
     pub operations: Vec<Operation>,
     /// Ordinal of the first node; 0 for relationships.
     pub first: Ordinal,
-    pub from: Place,
-    pub last_line: u64,
+    pub rows: Rows,
     /// How many of which label or type.
     pub counts: BTreeMap<String, u64>,
     /// Bytes of all files that were read up to here.
@@ -72,7 +78,18 @@ pub(super) struct Phase {
     pub batch_rows: usize,
     pub bad_rows: BadRows,
     pub bytes_read: u64,
+    pub open: Open,
 }
+
+/// The batches that are not full yet.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    batches: BTreeMap<Pair, Batch>,
+    rows: usize,
+}
+
+/// The partitions of a relationship's ends; of nodes there is one pair only.
+type Pair = (u32, u32);
 
 /// The receiving side hung up: it knows why, so nothing is reported from here.
 struct HungUp;
@@ -99,67 +116,101 @@ impl Phase {
     /// Reads all files of nodes; gives back the index of their ids.
     pub(super) fn nodes(&mut self, sources: &[Source<NodeLayout>]) -> Result<Index, LoadError> {
         let mut index = Index::default();
-        self.all(sources, |layout, record| node(layout, record, &mut index))?;
+        for source in sources {
+            // Nodes of a batch follow each other, so that their ids can be told by the first.
+            if !self.file(source, |record| node(&source.layout, record, &mut index))? || !self.flush() {
+                break;
+            }
+        }
         Ok(index)
     }
 
     /// Reads all files of relationships.
-    pub(super) fn edges(&mut self, sources: &[Source<EdgeLayout>], ids: &Ids) -> Result<(), LoadError> {
-        self.all(sources, |layout, record| edge(layout, record, ids))
-    }
-
-    fn all<L>(
+    pub(super) fn edges(
         &mut self,
-        sources: &[Source<L>],
-        mut row: impl FnMut(&L, &StringRecord) -> Result<Parsed, RowError>,
+        sources: &[Source<EdgeLayout>],
+        ids: &Ids,
+        partitions: u32,
     ) -> Result<(), LoadError> {
         for source in sources {
-            match self.file(source, |record| row(&source.layout, record)) {
-                Ok(()) => self.bytes_read += source.bytes,
-                Err(Stop::HungUp) => return Ok(()),
-                Err(Stop::Failed(error)) => return Err(error),
+            if !self.file(source, |record| edge(&source.layout, record, ids, partitions))? {
+                return Ok(());
             }
         }
+        self.flush();
         Ok(())
     }
 
+    /// Reads one file; false where nobody takes what is read any more.
     fn file<L>(
+        &mut self,
+        source: &Source<L>,
+        row: impl FnMut(&StringRecord) -> Result<Parsed, RowError>,
+    ) -> Result<bool, LoadError> {
+        match self.rows(source, row) {
+            Ok(()) => {
+                self.bytes_read += source.bytes;
+                Ok(true)
+            }
+            Err(Stop::HungUp) => Ok(false),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    fn rows<L>(
         &mut self,
         source: &Source<L>,
         mut row: impl FnMut(&StringRecord) -> Result<Parsed, RowError>,
     ) -> Result<(), Stop> {
         let mut reader = open(&source.path, source.format)?;
         let mut record = StringRecord::new();
-        let mut batch: Option<Batch> = None;
         loop {
             let read = reader.read_record(&mut record);
             let line = line_of(&read, &record);
             let parsed = match read {
-                Ok(false) => break,
+                Ok(false) => return Ok(()),
                 Ok(true) => row(&record),
                 Err(error) => Err(recoverable(error, &source.path)?),
             };
             match parsed {
                 Ok(parsed) => {
                     let bytes_read = self.bytes_read + reader.position().byte();
-                    let grown = grow(batch.take(), parsed, place(&source.path, line), bytes_read);
-                    batch = self.send_if_full(grown)?;
+                    self.add(parsed, place(&source.path, line), bytes_read)?;
                 }
                 Err(problem) => self.bad_row(place(&source.path, line), problem)?,
             }
         }
-        match batch {
-            Some(batch) => Ok(self.send(Item::Batch(batch))?),
+    }
+
+    /// Puts a row into the batch of its pair; sends what is full, and the fullest where too many rows wait.
+    fn add(&mut self, parsed: Parsed, place: Place, bytes_read: u64) -> Result<(), HungUp> {
+        let pair = parsed.pair;
+        let batch = grow(self.open.batches.remove(&pair), parsed, place, bytes_read);
+        self.open.rows += 1;
+        if batch.operations.len() >= self.batch_rows || batch.encoded_bytes >= MAX_BATCH_BYTES {
+            return self.send_batch(batch);
+        }
+        self.open.batches.insert(pair, batch);
+        if self.open.rows < MAX_OPEN_ROWS {
+            return Ok(());
+        }
+        let fullest = self.open.batches.iter().max_by_key(|(_, batch)| batch.operations.len());
+        let fullest = fullest.map(|(pair, _)| *pair);
+        match fullest.and_then(|pair| self.open.batches.remove(&pair)) {
+            Some(batch) => self.send_batch(batch),
             None => Ok(()),
         }
     }
 
-    fn send_if_full(&mut self, batch: Batch) -> Result<Option<Batch>, HungUp> {
-        if batch.operations.len() < self.batch_rows && batch.encoded_bytes < MAX_BATCH_BYTES {
-            return Ok(Some(batch));
-        }
-        self.send(Item::Batch(batch))?;
-        Ok(None)
+    /// Sends all open batches; false where nobody takes them any more.
+    fn flush(&mut self) -> bool {
+        let open = std::mem::take(&mut self.open.batches);
+        open.into_values().all(|batch| self.send_batch(batch).is_ok())
+    }
+
+    fn send_batch(&mut self, batch: Batch) -> Result<(), HungUp> {
+        self.open.rows -= batch.operations.len();
+        self.send(Item::Batch(batch))
     }
 
     fn bad_row(&mut self, place: Place, problem: RowError) -> Result<(), Stop> {
@@ -178,6 +229,7 @@ struct Parsed {
     operation: Operation,
     counted_as: String,
     ordinal: Ordinal,
+    pair: Pair,
 }
 
 fn node(layout: &NodeLayout, record: &StringRecord, index: &mut Index) -> Result<Parsed, RowError> {
@@ -193,6 +245,7 @@ fn node(layout: &NodeLayout, record: &StringRecord, index: &mut Index) -> Result
         counted_as: labels_text(&row.operation),
         operation: row.operation.into(),
         ordinal,
+        pair: (0, 0),
     })
 }
 
@@ -203,30 +256,45 @@ fn labels_text(node: &CreateNode) -> String {
     }
 }
 
-fn edge(layout: &EdgeLayout, record: &StringRecord, ids: &Ids) -> Result<Parsed, RowError> {
+fn edge(layout: &EdgeLayout, record: &StringRecord, ids: &Ids, partitions: u32) -> Result<Parsed, RowError> {
     let edge = layout.row(record, ids)?;
     Ok(Parsed {
+        pair: (
+            partition_of(&edge.source, partitions),
+            partition_of(&edge.target, partitions),
+        ),
         counted_as: edge.r#type.clone(),
         operation: edge.into(),
         ordinal: 0,
     })
 }
 
+/// The partition of a node; a wrong guess costs time and nothing else.
+fn partition_of(end: &Option<NodeRef>, partitions: u32) -> u32 {
+    match end.and_then(|end| end.kind) {
+        Some(node_ref::Kind::Id(id)) => {
+            EntityId::from_number(id).map_or(0, |id| placement::partition_of_slot(id.slot().number(), partitions).0)
+        }
+        Some(node_ref::Kind::Operation(_)) | None => 0,
+    }
+}
+
 /// Adds a row to the batch, or begins one with it.
 fn grow(batch: Option<Batch>, parsed: Parsed, place: Place, bytes_read: u64) -> Batch {
-    let line = place.line;
     let mut batch = batch.unwrap_or_else(|| Batch {
         operations: Vec::new(),
         first: parsed.ordinal,
-        from: place,
-        last_line: line,
+        rows: Rows {
+            first: place.clone(),
+            last: place.clone(),
+        },
         counts: BTreeMap::new(),
         bytes_read,
         encoded_bytes: 0,
     });
     batch.encoded_bytes += parsed.operation.encoded_len();
     batch.operations.push(parsed.operation);
-    batch.last_line = line;
+    batch.rows.last = place;
     batch.bytes_read = bytes_read;
     *batch.counts.entry(parsed.counted_as).or_default() += 1;
     batch

@@ -27,6 +27,7 @@ pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationR
                 sequence: sent.sequence,
             },
             content: content_of(&sent.operations),
+            bytes: sent.operations.iter().map(Message::encoded_len).sum(),
             repeated: sent.repeated,
         }),
     };

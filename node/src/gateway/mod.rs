@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod events;
+pub mod leaving;
 mod operations;
 mod queries;
 pub mod service;

@@ -13,15 +13,15 @@ use kotoba_proto::v1::{
     GetStatusResponse, JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, LeaveClusterResponse,
     SubscribeEventsRequest,
 };
-use kotoba_state::ids::Timestamp;
-use kotoba_state::meta::{Answer as MetaAnswer, Command, MemberState};
+use kotoba_state::ids::{MemberId, Timestamp};
+use kotoba_state::meta::{Answer as MetaAnswer, Command};
 use kotoba_state::placement::VIRTUAL_NODES;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::{Gateway, OperationError, QueryError, RowBatch, convert, status as cluster_status};
+use super::{Gateway, OperationError, QueryError, RowBatch, convert, leaving, status as cluster_status};
 use crate::member::Process;
 use crate::member::running::Running;
 use crate::transaction::ReadError;
@@ -141,18 +141,12 @@ impl ClusterService for ClientEndpoint {
 
     async fn leave_cluster(&self, request: Request<LeaveClusterRequest>) -> Answer<LeaveClusterResponse> {
         let running = self.member()?;
-        let id = request.into_inner().member_id;
-        let catalogue = running.catalogue.get();
-        match catalogue
-            .members
-            .values()
-            .find(|member| member.id.0 == id && member.state != MemberState::Removed)
-        {
-            Some(_) => Err(Status::unimplemented(
-                "this version cannot drain a member yet, and removing one that holds replicas would lose redundancy",
-            )),
-            None => Err(status(Kind::NotFound, format!("there is no member {id}"))),
-        }
+        let command = Command::Drain {
+            member: MemberId(request.into_inner().member_id),
+            then_remove: true,
+        };
+        leaving::propose(&running, &command).await?;
+        Ok(Response::new(LeaveClusterResponse {}))
     }
 
     async fn get_cluster_config(&self, _: Request<GetClusterConfigRequest>) -> Answer<GetClusterConfigResponse> {

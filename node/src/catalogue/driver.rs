@@ -100,6 +100,7 @@ impl Driver {
         let stopping = observation.members.iter().filter(|(_, answer)| answer.stopping);
         Policy {
             now_ms: now_ms(),
+            leading_ms: millis(self.leading_since.elapsed()),
             replacement_after_ms: self.membership.replacement_after.map(millis),
             balance_leaders: self.membership.balance_leaders,
             stopping: stopping.map(|(member, _)| *member).collect(),

@@ -103,6 +103,8 @@ impl ClusterService for ClientEndpoint {
                 )
             })
         });
+        // Nothing more happens here once the member is removed: the subscriber goes elsewhere.
+        let events = futures::StreamExt::take_until(events, self.process.member_ended());
         Ok(Response::new(Box::pin(events)))
     }
 

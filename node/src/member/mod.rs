@@ -131,6 +131,11 @@ impl Process {
         self.running.get().cloned()
     }
 
+    /// Comes when what the member runs has ended, with the process or before.
+    pub fn member_ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.member_cancel.clone().cancelled_owned()
+    }
+
     /// The member was removed from its cluster: it serves nothing more, for ever.
     pub fn is_removed(&self) -> bool {
         self.identity().is_removed()

@@ -17,7 +17,7 @@ use super::running::Running;
 /// How often a member that is empty and shall be removed asks whether it was.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// An answer that is not there by then is asked for again.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Requests that came before the removal get this long to end.
 const REQUESTS_END_WITHIN: Duration = Duration::from_secs(2);
 

@@ -71,12 +71,12 @@ fn the_replicas_of_a_member_that_fails_for_good_are_placed_elsewhere() {
         writer.progress(30).await;
         // Back again, it deletes what it had and holds nothing until a rebalance.
         cluster.start(2).await;
-        cluster
+        cluster.ready().await;
+        let status = cluster
             .status_where("a member that is back", |status| {
                 status.replication.as_ref().unwrap().is_healthy
             })
             .await;
-        let status = cluster.client_of(2).get_status().await.unwrap();
         assert_eq!(replicas(&status, 2), 0);
         cluster.rebalance(1).await;
         cluster.balanced().await;

@@ -11,6 +11,10 @@ use crate::meta::command::Command;
 /// Leaders moved off draining members in one pass: each one's clients wait for a moment.
 const MAX_TRANSFERS: usize = 4;
 
+/// A leader counts nobody as gone before it has led for this long: after a power cut of the whole cluster everyone was silent
+/// for hours, and is back in a moment.
+const LED_BEFORE_MS: u64 = 60_000;
+
 /// What to do now for members that leave.
 pub fn next_member_steps(catalogue: &Catalogue, observed: &Observed, policy: &Policy) -> Vec<Action> {
     let mut actions = Vec::new();
@@ -26,6 +30,9 @@ pub fn next_member_steps(catalogue: &Catalogue, observed: &Observed, policy: &Po
 /// One at a time: what is lost by a whole zone at once comes back oftener than not.
 fn count_as_gone(catalogue: &Catalogue, policy: &Policy) -> Option<Action> {
     let after = policy.replacement_after_ms?;
+    if policy.leading_ms < after.min(LED_BEFORE_MS) {
+        return None;
+    }
     let is_due = |member: &&Member| {
         let for_ms = policy.now_ms.saturating_sub(member.health_since_ms);
         member.state == MemberState::Active && !member.gone && member.health == Health::Failed && for_ms >= after

@@ -49,6 +49,8 @@ pub struct LeaderView {
 pub struct Policy {
     /// Milliseconds since the epoch.
     pub now_ms: u64,
+    /// For how long this member has led the meta group.
+    pub leading_ms: u64,
     /// A member that has failed for longer counts as gone; none: never.
     pub replacement_after_ms: Option<u64>,
     pub balance_leaders: bool,
@@ -103,7 +105,7 @@ impl LeaderView {
     /// All others have to be in sync, so that a change never leaves fewer voters in sync than it found. Where the one that
     /// goes is itself lost the change is the repair: then a majority is enough, for each loss that is not repaired makes the
     /// next one worse.
-    fn holds_up(&self, old: Option<ReplicaId>) -> Option<ReplicaId> {
+    pub(super) fn holds_up(&self, old: Option<ReplicaId>) -> Option<ReplicaId> {
         let repairs = old.is_some_and(|old| self.voters.contains(&old) && !self.is_in_sync(old));
         match repairs && self.spare_voters() >= 0 {
             true => None,

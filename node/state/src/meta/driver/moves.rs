@@ -6,7 +6,7 @@ use super::leaders::successor;
 use super::{LeaderView, Observed};
 use crate::ids::{MemberId, PartitionId, ReplicaId};
 use crate::meta::catalogue::{
-    Catalogue, Founding, Health, Member, MemberState, Move, MoveReason, MoveStep, ReplicaRole,
+    Catalogue, Founding, Health, Member, MemberState, Move, MoveReason, MoveStep, Replica, ReplicaRole,
 };
 use crate::meta::command::Command;
 
@@ -210,10 +210,23 @@ fn step_of_move(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView>) ->
         return promote(catalogue, row, view, old);
     };
     let target = catalogue.members.get(&member);
-    if !view.voters.contains(&replica) && !target.is_some_and(Member::may_be_target) {
+    let may_arrive = target.is_some_and(Member::may_be_target) && !gives_way(catalogue, row, view, old);
+    if !view.voters.contains(&replica) && !may_arrive {
         return give_up(row, view, replica);
     }
     teach(row, view, replica, member).unwrap_or_else(|| promote(catalogue, row, view, old))
+}
+
+/// A move that waits for a voter that is lost for good gives way to that one's replacement: a partition has one move at a
+/// time, and either would wait for the other.
+fn gives_way(catalogue: &Catalogue, row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> bool {
+    let partition = catalogue.partitions.get(&row.partition);
+    let lost = view.holds_up(old).and_then(|replica| partition?.replicas.get(&replica));
+    let gone = |placed: &Replica| catalogue.members.get(&placed.member).is_some_and(|member| member.gone);
+    lost.is_some_and(|placed| {
+        let mut planned = moves_at(catalogue, MoveStep::Planned);
+        gone(placed) && planned.any(|other| other.partition == row.partition && other.from == Some(placed.member))
+    })
 }
 
 /// A target that has failed, or leaves, does not keep one of the few moves that may be under way: the group drops the new replica, and

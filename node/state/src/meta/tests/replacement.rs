@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::Group;
 use super::cluster::Cluster;
-use crate::ids::{MemberId, PartitionId};
-use crate::meta::driver::{Action, next_member_steps, next_step};
+use crate::ids::{MemberId, PartitionId, ReplicaId};
+use crate::meta::driver::{Action, LeaderView, next_member_steps, next_step};
 use crate::meta::{Answer, Command, MemberState, MoveStep};
 
 const AFTER_MS: u64 = 600_000;
@@ -14,6 +14,7 @@ fn cluster_with_replacement() -> Cluster {
     let mut cluster = Cluster::of_five();
     cluster.policy.now_ms = 1_000_000;
     cluster.policy.replacement_after_ms = Some(AFTER_MS);
+    cluster.policy.leading_ms = AFTER_MS;
     cluster
 }
 
@@ -139,19 +140,75 @@ fn the_partitions_nearest_to_losing_their_majority_come_first() {
 }
 
 #[test]
-fn one_dead_voter_does_not_hold_up_the_replacement_of_another() {
+fn a_leader_that_is_new_counts_nobody_as_gone() {
     let mut cluster = cluster_with_replacement();
-    let partition = PartitionId(0);
-    let catalogue = cluster.meta.catalogue();
-    let held: Vec<_> = catalogue.partitions[&partition]
-        .replicas
-        .values()
-        .map(|row| row.member)
-        .collect();
-    cluster.crash(held[0]);
+    cluster.crash(MemberId(2));
+    cluster.policy.now_ms += 10 * AFTER_MS;
+    cluster.policy.leading_ms = 1_000;
+    (0..20).for_each(|_| cluster.pass());
+    assert!(!is_gone(&cluster, 2));
+}
+
+#[test]
+fn a_move_that_waits_for_a_voter_that_is_lost_for_good_gives_way_to_its_replacement() {
+    let mut cluster = cluster_with_replacement();
+    let (partition, lost) = begin_a_drain(&mut cluster);
+    let fresh = cluster.meta.add_member(6);
+    cluster.crash(lost);
+    (0..20).for_each(|_| cluster.pass());
+    assert!(cluster.meta.catalogue().move_under_way(partition).is_some(), "it waits");
     cluster.policy.now_ms += AFTER_MS;
-    cluster.run_until(|catalogue| catalogue.replicas_on(held[0]) == 0 && catalogue.moves.is_empty());
-    assert!(cluster.leaders[&partition].voters.len() == 3);
+    cluster.run_until(|catalogue| {
+        catalogue.replicas_on(lost) == 0 && catalogue.members[&MemberId(4)].state == MemberState::Removed
+    });
+    assert!(cluster.meta.catalogue().replicas_on(fresh) > 0);
+}
+
+/// Drains member 4 until its first move is under way; gives that partition and a holder that the move does not touch.
+fn begin_a_drain(cluster: &mut Cluster) -> (PartitionId, MemberId) {
+    let drain = Command::Drain {
+        member: MemberId(4),
+        then_remove: true,
+    };
+    cluster.meta.apply(&drain);
+    loop {
+        let catalogue = cluster.meta.catalogue();
+        let mut rows = catalogue.moves.values();
+        if let Some(row) = rows.find(|row| row.step == MoveStep::Learning) {
+            let replicas = catalogue.partitions[&row.partition].replicas.values();
+            let mut holders = replicas.map(|replica| Some(replica.member));
+            let other = holders.find(|member| ![row.from, row.to].contains(member));
+            return (row.partition, other.flatten().unwrap());
+        }
+        cluster.pass();
+    }
+}
+
+#[test]
+fn one_dead_voter_of_five_does_not_hold_up_the_replacement_of_another() {
+    let (dead, dying) = (ReplicaId(1), ReplicaId(2));
+    assert_eq!(five_voters(&[dead, dying]).holds_up(Some(dead)), None);
+    let lost_majority = five_voters(&[dead, dying, ReplicaId(3)]);
+    assert!(lost_majority.holds_up(Some(dead)).is_some());
+    let moves_a_live_one = five_voters(&[dead]).holds_up(Some(dying));
+    assert_eq!(moves_a_live_one, Some(dead));
+}
+
+fn five_voters(silent: &[ReplicaId]) -> LeaderView {
+    let voters: BTreeSet<_> = (1..=5).map(ReplicaId).collect();
+    let silence = |voter: &ReplicaId| if silent.contains(voter) { 60_000 } else { 0 };
+    LeaderView {
+        member: MemberId(5),
+        replica: ReplicaId(5),
+        term: 1,
+        learners: BTreeSet::new(),
+        joint: false,
+        last_log_index: 9,
+        membership_log_id: String::new(),
+        matched: voters.iter().map(|voter| (*voter, 9)).collect(),
+        silent_ms: voters.iter().map(|voter| (*voter, silence(voter))).collect(),
+        voters,
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Member {
             info!("requests that did not end in time are cut off");
             self.servers.abort_all();
         }
-        if let Some(running) = self.process.running() {
+        if let Some(running) = self.process.started() {
             for (_, local) in running.partitions.all() {
                 local.leader.stop();
             }

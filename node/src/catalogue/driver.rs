@@ -11,7 +11,8 @@ mod observe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kotoba_state::meta::driver::{next_meta_step, next_step};
+use kotoba_state::meta::Catalogue;
+use kotoba_state::meta::driver::{Policy, balance_leaders, next_member_steps, next_meta_step, next_removal, next_step};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -76,11 +77,33 @@ impl Driver {
         self.observed.send_replace(Some(observation.clone()));
         self.watch_health(&catalogue, &observation).await;
         self.assign_joiners(&catalogue).await;
-        if let Some(action) = next_meta_step(&catalogue, &observation.meta_view()) {
+        self.drive_meta(&catalogue, &observation).await;
+        let (policy, observed) = (self.policy(&observation), &observation.partitions);
+        let steps = next_member_steps(&catalogue, observed, &policy).into_iter();
+        let steps = steps.chain(next_step(&catalogue, observed));
+        for action in steps.chain(balance_leaders(&catalogue, observed, &policy)) {
+            self.execute(action, &observation).await;
+        }
+    }
+
+    /// One step of the meta group's own membership; a removal only where there is nothing else to do.
+    async fn drive_meta(&self, catalogue: &Catalogue, observation: &Observation) {
+        let meta = observation.meta_view();
+        let removal = || next_removal(catalogue, &observation.partitions, &meta);
+        if let Some(action) = next_meta_step(catalogue, &meta).or_else(removal) {
             self.execute_on_meta(action).await;
         }
-        for action in next_step(&catalogue, &observation.partitions) {
-            self.execute(action, &observation).await;
+    }
+
+    fn policy(&self, observation: &Observation) -> Policy {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let stopping = observation.members.iter().filter(|(_, answer)| answer.stopping);
+        Policy {
+            now_ms: now_ms(),
+            leading_ms: millis(self.leading_since.elapsed()),
+            replacement_after_ms: self.membership.replacement_after.map(millis),
+            balance_leaders: self.membership.balance_leaders,
+            stopping: stopping.map(|(member, _)| *member).collect(),
         }
     }
 }

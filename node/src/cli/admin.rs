@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use kotoba_proto::v1::admin_service_client::AdminServiceClient;
 use kotoba_proto::v1::{
-    BootstrapRequest, BootstrapResponse, RebalanceRequest, RebalanceResponse, WhoAmIRequest, WhoAmIResponse,
+    BootstrapRequest, BootstrapResponse, CancelDrainRequest, DrainRequest, MemberProgress, RebalanceRequest,
+    RebalanceResponse, RemoveMemberRequest, WhoAmIRequest, WhoAmIResponse,
 };
 use kotoba_proto::{ClusterError, cluster};
 use tonic::transport::Channel;
@@ -40,6 +41,28 @@ impl Admin {
     pub(super) async fn rebalance(&self, request: RebalanceRequest) -> Result<RebalanceResponse, ClusterError> {
         let mut client = self.client.clone();
         self.within_deadline(client.rebalance(request)).await
+    }
+
+    pub(super) async fn drain(&self, member_id: u64) -> Result<MemberProgress, ClusterError> {
+        let mut client = self.client.clone();
+        let answer = self.within_deadline(client.drain(DrainRequest { member_id })).await?;
+        Ok(answer.progress.unwrap_or_default())
+    }
+
+    pub(super) async fn cancel_drain(&self, member_id: u64) -> Result<MemberProgress, ClusterError> {
+        let mut client = self.client.clone();
+        let answer = self
+            .within_deadline(client.cancel_drain(CancelDrainRequest { member_id }))
+            .await?;
+        Ok(answer.progress.unwrap_or_default())
+    }
+
+    pub(super) async fn remove_member(&self, member_id: u64) -> Result<MemberProgress, ClusterError> {
+        let mut client = self.client.clone();
+        let answer = self
+            .within_deadline(client.remove_member(RemoveMemberRequest { member_id }))
+            .await?;
+        Ok(answer.progress.unwrap_or_default())
     }
 
     async fn within_deadline<T>(

@@ -55,10 +55,16 @@ failure_detection_interval_ms = {}
 max_missed_heartbeats = {}
 # Silent for so long: failed.
 failure_timeout_ms = {}
+# Failed for so long: its replicas are placed elsewhere, where enough members are left. 0: never.
+replacement_after_s = {}
+# Spread the leaders of the partitions over the members.
+balance_leaders = {}
 
 [storage]
 # Memory for the caches of all state files together.
 state_cache_mib = {}
+# What this member may send of its replicas when they are copied to another, so that clients do not feel it.
+snapshot_mib_per_s = {}
 # How long old versions stay readable.
 history_retention_s = {}
 ",
@@ -66,7 +72,10 @@ history_retention_s = {}
         membership.failure_detection_interval.as_millis(),
         membership.max_missed_heartbeats,
         membership.failure_timeout.as_millis(),
+        membership.replacement_after.map_or(0, |after| after.as_secs()),
+        membership.balance_leaders,
         STATE_CACHE_MIB,
+        crate::raft::Settings::default().snapshot_bytes_per_s >> 20,
         HISTORY_RETENTION_S,
     )
 }
@@ -85,7 +94,11 @@ mod tests {
         let addresses = (config.peer_listen, config.client_listen, config.http_listen);
         let advertised = (&config.peer_advertise, &config.client_advertise);
         let names = (&config.data_dir, &config.zone, &config.name, &config.peers);
-        let limits = (config.state_cache_bytes, config.history_retention);
+        let limits = (
+            config.state_cache_bytes,
+            config.history_retention,
+            config.raft.snapshot_bytes_per_s,
+        );
         format!(
             "{addresses:?} {advertised:?} {names:?} {:?} {limits:?}",
             config.membership

@@ -1,5 +1,7 @@
 //! `kotoba member …`: the processes that make up the cluster.
 
+mod leaving;
+
 use std::io::Write;
 
 use clap::{Args, Subcommand};
@@ -8,7 +10,7 @@ use kotoba_proto::v1::{MemberHealth, MemberState, MemberStatus};
 use super::output::{Output, Record};
 use super::{CliError, ClientArgs};
 
-/// Look at the members of the cluster
+/// Look at the members of the cluster, and let them go
 #[derive(Debug, Subcommand)]
 pub enum MemberCommand {
     /// List all members with their state, health and load
@@ -16,10 +18,40 @@ pub enum MemberCommand {
   kotoba member list
   kotoba member list -o json | jq .client_address")]
     List(ListArgs),
+    /// Move everything off a member, and show how far it is
+    #[command(after_help = "Examples:
+  kotoba member drain 4                                refused, with the reason, where the rest could not hold its replicas
+  kotoba member drain 4 --no-wait                      ask for it; watch it with `kotoba member list`")]
+    Drain(LeavingArgs),
+    /// Keep a member that is being drained; what has moved stays where it is until the next rebalance
+    #[command(after_help = "Examples:
+  kotoba member cancel-drain 4
+  kotoba rebalance                                     to give it replicas again")]
+    CancelDrain(CancelDrainArgs),
+    /// Remove a drained member, or a failed one on which nothing is left, for ever
+    #[command(after_help = "Examples:
+  kotoba member drain 4
+  kotoba member remove 4")]
+    Remove(LeavingArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ListArgs {}
+
+#[derive(Debug, Args)]
+pub struct LeavingArgs {
+    /// Id of the member, as `kotoba member list` shows it
+    pub(super) member_id: u64,
+    /// Only ask for it
+    #[arg(long)]
+    pub(super) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CancelDrainArgs {
+    /// Id of the member, as `kotoba member list` shows it
+    pub(super) member_id: u64,
+}
 
 pub(super) async fn run(
     command: MemberCommand,
@@ -35,6 +67,9 @@ pub(super) async fn run(
                 .map(|member| record(member, status.leader_member_id));
             Ok(output.records(records)?)
         }
+        MemberCommand::Drain(args) => leaving::drain(&args, client, output).await,
+        MemberCommand::CancelDrain(args) => leaving::cancel(args.member_id, client, output).await,
+        MemberCommand::Remove(args) => leaving::remove(&args, client, output).await,
     }
 }
 
@@ -52,6 +87,7 @@ pub(super) fn record(member: &MemberStatus, leader_member_id: u64) -> Record {
         .field("client_address", member.client_address.as_str())
         .field("peer_address", member.peer_address.as_str())
         .field("version", member.version.as_str())
+        .field("waiting_for", member.waiting_for.as_str())
 }
 
 fn meta_role(member: &MemberStatus, leader_member_id: u64) -> &'static str {
@@ -62,7 +98,7 @@ fn meta_role(member: &MemberStatus, leader_member_id: u64) -> &'static str {
     }
 }
 
-fn state(state: MemberState) -> &'static str {
+pub(super) fn state(state: MemberState) -> &'static str {
     match state {
         MemberState::Unspecified => "unknown",
         MemberState::Joining => "joining",

@@ -41,7 +41,7 @@ pub(super) async fn run(
 }
 
 /// The leader's peer address, else that of any member that is well.
-fn peer_to_ask(status: &GetStatusResponse) -> Result<String, CliError> {
+pub(super) fn peer_to_ask(status: &GetStatusResponse) -> Result<String, CliError> {
     let is_well = |health, state| health == MemberHealth::Alive && state == MemberState::Active;
     let leader = status
         .members

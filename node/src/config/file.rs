@@ -69,12 +69,15 @@ pub struct MembershipSettings {
     pub failure_detection_interval_ms: Option<u64>,
     pub max_missed_heartbeats: Option<u32>,
     pub failure_timeout_ms: Option<u64>,
+    pub replacement_after_s: Option<u64>,
+    pub balance_leaders: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageSettings {
     pub state_cache_mib: Option<usize>,
+    pub snapshot_mib_per_s: Option<u64>,
     pub history_retention_s: Option<u64>,
 }
 
@@ -112,8 +115,28 @@ impl Settings {
             timing: Timing::default(),
             state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,
             history_retention: Duration::from_secs(self.storage.history_retention_s.unwrap_or(600)),
-            raft: crate::raft::Settings::default(),
+            raft: self.storage.raft()?,
             link_filter: None,
+        })
+    }
+}
+
+impl StorageSettings {
+    fn raft(&self) -> Result<crate::raft::Settings, SettingsError> {
+        let default = crate::raft::Settings::default();
+        let snapshot_bytes_per_s = match self.snapshot_mib_per_s {
+            None => default.snapshot_bytes_per_s,
+            Some(0) => {
+                return Err(SettingsError::Impossible {
+                    key: "storage.snapshot_mib_per_s",
+                    rule: "at least 1",
+                });
+            }
+            Some(mib) => mib.saturating_mul(1 << 20),
+        };
+        Ok(crate::raft::Settings {
+            snapshot_bytes_per_s,
+            ..default
         })
     }
 }
@@ -127,6 +150,12 @@ impl MembershipSettings {
             failure_detection_interval: millis(self.failure_detection_interval_ms, default.failure_detection_interval),
             max_missed_heartbeats: self.max_missed_heartbeats.unwrap_or(default.max_missed_heartbeats),
             failure_timeout: millis(self.failure_timeout_ms, default.failure_timeout),
+            replacement_after: match self.replacement_after_s {
+                None => default.replacement_after,
+                Some(0) => None,
+                Some(seconds) => Some(Duration::from_secs(seconds)),
+            },
+            balance_leaders: self.balance_leaders.unwrap_or(default.balance_leaders),
         };
         if config.heartbeat_interval.is_zero() || config.failure_detection_interval.is_zero() {
             return Err(SettingsError::Impossible {
@@ -201,6 +230,21 @@ mod tests {
         let settings: Settings = toml::from_str("[listen]\npeer = \"0.0.0.0:7600\"").unwrap();
         let text = settings.into_config().unwrap_err().to_string();
         assert!(text.contains("advertise.peer"), "{text}");
+    }
+
+    #[test]
+    fn a_replacement_after_no_time_at_all_means_never() {
+        let config = |text: &str| {
+            toml::from_str::<Settings>(text)
+                .unwrap()
+                .into_config()
+                .unwrap()
+                .membership
+        };
+        assert_eq!(config("").replacement_after, Some(Duration::from_secs(600)));
+        assert_eq!(config("[membership]\nreplacement_after_s = 0").replacement_after, None);
+        let minute = config("[membership]\nreplacement_after_s = 60");
+        assert_eq!(minute.replacement_after, Some(Duration::from_secs(60)));
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub struct MembershipConfig {
     pub failure_detection_interval: Duration,
     pub max_missed_heartbeats: u32,
     pub failure_timeout: Duration,
+    /// The replicas of a member that has failed for longer are placed elsewhere; none: never.
+    pub replacement_after: Option<Duration>,
+    /// Leaders are spread over the members.
+    pub balance_leaders: bool,
 }
 
 impl Default for MembershipConfig {
@@ -74,6 +78,9 @@ impl Default for MembershipConfig {
             failure_detection_interval: Duration::from_secs(1),
             max_missed_heartbeats: 3,
             failure_timeout: Duration::from_secs(15),
+            // Longer than a machine takes to restart: copying everything costs more than waiting for it.
+            replacement_after: Some(Duration::from_secs(600)),
+            balance_leaders: true,
         }
     }
 }

@@ -90,7 +90,8 @@ fn of_member(before: Option<&Member>, after: &Member) -> Vec<ClusterEvent> {
     let mut events = Vec::new();
     let id = after.id;
     let state = before.map(|member| member.state);
-    if after.state == MemberState::Active && state != Some(MemberState::Active) {
+    let was_in = matches!(state, Some(MemberState::Active | MemberState::Draining));
+    if after.state == MemberState::Active && !was_in {
         events.push(event(
             EventKind::NodeJoined,
             id,
@@ -99,6 +100,9 @@ fn of_member(before: Option<&Member>, after: &Member) -> Vec<ClusterEvent> {
     }
     if after.state == MemberState::Removed && state != Some(MemberState::Removed) {
         events.push(event(EventKind::NodeLeft, id, format!("member {id} is removed")));
+    }
+    if let Some(text) = before.and_then(|before| change_of_plan(before, after)) {
+        events.push(event(EventKind::ConfigChanged, id, text));
     }
     let health = before.map_or(Health::Alive, |member| member.health);
     if health != after.health {
@@ -110,6 +114,31 @@ fn of_member(before: Option<&Member>, after: &Member) -> Vec<ClusterEvent> {
         events.push(event(kind, id, format!("member {id} {text}")));
     }
     events
+}
+
+/// Drains that begin or are cancelled, and members that count as gone or no longer do.
+fn change_of_plan(before: &Member, after: &Member) -> Option<String> {
+    let id = after.id;
+    match (before.drain, after.drain) {
+        (None, Some(drain)) if drain.then_remove => return Some(format!("member {id} is drained, and then removed")),
+        (None, Some(_)) => return Some(format!("member {id} is drained")),
+        (Some(old), Some(new)) if new.then_remove && !old.then_remove => {
+            return Some(format!("member {id} is removed once it is drained"));
+        }
+        (Some(_), None) if after.state != MemberState::Removed => {
+            return Some(format!("the drain of member {id} is cancelled"));
+        }
+        (Some(_), _) | (None, None) => {}
+    }
+    match (before.gone, after.gone) {
+        (false, true) => Some(format!(
+            "member {id} has failed for too long: its replicas are placed elsewhere"
+        )),
+        (true, false) if after.state == MemberState::Active => {
+            Some(format!("member {id} is back: a rebalance gives it replicas again"))
+        }
+        (true, _) | (false, false) => None,
+    }
 }
 
 /// A move that ended with its new replica in place; one that was dropped before it began is no event.
@@ -150,6 +179,8 @@ mod tests {
             health_since_ms: 0,
             meta_replica: ReplicaId(id),
             meta_voter: true,
+            drain: None,
+            gone: false,
         }
     }
 
@@ -174,6 +205,28 @@ mod tests {
     }
 
     #[test]
+    fn a_drain_is_told_from_its_start_to_its_end() {
+        let draining = |then_remove| {
+            let drain = kotoba_state::meta::Drain {
+                number: 1,
+                then_remove,
+                before: MemberState::Active,
+            };
+            let mut row = member(1, MemberState::Draining, Health::Alive);
+            row.drain = Some(drain);
+            with(vec![row])
+        };
+        let active = with(vec![member(1, MemberState::Active, Health::Alive)]);
+        let removed = with(vec![member(1, MemberState::Removed, Health::Alive)]);
+        let changed = [EventKind::ConfigChanged];
+        assert_eq!(kinds(&active, &draining(false)), changed);
+        assert_eq!(kinds(&draining(false), &active), changed);
+        assert_eq!(kinds(&draining(false), &draining(true)), changed);
+        assert_eq!(kinds(&draining(true), &draining(true)), []);
+        assert_eq!(kinds(&draining(true), &removed), [EventKind::NodeLeft]);
+    }
+
+    #[test]
     fn health_is_told_at_each_turn() {
         let with_health = |health| with(vec![member(1, MemberState::Active, health)]);
         let (alive, suspected, failed) = (Health::Alive, Health::Suspected, Health::Failed);
@@ -192,6 +245,7 @@ mod tests {
             to: Some(MemberId(2)),
             replica: None,
             step: kotoba_state::meta::MoveStep::Planned,
+            reason: kotoba_state::meta::MoveReason::Balance,
         };
         let running = Catalogue {
             moves: [(1, row)].into(),

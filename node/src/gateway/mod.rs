@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod events;
 mod exactly_once;
+pub mod leaving;
 mod operations;
 mod queries;
 mod refusal;

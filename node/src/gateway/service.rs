@@ -12,7 +12,8 @@ use kotoba_proto::v1::{
     GetStatusResponse, JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, LeaveClusterResponse,
     SubscribeEventsRequest,
 };
-use kotoba_state::meta::{Answer as MetaAnswer, Command, MemberState};
+use kotoba_state::ids::MemberId;
+use kotoba_state::meta::{Answer as MetaAnswer, Command};
 use kotoba_state::placement::VIRTUAL_NODES;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
@@ -20,7 +21,7 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::refusal::kind_of_refusal;
-use super::{Gateway, OperationError, QueryError, RowBatch, convert, status as cluster_status};
+use super::{Gateway, OperationError, QueryError, RowBatch, convert, leaving, status as cluster_status};
 use crate::member::Process;
 use crate::member::running::Running;
 use crate::transaction::ReadError;
@@ -102,6 +103,8 @@ impl ClusterService for ClientEndpoint {
                 )
             })
         });
+        // Nothing more happens here once the member is removed: the subscriber goes elsewhere.
+        let events = futures::StreamExt::take_until(events, self.process.member_ended());
         Ok(Response::new(Box::pin(events)))
     }
 
@@ -140,18 +143,12 @@ impl ClusterService for ClientEndpoint {
 
     async fn leave_cluster(&self, request: Request<LeaveClusterRequest>) -> Answer<LeaveClusterResponse> {
         let running = self.member()?;
-        let id = request.into_inner().member_id;
-        let catalogue = running.catalogue.get();
-        match catalogue
-            .members
-            .values()
-            .find(|member| member.id.0 == id && member.state != MemberState::Removed)
-        {
-            Some(_) => Err(Status::unimplemented(
-                "this version cannot drain a member yet, and removing one that holds replicas would lose redundancy",
-            )),
-            None => Err(status(Kind::NotFound, format!("there is no member {id}"))),
-        }
+        let command = Command::Drain {
+            member: MemberId(request.into_inner().member_id),
+            then_remove: true,
+        };
+        leaving::propose(&running, &command).await?;
+        Ok(Response::new(LeaveClusterResponse {}))
     }
 
     async fn get_cluster_config(&self, _: Request<GetClusterConfigRequest>) -> Answer<GetClusterConfigResponse> {

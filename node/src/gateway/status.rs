@@ -10,7 +10,7 @@ use kotoba_proto::v1::{
     MoveStatus, PartitionStatus, RebalanceStatus, ReplicaStatus, ReplicationHealth,
 };
 use kotoba_state::ids::{MemberId, PartitionId};
-use kotoba_state::meta::driver::{LeaderView, Observed, why_not_begin};
+use kotoba_state::meta::driver::{LeaderView, Observed, is_drained, why_member_waits, why_not_begin};
 use kotoba_state::meta::{Catalogue, Health, Member, MemberState, Move, MoveStep, Partition, ReplicaRole};
 
 use crate::catalogue::driver::Observation;
@@ -41,10 +41,11 @@ async fn ask_leader(running: &Running) -> Option<GetStatusResponse> {
 /// What the leader of the meta group knows.
 pub fn from_leader(running: &Running, observation: &Observation) -> GetStatusResponse {
     let leaders = leaders_of(observation);
+    let meta = observation.meta_view();
     GetStatusResponse {
         linearizable: true,
         meta_membership_log_id: observation.meta.membership_log_id.clone(),
-        ..build(running, &observation.partitions, &leaders)
+        ..build(running, &observation.partitions, Some(&meta), &leaders)
     }
 }
 
@@ -54,7 +55,7 @@ fn from_local(running: &Running) -> GetStatusResponse {
     for (id, local) in running.partitions.all() {
         leaders.extend(local.group.leadership().leader.map(|(_, member)| (id, member)));
     }
-    build(running, &Observed::new(), &leaders)
+    build(running, &Observed::new(), None, &leaders)
 }
 
 fn leaders_of(observation: &Observation) -> BTreeMap<PartitionId, MemberId> {
@@ -62,7 +63,12 @@ fn leaders_of(observation: &Observation) -> BTreeMap<PartitionId, MemberId> {
     observation.partitions.iter().filter_map(leader).collect()
 }
 
-fn build(running: &Running, observed: &Observed, leaders: &BTreeMap<PartitionId, MemberId>) -> GetStatusResponse {
+fn build(
+    running: &Running,
+    observed: &Observed,
+    meta: Option<&LeaderView>,
+    leaders: &BTreeMap<PartitionId, MemberId>,
+) -> GetStatusResponse {
     let catalogue = running.catalogue.get();
     let partitions: Vec<_> = catalogue
         .partitions
@@ -78,7 +84,7 @@ fn build(running: &Running, observed: &Observed, leaders: &BTreeMap<PartitionId,
         members: catalogue
             .members
             .values()
-            .map(|member| member_status(member, &catalogue, leaders))
+            .map(|member| member_status(member, &catalogue, observed, meta, leaders))
             .collect(),
         partitions,
         moves: catalogue
@@ -93,12 +99,14 @@ fn build(running: &Running, observed: &Observed, leaders: &BTreeMap<PartitionId,
     }
 }
 
-fn member_status(member: &Member, catalogue: &Catalogue, leaders: &BTreeMap<PartitionId, MemberId>) -> MemberStatus {
-    let replicas = catalogue
-        .partitions
-        .values()
-        .flat_map(|partition| partition.replicas.values());
-    let here = replicas.filter(|replica| replica.member == member.id && replica.role != ReplicaRole::Retiring);
+fn member_status(
+    member: &Member,
+    catalogue: &Catalogue,
+    observed: &Observed,
+    meta: Option<&LeaderView>,
+    leaders: &BTreeMap<PartitionId, MemberId>,
+) -> MemberStatus {
+    let waiting_for = why_member_waits(catalogue, observed, meta, member);
     MemberStatus {
         id: member.id.0,
         peer_address: member.peer_address.clone(),
@@ -108,10 +116,13 @@ fn member_status(member: &Member, catalogue: &Catalogue, leaders: &BTreeMap<Part
         state: member_state(member.state).into(),
         health: health_of(member.health).into(),
         meta_voter: member.meta_voter,
-        replicas: count(here.count()),
+        replicas: count(catalogue.replicas_on(member.id)),
         leaders: count(leaders.values().filter(|leader| **leader == member.id).count()),
         version: member.version.clone(),
         name: member.name.clone(),
+        drained: is_drained(catalogue, observed, meta, member),
+        waiting_for: waiting_for.unwrap_or_default(),
+        gone: member.gone,
     }
 }
 
@@ -262,6 +273,10 @@ pub fn health(status: &GetStatusResponse) -> CheckHealthResponse {
                     "silent"
                 },
             ));
+        }
+        // A drain under way is no trouble, a member that cannot be replaced is.
+        if member.state() == v1::MemberState::Active && !member.waiting_for.is_empty() {
+            findings.push(format!("member {} is not replaced: {}", member.id, member.waiting_for));
         }
     }
     for partition in status

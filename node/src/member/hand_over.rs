@@ -1,5 +1,6 @@
 //! A planned end: every group that is led here gets another leader first, so that clients do not wait for an election.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -13,6 +14,7 @@ use crate::raft::{Group, GroupObservation};
 impl Running {
     /// Moves all leaders off this member, as far as caught-up voters elsewhere can take them in time.
     pub async fn hand_over(&self, within: Duration) {
+        self.stopping.store(true, Ordering::Relaxed);
         let led = self
             .groups
             .list()

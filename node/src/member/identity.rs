@@ -58,6 +58,9 @@ struct Record {
     format: u32,
     disk_id: String,
     assignment: Option<Assignment>,
+    /// The member was removed from its cluster: this disk is of no use any more.
+    #[serde(default)]
+    removed: bool,
 }
 
 /// Membership of a cluster, once given and never changed.
@@ -118,6 +121,7 @@ impl Identity {
             format: FORMAT,
             disk_id,
             assignment: None,
+            removed: false,
         };
         let mut identity = Identity { path, record };
         identity.write(identity.record.clone())?;
@@ -151,6 +155,20 @@ impl Identity {
         }
         let mut record = self.record.clone();
         record.assignment = Some(assignment);
+        self.write(record)
+    }
+
+    /// Whether the member was removed from its cluster.
+    pub fn is_removed(&self) -> bool {
+        self.record.removed
+    }
+
+    /// Notes, for ever, that the member was removed.
+    pub fn note_removal(&mut self) -> Result<(), IdentityError> {
+        let record = Record {
+            removed: true,
+            ..self.record.clone()
+        };
         self.write(record)
     }
 
@@ -228,6 +246,16 @@ mod tests {
             again.assign("disk-1", assignment("a", 2)),
             Err(IdentityError::Foreign { .. })
         ));
+    }
+
+    #[test]
+    fn a_removal_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut identity = Identity::open(dir.path(), || "disk-1".into()).unwrap();
+        identity.assign("disk-1", assignment("a", 1)).unwrap();
+        assert!(!Identity::open(dir.path(), || "x".into()).unwrap().is_removed());
+        identity.note_removal().unwrap();
+        assert!(Identity::open(dir.path(), || "x".into()).unwrap().is_removed());
     }
 
     #[test]

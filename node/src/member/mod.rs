@@ -6,6 +6,7 @@ mod founding;
 mod hand_over;
 pub mod identity;
 mod ready;
+mod removed;
 pub mod replicas;
 pub mod running;
 mod sequences;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use founding::{FoundError, FoundingRequest};
 pub use sequences::{SequenceError, Sequences};
@@ -25,11 +26,17 @@ use crate::member::identity::{Assignment, Identity, IdentityError};
 use crate::member::running::{Running, StartError};
 use crate::peer::raft_door::RaftDoor;
 
+/// What a removed member answers to everything.
+const REMOVED: &str =
+    "this member was removed from its cluster: stop the process, or empty its data directory to join as a new member";
+
 /// Why a process could not become, or be, a member.
 #[derive(Debug, thiserror::Error)]
 pub enum AssignError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("{REMOVED}")]
+    Removed,
     #[error("the member cannot be started")]
     Start(#[source] Arc<StartError>),
 }
@@ -51,6 +58,8 @@ pub struct Process {
     pub cancel: CancellationToken,
     identity: Mutex<Identity>,
     running: OnceCell<Arc<Running>>,
+    /// Ends what the member runs, while the process goes on to say that the member was removed.
+    member_cancel: CancellationToken,
     /// Why the process has to end, where that is not a signal.
     fatal: Arc<OnceLock<String>>,
     _directory: Directory,
@@ -61,10 +70,12 @@ impl Process {
     pub fn open(config: Config) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::open(&config.data_dir)?;
         let identity = Identity::open(directory.path(), || uuid::Uuid::new_v4().to_string())?;
+        let cancel = CancellationToken::new();
         Ok(Arc::new(Process {
             config,
             raft_door: RaftDoor::default(),
-            cancel: CancellationToken::new(),
+            member_cancel: cancel.child_token(),
+            cancel,
             identity: Mutex::new(identity),
             running: OnceCell::new(),
             fatal: Arc::default(),
@@ -76,6 +87,10 @@ impl Process {
     pub async fn start_if_assigned(self: &Arc<Self>) -> Result<(), AssignError> {
         let assignment = self.identity().assignment().cloned();
         match assignment {
+            Some(assignment) if self.is_removed() => {
+                warn!(member = %assignment.member, "{REMOVED}");
+                Ok(())
+            }
             Some(assignment) => self.start(assignment).await,
             None => {
                 info!(
@@ -92,6 +107,7 @@ impl Process {
         self.identity().assign(disk_id, assignment)?;
         let assignment = self.identity().assignment().cloned();
         match assignment {
+            Some(_) if self.is_removed() => Err(AssignError::Removed),
             Some(assignment) => self.start(assignment).await,
             None => Ok(()),
         }
@@ -105,14 +121,31 @@ impl Process {
         Ok(())
     }
 
-    /// The member, once it runs.
+    /// The member, once it runs and while it belongs to its cluster.
     pub fn running(&self) -> Option<Arc<Running>> {
+        self.started().filter(|_| !self.is_removed())
+    }
+
+    /// The member that was started here, also when it was removed since.
+    pub fn started(&self) -> Option<Arc<Running>> {
         self.running.get().cloned()
+    }
+
+    /// Comes when what the member runs has ended, with the process or before.
+    pub fn member_ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.member_cancel.clone().cancelled_owned()
+    }
+
+    /// The member was removed from its cluster: it serves nothing more, for ever.
+    pub fn is_removed(&self) -> bool {
+        self.identity().is_removed()
     }
 
     /// What a process without a running member waits for.
     pub fn why_not_running(&self) -> &'static str {
-        match self.identity().assignment() {
+        let identity = self.identity();
+        match identity.assignment() {
+            _ if identity.is_removed() => REMOVED,
             Some(_) => "this member is starting: it opens its stores",
             None => "this process belongs to no cluster yet: it waits for Bootstrap or Join",
         }

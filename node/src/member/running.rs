@@ -1,5 +1,6 @@
 //! A member at work: its groups, its copy of the catalogue, and the services on top of them.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use tracing::{error, info, warn};
 use super::addresses::AddressBook;
 use super::identity::Assignment;
 use super::replicas::{LocalPartitions, ReplicaKeeper, ServePartition};
-use super::{Process, Sequences, founding};
+use super::{Process, Sequences, founding, removed};
 use crate::catalogue::client::MetaClient;
 use crate::catalogue::driver::{Driver, Observation};
 use crate::catalogue::local::LocalCatalogue;
@@ -44,6 +45,12 @@ pub enum StartError {
     ReadCatalogue(#[source] anyhow::Error),
 }
 
+/// Why a member does not serve clients.
+enum NotUp {
+    Removed,
+    Yet(String),
+}
+
 /// The member.
 pub struct Running {
     pub me: MemberId,
@@ -59,6 +66,8 @@ pub struct Running {
     pub router: Arc<Router>,
     pub observed: watch::Receiver<Option<Arc<Observation>>>,
     pub events: broadcast::Sender<ClusterEvent>,
+    /// The process ends: leaders are handed over, and none is wanted here.
+    pub stopping: AtomicBool,
     gateway: OnceLock<Arc<Gateway>>,
 }
 
@@ -72,7 +81,7 @@ impl Running {
             .await
             .map_err(StartError::StartMeta)?;
         process.raft_door.open(groups.service());
-        let catalogue = LocalCatalogue::follow(meta.clone(), process.cancel.clone())
+        let catalogue = LocalCatalogue::follow(meta.clone(), process.member_cancel.clone())
             .await
             .map_err(StartError::ReadCatalogue)?;
         addresses.follow(catalogue.clone());
@@ -132,6 +141,7 @@ impl Running {
             partitions,
             observed,
             events: broadcast::Sender::new(MAX_EVENTS),
+            stopping: AtomicBool::new(false),
             gateway: OnceLock::new(),
         }
     }
@@ -146,7 +156,7 @@ impl Running {
             partitions: self.partitions.clone(),
             serve: serve_partition(self.timestamps.clone(), self.router.clone(), config.history_retention),
         };
-        tokio::spawn(keeper.run(process.cancel.clone()));
+        tokio::spawn(keeper.run(process.member_cancel.clone()));
         let driver = Driver {
             meta: self.meta.clone(),
             client: self.meta_client.clone(),
@@ -157,45 +167,56 @@ impl Running {
             observed,
             leading_since: Instant::now(),
         };
-        tokio::spawn(driver.run(process.cancel.clone()));
-        tokio::spawn(events::follow(self.clone(), process.cancel.clone()));
+        tokio::spawn(driver.run(process.member_cancel.clone()));
+        tokio::spawn(events::follow(self.clone(), process.member_cancel.clone()));
+        tokio::spawn(removed::watch(self.clone(), process.clone()));
     }
 
     /// Tells the catalogue where this member is now, takes an incarnation, and opens the gateway.
     async fn come_up(self: Arc<Self>, process: Arc<Process>) {
-        let describe = Command::DescribeMember {
-            member: self.me,
-            disk_id: process.disk_id(),
-            peer_address: process.config.peer_advertise.clone(),
-            client_address: process.config.client_advertise.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        while !process.cancel.is_cancelled() {
+        let describe = self.description(&process);
+        while !process.member_cancel.is_cancelled() {
             match self.try_come_up(&describe).await {
                 Ok(incarnation) => {
                     self.recover(COME_UP_STEP).await;
                     self.open_gateway(incarnation, &process);
                     return;
                 }
-                Err(reason) => warn!(reason, "this member does not serve clients yet"),
+                Err(NotUp::Removed) => return process.remove().await,
+                Err(NotUp::Yet(reason)) => warn!(reason, "this member does not serve clients yet"),
             }
             sleep(Duration::from_millis(200)).await;
         }
     }
 
-    async fn try_come_up(&self, describe: &Command) -> Result<u64, String> {
+    /// What this member says of itself; one that was removed is told so.
+    pub(super) fn description(&self, process: &Process) -> Command {
+        Command::DescribeMember {
+            member: self.me,
+            disk_id: process.disk_id(),
+            peer_address: process.config.peer_advertise.clone(),
+            client_address: process.config.client_advertise.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    async fn try_come_up(&self, describe: &Command) -> Result<u64, NotUp> {
         let propose = |command| async move {
             self.meta_client
                 .propose(command, COME_UP_STEP)
                 .await
-                .map_err(|error| error.to_string())
+                .map_err(|error| NotUp::Yet(error.to_string()))
         };
-        if let Answer::Refused(reason) = propose(describe).await? {
-            return Err(format!("the catalogue does not take this member: {reason}"));
+        match propose(describe).await? {
+            Answer::Removed => return Err(NotUp::Removed),
+            Answer::Refused(reason) => {
+                return Err(NotUp::Yet(format!("the catalogue does not take this member: {reason}")));
+            }
+            _ => {}
         }
         match propose(&Command::NextIncarnation).await? {
             Answer::Incarnation(incarnation) => Ok(incarnation),
-            other => Err(format!("no incarnation was given: {other:?}")),
+            other => Err(NotUp::Yet(format!("no incarnation was given: {other:?}"))),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What an operator or a person at the shell asks of one process: who it is, founding, rebalancing.
+//! What an operator or a person at the shell asks of one process: who it is, founding, rebalancing, members that leave.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,18 @@ use kotoba_proto::error::status;
 use kotoba_proto::v1::admin_service_server::AdminService;
 use kotoba_proto::v1::error_detail::Kind;
 use kotoba_proto::v1::{
-    Assignment, BootstrapRequest, BootstrapResponse, PlannedMove, RebalanceRequest, RebalanceResponse, WhoAmIRequest,
-    WhoAmIResponse,
+    Assignment, BootstrapRequest, BootstrapResponse, CancelDrainRequest, CancelDrainResponse, DrainRequest,
+    DrainResponse, PlannedMove, RebalanceRequest, RebalanceResponse, RemoveMemberRequest, RemoveMemberResponse,
+    WhoAmIRequest, WhoAmIResponse,
 };
+use kotoba_state::ids::MemberId;
 use kotoba_state::meta::{Answer, Command, FirstMember};
 use tonic::{Request, Response, Status};
 
 use crate::catalogue::driver::now_ms;
+use crate::gateway::leaving;
 use crate::gateway::service::not_running;
+use crate::member::running::Running;
 use crate::member::{FoundError, FoundingRequest, Process};
 
 const PLAN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,6 +83,41 @@ impl AdminService for AdminEndpoint {
             Err(error) => Err(status(Kind::NoLeader, error.to_string())),
         }
     }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
+        let (running, member) = self.about(request.into_inner().member_id)?;
+        let then_remove = false;
+        leaving::propose(&running, &Command::Drain { member, then_remove }).await?;
+        let progress = Some(leaving::progress(&running, member).await?);
+        Ok(Response::new(DrainResponse { progress }))
+    }
+
+    async fn cancel_drain(
+        &self,
+        request: Request<CancelDrainRequest>,
+    ) -> Result<Response<CancelDrainResponse>, Status> {
+        let (running, member) = self.about(request.into_inner().member_id)?;
+        leaving::propose(&running, &Command::CancelDrain { member }).await?;
+        let progress = Some(leaving::progress(&running, member).await?);
+        Ok(Response::new(CancelDrainResponse { progress }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<RemoveMemberResponse>, Status> {
+        let (running, member) = self.about(request.into_inner().member_id)?;
+        leaving::propose(&running, &Command::AskRemoval { member }).await?;
+        let progress = Some(leaving::progress(&running, member).await?);
+        Ok(Response::new(RemoveMemberResponse { progress }))
+    }
+}
+
+impl AdminEndpoint {
+    fn about(&self, member_id: u64) -> Result<(Arc<Running>, MemberId), Status> {
+        let running = self.process.running().ok_or_else(|| not_running(&self.process))?;
+        Ok((running, MemberId(member_id)))
+    }
 }
 
 /// What this process says of itself, in every state.
@@ -105,11 +144,7 @@ pub fn who_am_i(process: &Process) -> WhoAmIResponse {
     }
 }
 
-fn planned(
-    partition: u32,
-    from: Option<kotoba_state::ids::MemberId>,
-    to: Option<kotoba_state::ids::MemberId>,
-) -> PlannedMove {
+fn planned(partition: u32, from: Option<MemberId>, to: Option<MemberId>) -> PlannedMove {
     PlannedMove {
         partition,
         from_member_id: from.map_or(0, |member| member.0),

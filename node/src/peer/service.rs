@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::peer_service_server::PeerService;
@@ -110,6 +111,12 @@ impl PeerService for PeerEndpoint {
 
     async fn partition(&self, request: Request<PartitionRequest>) -> Answer<PartitionResponse> {
         let request = request.into_inner();
+        if self.process.is_removed() {
+            // Not an error, which would leave open whether anything was done here.
+            let nothing: message::Response = Err(Failure::NotLeader { leader: None });
+            let body = message::encode(&nothing).into();
+            return Ok(Response::new(PartitionResponse { body }));
+        }
         let running = self.member(request.envelope.as_ref())?;
         let decoded: message::Request =
             message::decode(&request.body).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -158,6 +165,7 @@ impl PeerService for PeerEndpoint {
                 .map(|group| observed(&group.observe()))
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            stopping: running.stopping.load(Ordering::Relaxed),
         }))
     }
 }

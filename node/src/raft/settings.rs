@@ -46,6 +46,8 @@ pub struct Settings {
     pub checkpoint_dirty_bytes: usize,
     /// A state file with changes older than this is made durable: a restart re-applies no more than that.
     pub checkpoint_age: Duration,
+    /// Bytes of snapshots that this member sends in a second, to all others together.
+    pub snapshot_bytes_per_s: u64,
     /// After this the outcome of a proposal counts as unknown.
     pub propose_timeout: Duration,
     /// After this a read barrier counts as failed.
@@ -74,6 +76,8 @@ impl Default for Settings {
             expected_replicas: 16,
             checkpoint_dirty_bytes: 32 << 20,
             checkpoint_age: Duration::from_secs(2),
+            // About half of what a gigabit link carries.
+            snapshot_bytes_per_s: 64 << 20,
             propose_timeout: Duration::from_secs(10),
             barrier_timeout: Duration::from_secs(5),
         }

@@ -46,6 +46,7 @@ impl Pace {
                 failure_detection_interval: Duration::from_millis(100),
                 max_missed_heartbeats: 3,
                 failure_timeout: Duration::from_millis(2_500),
+                ..MembershipConfig::default()
             },
             ..Pace::default()
         }

@@ -15,6 +15,7 @@ use crate::wait::{ensure, until};
 /// A writer in the background.
 pub struct Writer {
     acknowledged: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     task: JoinHandle<Ledger>,
 }
@@ -23,14 +24,17 @@ impl Writer {
     /// Starts writing; `name` is of this writer alone.
     pub fn start(client: KotobaCluster, name: &str) -> Self {
         let (acknowledged, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let failed = Arc::new(AtomicUsize::new(0));
         let writing = Writing {
             client,
             ledger: Ledger::new(name),
             acknowledged: acknowledged.clone(),
+            failed: failed.clone(),
         };
         let task = tokio::spawn(writing.run(stop.clone()));
         Writer {
             acknowledged,
+            failed,
             stop,
             task,
         }
@@ -38,6 +42,11 @@ impl Writer {
 
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Writes that were given up after all retries, or whose outcome nobody knows.
+    pub fn failed(&self) -> usize {
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Waits until this many more writes are acknowledged.
@@ -63,6 +72,7 @@ struct Writing {
     client: KotobaCluster,
     ledger: Ledger,
     acknowledged: Arc<AtomicUsize>,
+    failed: Arc<AtomicUsize>,
 }
 
 impl Writing {
@@ -147,7 +157,11 @@ impl Writing {
 
     /// Any other answer to these writes is wrong.
     async fn send(&mut self, operation: Operation) -> Told {
-        match self.client.execute_operation(operation).await {
+        let answer = self.client.execute_operation(operation).await;
+        if answer.is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        match answer {
             Ok(outcome) => {
                 self.ledger.bookmarks.push(outcome.bookmark);
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);

@@ -303,6 +303,24 @@ impl AdminService for Process {
         })?;
         Ok(Response::new(v1::RebalanceResponse::default()))
     }
+
+    async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        Err(Status::unimplemented("not asked for yet"))
+    }
+
+    async fn cancel_drain(
+        &self,
+        _: Request<v1::CancelDrainRequest>,
+    ) -> Result<Response<v1::CancelDrainResponse>, Status> {
+        Err(Status::unimplemented("not asked for yet"))
+    }
+
+    async fn remove_member(
+        &self,
+        _: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        Err(Status::unimplemented("not asked for yet"))
+    }
 }
 
 type Stream<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;

@@ -69,6 +69,17 @@ impl Driver {
                 info!(?voters, "new voters of the meta group");
                 self.meta.replace_voters(voters, &expected_membership_log_id).await
             }
+            MetaAction::RemoveLearner {
+                replica,
+                expected_membership_log_id,
+            } => {
+                info!(%replica, "a drained member leaves the meta group");
+                self.meta.remove_learner_if(replica, &expected_membership_log_id).await
+            }
+            MetaAction::TransferLeader { to } => {
+                info!(%to, "the meta group's leader hands over: its member is drained");
+                self.meta.transfer_leader(to).await
+            }
         };
         if let Err(error) = done {
             warn!(error = %error, "the meta group's membership is not changed in this pass");

@@ -16,11 +16,8 @@ impl Driver {
             MemberState::Joining | MemberState::Removed => false,
         });
         for member in watched {
-            let health = health_of(
-                &self.membership,
-                silence(member, observation),
-                self.leading_since.elapsed(),
-            );
+            let leading = self.leading_since.elapsed();
+            let health = health_of(&self.membership, member.health, silence(member, observation), leading);
             if health != member.health {
                 let command = Command::SetHealth {
                     member: member.id,
@@ -42,9 +39,16 @@ fn silence(member: &Member, observation: &Observation) -> Option<Duration> {
     progress.silent_ms.map(Duration::from_millis)
 }
 
-/// A leader that is new has heard from nobody yet: it counts silence from its own start at the earliest.
-fn health_of(config: &MembershipConfig, silence: Option<Duration>, leading: Duration) -> Health {
+/// A leader that is new has heard from nobody yet: it counts silence from its own start at the earliest, and calls nobody
+/// better than the last leader did before it has heard from them.
+fn health_of(config: &MembershipConfig, known: Health, silence: Option<Duration>, leading: Duration) -> Health {
+    let is_heard = silence.is_some_and(|silence| silence < leading);
+    let at_best = if is_heard { Health::Alive } else { known };
     let silence = silence.unwrap_or(leading).min(leading);
+    at_best.max(of_silence(config, silence))
+}
+
+fn of_silence(config: &MembershipConfig, silence: Duration) -> Health {
     if silence >= config.failure_timeout {
         Health::Failed
     } else if silence >= config.suspect_after() {
@@ -62,19 +66,31 @@ mod tests {
     fn silence_makes_a_member_suspected_and_then_failed() {
         let config = MembershipConfig::default();
         let long = Duration::from_secs(600);
-        let health = |seconds| health_of(&config, Some(Duration::from_secs(seconds)), long);
+        let known = Health::Failed;
+        let health = |seconds| health_of(&config, known, Some(Duration::from_secs(seconds)), long);
         assert_eq!(health(2), Health::Alive);
         assert_eq!(health(3), Health::Suspected);
         assert_eq!(health(14), Health::Suspected);
         assert_eq!(health(15), Health::Failed);
-        assert_eq!(health_of(&config, None, long), Health::Failed);
+        assert_eq!(health_of(&config, Health::Alive, None, long), Health::Failed);
     }
 
     #[test]
     fn a_new_leader_condemns_nobody_it_could_not_have_heard_yet() {
         let config = MembershipConfig::default();
-        assert_eq!(health_of(&config, None, Duration::from_secs(1)), Health::Alive);
+        let alive = Health::Alive;
+        assert_eq!(health_of(&config, alive, None, Duration::from_secs(1)), alive);
         let stale = Some(Duration::from_secs(60));
-        assert_eq!(health_of(&config, stale, Duration::from_secs(4)), Health::Suspected);
+        let suspected = health_of(&config, alive, stale, Duration::from_secs(4));
+        assert_eq!(suspected, Health::Suspected);
+    }
+
+    #[test]
+    fn a_new_leader_acquits_nobody_it_has_not_heard() {
+        let (config, short) = (MembershipConfig::default(), Duration::from_secs(1));
+        let health = |silence| health_of(&config, Health::Failed, silence, short);
+        assert_eq!(health(None), Health::Failed);
+        assert_eq!(health(Some(Duration::from_secs(60))), Health::Failed);
+        assert_eq!(health(Some(Duration::ZERO)), Health::Alive);
     }
 }

@@ -95,6 +95,22 @@ impl Group {
             .await
     }
 
+    /// Drops a learner from the group, if the membership is still the one of `expected_membership_log_id`.
+    pub async fn remove_learner_if(
+        &self,
+        replica: ReplicaId,
+        expected_membership_log_id: &str,
+    ) -> Result<(), MembershipError> {
+        let expected = parse_log_id(expected_membership_log_id)
+            .ok_or_else(|| MembershipError::Refused(format!("{expected_membership_log_id:?} is no log id")))?;
+        let unchanged = Precondition::LastMembershipLogId {
+            last_membership_log_id: expected,
+        };
+        let remove = ChangeMembers::RemoveNodes(BTreeSet::from([replica]));
+        self.change(move |raft| async move { raft.change_membership_if(remove, false, [unchanged]).await })
+            .await
+    }
+
     /// Asks this leader to hand over; whether it did, the leadership tells.
     pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), MembershipError> {
         if !self.leadership().leading {

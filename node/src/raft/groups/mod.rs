@@ -83,6 +83,7 @@ impl Groups {
             addresses: peers,
             filter: config.link_filter,
             counters: counters.clone(),
+            snapshot_bytes_per_s: config.settings.snapshot_bytes_per_s,
             link_up,
         });
         let endpoint = RaftEndpoint::new(cluster_id.clone(), config.member_id, registry.clone());

@@ -14,6 +14,7 @@ use super::dial::{Dialer, LinkFilter, PeerAddresses};
 use super::lane::{Lane, LaneKind};
 use crate::raft::counters::Counters;
 use crate::raft::lock::lock;
+use crate::raft::snapshot::Pace;
 
 /// Snapshots this member sends at a time: each pins a view and fills a link.
 pub const MAX_SNAPSHOTS_SENT: usize = 2;
@@ -24,6 +25,8 @@ pub struct TransportConfig {
     pub addresses: Arc<dyn PeerAddresses>,
     pub filter: Option<Arc<dyn LinkFilter>>,
     pub counters: Arc<Counters>,
+    /// Bytes of snapshots sent per second.
+    pub snapshot_bytes_per_s: u64,
     /// Told of each member whose replicate lane came up. A lost hint costs a pause, no more.
     pub link_up: mpsc::Sender<MemberId>,
 }
@@ -41,6 +44,7 @@ pub struct Transport {
     config: TransportConfig,
     peers: Mutex<Peers>,
     pub snapshots: Semaphore,
+    pub snapshot_pace: Arc<Pace>,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
@@ -55,6 +59,7 @@ struct Peers {
 impl Transport {
     pub fn new(config: TransportConfig) -> Self {
         Transport {
+            snapshot_pace: Arc::new(Pace::new(config.snapshot_bytes_per_s)),
             config,
             peers: Mutex::default(),
             snapshots: Semaphore::new(MAX_SNAPSHOTS_SENT),

@@ -2,12 +2,14 @@
 
 mod block;
 mod load;
+mod pace;
 mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
 
 pub use load::{LoadedFile, Loader};
+pub use pace::Pace;
 pub use receive::receive;
 pub use send::send;
 

@@ -1,5 +1,6 @@
 //! Sends a snapshot: a header, then blocks from a pinned view, on a connection of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::SnapshotData;
 use super::block::{Block, each_block};
+use super::pace::Pace;
 use crate::raft::codec::{CodecError, SnapshotHeader, from_bytes, to_bytes};
 use crate::raft::counters::count;
 use crate::raft::network::{DialError, Dialer, Route, Transport};
@@ -74,7 +76,7 @@ pub async fn send(
     };
     let (blocks, queued) = mpsc::channel(BLOCK_QUEUE);
     let stream = tokio_stream::once(first).chain(ReceiverStream::new(queued));
-    let read = read_blocks(view, blocks, dialer.clone());
+    let read = read_blocks(view, blocks, dialer.clone(), transport.snapshot_pace.clone());
     let answer = async {
         let answer = client.install_snapshot(stream).await;
         answer.map_err(|status| SendError::Refused(status.message().to_owned()))
@@ -93,13 +95,19 @@ pub async fn send(
 }
 
 /// Reads on the blocking pool and queues for the stream, with an eye on the pace.
-async fn read_blocks(view: StateView, blocks: mpsc::Sender<SnapshotBlock>, dialer: Dialer) -> Result<(), SendError> {
+async fn read_blocks(
+    view: StateView,
+    blocks: mpsc::Sender<SnapshotBlock>,
+    dialer: Dialer,
+    pace: Arc<Pace>,
+) -> Result<(), SendError> {
     let (sender, mut read) = mpsc::channel(1);
     let reader = tokio::task::spawn_blocking(move || read_all(view.keys(), &sender));
     while let Some(block) = read.recv().await {
         if dialer.is_cut() {
             return Err(SendError::Dial(DialError::Cut(dialer.to)));
         }
+        pace.take(block.pairs.len()).await;
         match tokio::time::timeout(IDLE_TIMEOUT, blocks.send(block)).await {
             Ok(Ok(())) => {}
             // The stream has ended; its answer says why.

@@ -4,19 +4,14 @@ use std::collections::BTreeMap;
 
 use super::catalogue::{Catalogue, Founding, Health, Member, MemberState, Partition, Replica, ReplicaRole, Settings};
 use super::command::{Answer, Command, FirstMember};
-use super::{moves, rows};
-use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
+use super::{departures, moves, rows};
+use crate::ids::{MemberId, PartitionId, ReplicaId};
 use crate::machine::{EntryPosition, StateMachine};
 use crate::placement::{self, MAX_PARTITIONS, MAX_REPLICATION_FACTOR, Placement};
 use crate::store::{StoreError, Write};
 
 /// Members of one cluster, removed ones included: the catalogue is read whole, so it has to stay small.
 const MAX_MEMBERS: usize = 1_000;
-/// An entity id has 51 bits for its sequence.
-const SEQUENCES: u64 = 1 << 51;
-/// The most timestamps or sequences one command takes.
-const MAX_LEASE: u64 = 1 << 32;
-
 /// The state machine of the meta group.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MetaMachine;
@@ -76,6 +71,12 @@ impl Catalogue {
                 Ok(Answer::Done)
             }
             Command::SetHealth { member, health, now_ms } => self.set_health(*member, *health, *now_ms),
+            Command::Drain { member, then_remove } => self.drain(*member, *then_remove),
+            Command::CancelDrain { member } => self.cancel_drain(*member),
+            Command::AskRemoval { member } => self.ask_removal(*member),
+            Command::CountAsGone { member } => self.count_as_gone(*member),
+            Command::PlanDepartures { now_ms } => Ok(departures::plan(self, *now_ms)),
+            Command::RemoveMember { member, drain } => self.remove(*member, *drain),
             Command::MarkFounded { partition } => {
                 self.partition_mut(*partition)?.founding = Founding::Founded;
                 Ok(Answer::Done)
@@ -133,6 +134,8 @@ impl Catalogue {
             health_since_ms: 0,
             meta_replica: self.take_replica_id(),
             meta_voter: first.meta_voter,
+            drain: None,
+            gone: false,
         };
         assert_eq!(
             member.meta_replica.0, id.0,
@@ -218,14 +221,18 @@ impl Catalogue {
         }
     }
 
-    /// Two members at one address would each get the other's messages.
+    /// Two members at one address would each get the other's messages, and refuse them.
+    ///
+    /// One that has failed may be followed at its address by another disk: in Kubernetes the name belongs to the slot, and the
+    /// volume that was lost with its member must not keep the slot from being used.
     fn refuse_address_of_another(&self, address: &str, disk_id: &str) -> Result<(), Refusal> {
         let holder = self.members.values().find(|member| {
-            member.peer_address == address && member.disk_id != disk_id && member.state != MemberState::Removed
+            let holds = member.state != MemberState::Removed && member.health != Health::Failed;
+            holds && member.peer_address == address && member.disk_id != disk_id
         });
         match holder {
             Some(member) => Err(format!(
-                "{address} is the address of member {} with another disk; remove that member first, or use another address",
+                "{address} is the address of member {} with another disk; wait until that member counts as failed, or use another address",
                 member.id
             )),
             None => Ok(()),
@@ -247,6 +254,8 @@ impl Catalogue {
             health_since_ms: 0,
             meta_replica: self.take_replica_id(),
             meta_voter: false,
+            drain: None,
+            gone: false,
         };
         self.members.insert(id, member);
         id
@@ -270,23 +279,18 @@ impl Catalogue {
         client_address: &str,
         version: &str,
     ) -> Result<Answer, Refusal> {
+        let member = self.member_mut(id)?;
+        if member.disk_id != disk_id {
+            return Err(format!("member {id} has another disk"));
+        }
+        if member.state == MemberState::Removed {
+            return Ok(Answer::Removed);
+        }
         self.refuse_address_of_another(peer_address, disk_id)?;
         let member = self.member_mut(id)?;
-        if member.disk_id != disk_id || member.state == MemberState::Removed {
-            return Err(format!("member {id} has another disk, or was removed"));
-        }
         member.peer_address = peer_address.to_owned();
         member.client_address = client_address.to_owned();
         member.version = version.to_owned();
-        Ok(Answer::Done)
-    }
-
-    fn set_health(&mut self, id: MemberId, health: Health, now_ms: u64) -> Result<Answer, Refusal> {
-        let member = self.member_mut(id)?;
-        if member.health != health {
-            member.health = health;
-            member.health_since_ms = now_ms;
-        }
         Ok(Answer::Done)
     }
 
@@ -302,23 +306,6 @@ impl Catalogue {
         }
     }
 
-    fn extend_timestamps(&mut self, count: u64) -> Result<Answer, Refusal> {
-        let from = self.counters.next_timestamp;
-        let to = Timestamp(take(from.0, count)?);
-        self.counters.next_timestamp = to;
-        Ok(Answer::Timestamps { from, to })
-    }
-
-    fn lease_sequences(&mut self, count: u64) -> Result<Answer, Refusal> {
-        let from = self.counters.next_sequence;
-        let to = take(from, count)?;
-        if to > SEQUENCES {
-            return Err("the entity sequences are used up".to_owned());
-        }
-        self.counters.next_sequence = to;
-        Ok(Answer::Sequences { from, to })
-    }
-
     pub(super) fn take_replica_id(&mut self) -> ReplicaId {
         let id = self.counters.next_replica;
         self.counters.next_replica = ReplicaId(id.0 + 1);
@@ -331,7 +318,7 @@ impl Catalogue {
         id
     }
 
-    fn member_mut(&mut self, id: MemberId) -> Result<&mut Member, Refusal> {
+    pub(super) fn member_mut(&mut self, id: MemberId) -> Result<&mut Member, Refusal> {
         self.members
             .get_mut(&id)
             .ok_or_else(|| format!("there is no member {id}"))
@@ -342,14 +329,6 @@ impl Catalogue {
             .get_mut(&id)
             .ok_or_else(|| format!("there is no partition {id}"))
     }
-}
-
-fn take(from: u64, count: u64) -> Result<u64, Refusal> {
-    if !(1..=MAX_LEASE).contains(&count) {
-        return Err(format!("{count} at a time is not between 1 and {MAX_LEASE}"));
-    }
-    from.checked_add(count)
-        .ok_or_else(|| "the numbers are used up".to_owned())
 }
 
 /// What the state machine would refuse of a founding, for those who want to know before.

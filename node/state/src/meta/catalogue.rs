@@ -55,6 +55,38 @@ pub struct Member {
     /// Its replica of the meta group.
     pub meta_replica: ReplicaId,
     pub meta_voter: bool,
+    /// Invariant: present while its state is Draining, and only then.
+    pub drain: Option<Drain>,
+    /// Failed for so long that its replicas are placed elsewhere. Heard from again, it is placed again by a rebalance.
+    pub gone: bool,
+}
+
+impl Member {
+    /// Counts on being there for a while: gets replicas and leaders.
+    pub fn is_well(&self) -> bool {
+        self.state == MemberState::Active && self.health == Health::Alive
+    }
+
+    /// Moves to it are kept, though they may have to wait.
+    pub fn may_be_target(&self) -> bool {
+        self.state == MemberState::Active && !self.gone && self.health != Health::Failed
+    }
+
+    /// Its replicas have to go elsewhere.
+    pub fn is_departing(&self) -> bool {
+        self.gone || self.state == MemberState::Draining
+    }
+}
+
+/// A drain that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Of this drain alone: a removal that was decided for an earlier one is refused.
+    pub number: u64,
+    /// Remove the member once nothing is left on it.
+    pub then_remove: bool,
+    /// What a cancellation puts back.
+    pub before: MemberState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,6 +118,16 @@ pub struct Partition {
     pub founding: Founding,
 }
 
+/// What a move is for: departures are planned without being asked, and dropped when the member stays after all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum MoveReason {
+    /// The member that goes has failed for good.
+    Replace,
+    /// The member that goes is drained.
+    Drain,
+    Balance,
+}
+
 /// How far a move is. Its end is the removal of its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum MoveStep {
@@ -104,6 +146,7 @@ pub struct Move {
     /// The new replica, from the step Learning on.
     pub replica: Option<ReplicaId>,
     pub step: MoveStep,
+    pub reason: MoveReason,
 }
 
 /// The newest rebalance job.
@@ -122,6 +165,7 @@ pub struct Counters {
     pub next_replica: ReplicaId,
     pub next_move: u64,
     pub next_job: u64,
+    pub next_drain: u64,
     pub next_sequence: u64,
     pub next_incarnation: u64,
     pub next_timestamp: Timestamp,
@@ -135,6 +179,7 @@ impl Default for Counters {
             next_replica: ReplicaId(1),
             next_move: 1,
             next_job: 1,
+            next_drain: 1,
             next_sequence: 1,
             next_incarnation: 1,
             next_timestamp: Timestamp(1),
@@ -166,7 +211,7 @@ impl Catalogue {
         let active = self
             .members
             .values()
-            .filter(|member| member.state == MemberState::Active);
+            .filter(|member| member.state == MemberState::Active && !member.gone);
         active
             .map(|member| Candidate {
                 id: member.id,
@@ -176,7 +221,7 @@ impl Catalogue {
     }
 
     /// All members with their zones, also those that get nothing new.
-    fn zones(&self) -> Vec<Candidate> {
+    pub(super) fn zones(&self) -> Vec<Candidate> {
         let candidate = |member: &Member| Candidate {
             id: member.id,
             zone: member.zone.clone(),
@@ -238,6 +283,35 @@ impl Catalogue {
 
     pub fn member_of_disk(&self, disk_id: &str) -> Option<&Member> {
         self.members.values().find(|member| member.disk_id == disk_id)
+    }
+
+    /// Its replicas have to go elsewhere.
+    pub fn is_departing(&self, member: MemberId) -> bool {
+        self.members.get(&member).is_some_and(Member::is_departing)
+    }
+
+    /// Learners and voters on a member; those that retire are nobody's copy any more.
+    pub fn replicas_on(&self, member: MemberId) -> usize {
+        let partitions = self.partitions.keys();
+        partitions
+            .filter(|partition| self.replica_on(**partition, member).is_some())
+            .count()
+    }
+
+    /// Replicas that a member has yet to delete.
+    pub fn retiring_on(&self, member: MemberId) -> usize {
+        let replicas = self.partitions.values().flat_map(|row| row.replicas.values());
+        let retiring = |replica: &&Replica| replica.member == member && replica.role == ReplicaRole::Retiring;
+        replicas.filter(retiring).count()
+    }
+
+    /// Nothing is left on a member but what a process that may be dead would have to delete.
+    pub fn is_empty_of(&self, member: MemberId) -> bool {
+        let lives = self
+            .members
+            .get(&member)
+            .is_some_and(|row| row.health != Health::Failed);
+        self.replicas_on(member) == 0 && (!lives || self.retiring_on(member) == 0)
     }
 
     fn leaving(&self, partition: PartitionId) -> BTreeSet<MemberId> {

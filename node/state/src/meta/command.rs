@@ -61,6 +61,32 @@ pub enum Command {
         health: Health,
         now_ms: u64,
     },
+    /// Moves everything off a member; refused where the rest could not hold it. Asked for again, it may add the removal.
+    Drain {
+        member: MemberId,
+        then_remove: bool,
+    },
+    /// Possible until the removal; what has moved stays where it is.
+    CancelDrain {
+        member: MemberId,
+    },
+    /// Removes a member once nothing is left on it: one that is drained, or that has failed and holds nothing.
+    AskRemoval {
+        member: MemberId,
+    },
+    /// A member that has failed for too long: its replicas are placed elsewhere.
+    CountAsGone {
+        member: MemberId,
+    },
+    /// Plans moves for what is on draining and gone members, where that has none.
+    PlanDepartures {
+        now_ms: u64,
+    },
+    /// Compare-and-set on the drain whose end was proven. For ever.
+    RemoveMember {
+        member: MemberId,
+        drain: u64,
+    },
     /// The partition's first voters have a leader.
     MarkFounded {
         partition: PartitionId,
@@ -127,6 +153,8 @@ pub enum Answer {
         to: u64,
     },
     Incarnation(u64),
+    /// The member that speaks was removed, for ever.
+    Removed,
 }
 
 /// Bytes that are no command, answer or row of this build's format.

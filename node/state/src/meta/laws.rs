@@ -53,6 +53,10 @@ fn describe(number: u64, disk: u64) -> Command {
     }
 }
 
+fn any_health() -> impl Strategy<Value = Health> {
+    prop_oneof![Just(Health::Alive), Just(Health::Suspected), Just(Health::Failed)]
+}
+
 /// Commands about few things, among them things that do not exist, so that they meet often.
 fn any_command() -> impl Strategy<Value = Command> {
     let member = || (0u64..8).prop_map(MemberId);
@@ -82,6 +86,13 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => (1u64..8, 1u64..8).prop_map(|(number, disk)| describe(number, disk)),
         4 => member().prop_map(|member| Command::ActivateMember { member }),
         1 => (member(), any::<bool>()).prop_map(|(member, voter)| Command::SetMetaVoter { member, voter }),
+        3 => (member(), any::<bool>()).prop_map(|(member, then_remove)| Command::Drain { member, then_remove }),
+        2 => member().prop_map(|member| Command::CancelDrain { member }),
+        3 => (member(), any_health()).prop_map(|(member, health)| Command::SetHealth { member, health, now_ms: 7 }),
+        2 => member().prop_map(|member| Command::AskRemoval { member }),
+        2 => member().prop_map(|member| Command::CountAsGone { member }),
+        3 => Just(Command::PlanDepartures { now_ms: 1 }),
+        3 => (member(), 0u64..6).prop_map(|(member, drain)| Command::RemoveMember { member, drain }),
         1 => (0u32..6).prop_map(|partition| Command::MarkFounded { partition: PartitionId(partition) }),
         1 => any::<u64>().prop_map(|now_ms| Command::PlanRebalance { now_ms }),
         8 => (0u64..24).prop_map(begin),
@@ -149,6 +160,20 @@ fn check(catalogue: &Catalogue) {
         .filter(|row| row.step == MoveStep::Learning)
         .count();
     assert!(running <= 2, "more moves at a time than allowed");
+    for member in catalogue.members.values() {
+        assert_eq!(
+            member.drain.is_some(),
+            member.state == MemberState::Draining,
+            "{member:?}"
+        );
+        let left = catalogue.replicas_on(member.id) + catalogue.retiring_on(member.id);
+        assert!(
+            member.state != MemberState::Removed || left == 0,
+            "a removed member holds {left} replicas"
+        );
+    }
+    let placeable = catalogue.candidates().len();
+    assert!(placeable >= 3, "{placeable} members are left for three replicas");
     let disks: BTreeSet<_> = catalogue.members.values().map(|member| &member.disk_id).collect();
     assert_eq!(disks.len(), catalogue.members.len(), "two members with one disk");
 }
@@ -188,10 +213,19 @@ fn check_change(before: &Catalogue, after: &Catalogue) {
     if before.settings.is_some() {
         assert_eq!(before.settings, after.settings, "the cluster id is latched");
     }
-    assert!(
-        before.members.keys().all(|id| after.members.contains_key(id)),
-        "a member was forgotten"
-    );
+    for (id, member) in &before.members {
+        let now = after.members.get(id).expect("a member is never forgotten");
+        let was_removed = member.state == MemberState::Removed;
+        assert!(
+            !was_removed || now.state == MemberState::Removed,
+            "member {id} came back"
+        );
+        let is_removed_now = now.state == MemberState::Removed && !was_removed;
+        assert!(
+            !is_removed_now || before.is_empty_of(*id),
+            "member {id} was removed with something on it"
+        );
+    }
 }
 
 /// Commands that give something new each time; all others do no more the second time.
@@ -207,6 +241,12 @@ fn gives_something(command: &Command) -> bool {
         | Command::DescribeMember { .. }
         | Command::SetMetaVoter { .. }
         | Command::SetHealth { .. }
+        | Command::Drain { .. }
+        | Command::CancelDrain { .. }
+        | Command::AskRemoval { .. }
+        | Command::CountAsGone { .. }
+        | Command::PlanDepartures { .. }
+        | Command::RemoveMember { .. }
         | Command::MarkFounded { .. }
         | Command::AdvanceMove { .. }
         | Command::ForgetReplica { .. } => false,

@@ -6,9 +6,12 @@
 mod apply;
 mod catalogue;
 mod command;
+mod departures;
 pub mod driver;
 #[cfg(test)]
 mod laws;
+mod leases;
+mod leaving;
 mod moves;
 mod rows;
 #[cfg(test)]
@@ -16,7 +19,7 @@ mod tests;
 
 pub use apply::{MetaMachine, check_founding};
 pub use catalogue::{
-    Catalogue, Counters, Founding, Health, Member, MemberState, Move, MoveStep, Partition, Rebalance, Replica,
-    ReplicaRole, Settings,
+    Catalogue, Counters, Drain, Founding, Health, Member, MemberState, Move, MoveReason, MoveStep, Partition,
+    Rebalance, Replica, ReplicaRole, Settings,
 };
 pub use command::{Answer, Command, FirstMember, FormatError, PlannedMove};

@@ -1,9 +1,9 @@
 //! Moves: planned all at once, carried out a few at a time, each one row until it has ended.
 
 use super::apply::Refusal;
-use super::catalogue::{Catalogue, Move, MoveStep, Rebalance, Replica, ReplicaRole};
+use super::catalogue::{Catalogue, Move, MoveReason, MoveStep, Rebalance, Replica, ReplicaRole};
 use super::command::{Answer, PlannedMove};
-use crate::ids::ReplicaId;
+use crate::ids::{MemberId, PartitionId, ReplicaId};
 
 /// Plans what placement asks for beyond the moves under way; moves that have not begun are planned anew.
 pub(super) fn plan(catalogue: &mut Catalogue, now_ms: u64) -> Answer {
@@ -14,30 +14,53 @@ pub(super) fn plan(catalogue: &mut Catalogue, now_ms: u64) -> Answer {
         .filter(|open| open.step == MoveStep::Learning)
         .count();
     catalogue.moves.retain(|_, open| open.step == MoveStep::Learning);
-    let replacements = catalogue.replacements();
-    for replacement in &replacements {
-        let id = catalogue.counters.next_move;
-        catalogue.counters.next_move += 1;
-        let planned = Move {
-            id,
-            partition: replacement.partition,
-            from: replacement.from,
-            to: replacement.to,
-            replica: None,
-            step: MoveStep::Planned,
-        };
-        catalogue.moves.insert(id, planned);
+    for replacement in catalogue.replacements() {
+        let reason = reason(catalogue, replacement.from);
+        add(
+            catalogue,
+            replacement.partition,
+            replacement.from,
+            replacement.to,
+            reason,
+        );
     }
     let moves = planned(catalogue);
     let same_job = under_way > 0 || (moves == before && !moves.is_empty());
-    note_job(catalogue, now_ms, same_job, moves.len());
+    note_job(catalogue, now_ms, same_job);
     Answer::Planned {
         job: catalogue.rebalance.as_ref().map_or(0, |rebalance| rebalance.job),
         moves,
     }
 }
 
-fn planned(catalogue: &Catalogue) -> Vec<PlannedMove> {
+/// What a move off a member is for.
+pub(super) fn reason(catalogue: &Catalogue, from: Option<MemberId>) -> MoveReason {
+    let member = from.and_then(|from| catalogue.members.get(&from));
+    member.map_or(MoveReason::Balance, MoveReason::of)
+}
+
+pub(super) fn add(
+    catalogue: &mut Catalogue,
+    partition: PartitionId,
+    from: Option<MemberId>,
+    to: Option<MemberId>,
+    reason: MoveReason,
+) {
+    let id = catalogue.counters.next_move;
+    catalogue.counters.next_move += 1;
+    let planned = Move {
+        id,
+        partition,
+        from,
+        to,
+        replica: None,
+        step: MoveStep::Planned,
+        reason,
+    };
+    catalogue.moves.insert(id, planned);
+}
+
+pub(super) fn planned(catalogue: &Catalogue) -> Vec<PlannedMove> {
     let of_row = |row: &Move| PlannedMove {
         partition: row.partition,
         from: row.from,
@@ -47,8 +70,8 @@ fn planned(catalogue: &Catalogue) -> Vec<PlannedMove> {
 }
 
 /// A job that is open goes on, with more or fewer moves; a new one is counted only where there is something to do.
-fn note_job(catalogue: &mut Catalogue, now_ms: u64, same_job: bool, open: usize) {
-    let open = u32::try_from(open).unwrap_or(u32::MAX);
+pub(super) fn note_job(catalogue: &mut Catalogue, now_ms: u64, same_job: bool) {
+    let open = u32::try_from(catalogue.moves.len()).unwrap_or(u32::MAX);
     match &mut catalogue.rebalance {
         Some(rebalance) if same_job => rebalance.moves_planned = rebalance.moves_finished + open,
         Some(_) | None if open == 0 => {}
@@ -109,6 +132,15 @@ fn begin(catalogue: &mut Catalogue, mut row: Move) -> Result<Answer, Refusal> {
         .map_or(0, |settings| settings.max_parallel_moves as usize);
     if under_way >= limit {
         return Err(format!("{under_way} moves are under way, which is the limit"));
+    }
+    if let Some(member) = row
+        .from
+        .filter(|from| catalogue.replica_on(row.partition, *from).is_none())
+    {
+        return Err(format!(
+            "member {member} has no replica of partition {} to give up",
+            row.partition
+        ));
     }
     if let Some(member) = row.to {
         let replicas = &catalogue.partition_mut(row.partition)?.replicas;

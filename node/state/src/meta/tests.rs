@@ -1,8 +1,11 @@
 //! What each command does; in the modules below, what the driver makes of the catalogue.
 
 mod cluster;
+mod drain;
+mod leaders;
 mod meta_group;
 mod moves;
+mod replacement;
 
 use proptest::prelude::*;
 

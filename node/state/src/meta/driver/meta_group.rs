@@ -25,24 +25,35 @@ pub enum MetaAction {
         voters: BTreeSet<ReplicaId>,
         expected_membership_log_id: String,
     },
+    /// Compare-and-set: of a member that is drained.
+    RemoveLearner {
+        replica: ReplicaId,
+        expected_membership_log_id: String,
+    },
+    TransferLeader {
+        to: ReplicaId,
+    },
 }
 
 /// The next step of the meta group's own membership, if one is needed; one at a time.
 pub fn next_meta_step(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
     if meta.joint {
-        return finish_meta_change(catalogue, meta);
+        return shrink(catalogue, meta).or_else(|| finish_meta_change(catalogue, meta));
     }
     let current = catalogue
         .members
         .values()
         .filter(|member| member.state != MemberState::Removed);
     for member in current.clone() {
-        if let Some(action) = take_in(member, meta) {
+        if let Some(action) = take_in(catalogue, member, meta) {
             return Some(action);
         }
     }
-    if let Some(action) = replace_meta_voters(catalogue, meta) {
-        return Some(action);
+    let change = lead_elsewhere(catalogue, meta)
+        .or_else(|| replace_meta_voters(catalogue, meta))
+        .or_else(|| shrink(catalogue, meta));
+    if change.is_some() {
+        return change;
     }
     current
         .into_iter()
@@ -56,8 +67,12 @@ pub fn next_meta_step(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAc
 }
 
 /// A member gets the catalogue first, and is active once it has it.
-fn take_in(member: &Member, meta: &LeaderView) -> Option<MetaAction> {
+fn take_in(catalogue: &Catalogue, member: &Member, meta: &LeaderView) -> Option<MetaAction> {
     let replica = member.meta_replica;
+    // One that is being removed and has nothing left gets no new copy.
+    if member.drain.is_some_and(|drain| drain.then_remove) && catalogue.is_empty_of(member.id) {
+        return None;
+    }
     if !meta.voters.contains(&replica) && !meta.learners.contains(&replica) {
         return Some(MetaAction::AddLearner {
             replica,
@@ -97,6 +112,7 @@ fn finish_meta_change(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAc
             .min_by_key(|member| {
                 (
                     member.health != Health::Failed,
+                    !has_ended(catalogue, member),
                     meta.is_in_sync(member.meta_replica),
                     member.id,
                 )
@@ -111,7 +127,54 @@ fn finish_meta_change(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAc
     })
 }
 
-/// Voters that are missing or have failed are replaced by members that are well, one at a time.
+/// Drained or removed: its vote goes to another member.
+fn has_ended(catalogue: &Catalogue, member: &Member) -> bool {
+    match member.state {
+        MemberState::Draining => catalogue.is_empty_of(member.id),
+        MemberState::Removed => true,
+        MemberState::Joining | MemberState::Active => false,
+    }
+}
+
+/// A leader that is drained hands over first, so that no vote has to be waited for later.
+fn lead_elsewhere(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
+    let drains = |member: &Member| member.state == MemberState::Draining && member.meta_replica == meta.replica;
+    catalogue.members.values().find(|member| drains(member))?;
+    let could_lead = |member: &&Member| {
+        let replica = member.meta_replica;
+        member.is_well() && meta.voters.contains(&replica) && meta.is_in_sync(replica)
+    };
+    let successors = catalogue.members.values().filter(could_lead);
+    let next = successors.min_by_key(|member| (meta.lag(member.meta_replica), member.id))?;
+    Some(MetaAction::TransferLeader { to: next.meta_replica })
+}
+
+/// Drops the vote of a member that is drained where nobody is left who could have it, or nobody needs it: the group gets
+/// smaller with its cluster. All voters that stay have to be in sync.
+fn shrink(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
+    let votes = |member: &&Member| meta.voters.contains(&member.meta_replica);
+    let ended = |member: &&Member| has_ended(catalogue, member) && member.meta_replica != meta.replica;
+    let goes = catalogue
+        .members
+        .values()
+        .find(|member| votes(member) && ended(member))?;
+    let may_come = |member: &Member| match member.state {
+        MemberState::Joining | MemberState::Active => !meta.voters.contains(&member.meta_replica),
+        MemberState::Draining | MemberState::Removed => false,
+    };
+    let enough = meta.voters.len() > meta_voter_count(catalogue);
+    if !enough && catalogue.members.values().any(may_come) {
+        return None;
+    }
+    let staying = meta.voters.iter().copied().filter(|voter| *voter != goes.meta_replica);
+    let voters: BTreeSet<ReplicaId> = staying.collect();
+    (!voters.is_empty() && voters.iter().all(|voter| meta.is_in_sync(*voter))).then(|| MetaAction::ReplaceVoters {
+        voters,
+        expected_membership_log_id: meta.membership_log_id.clone(),
+    })
+}
+
+/// Voters that are missing, have failed or are drained are replaced by members that are well, one at a time.
 fn replace_meta_voters(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaAction> {
     let well = |member: &&Member| {
         member.state == MemberState::Active && member.health == Health::Alive && meta.is_in_sync(member.meta_replica)
@@ -134,10 +197,10 @@ fn replace_meta_voters(catalogue: &Catalogue, meta: &LeaderView) -> Option<MetaA
         .filter(is_voter)
         .map(|member| member.id)
         .collect();
-    let lost: Option<MemberId> = voting.iter().copied().find(|id| {
-        let member = &catalogue.members[id];
-        member.health == Health::Failed || member.state == MemberState::Removed
-    });
+    let failed = |id: &MemberId| catalogue.members[id].health == Health::Failed;
+    let ended = |id: &MemberId| has_ended(catalogue, &catalogue.members[id]);
+    let mut voters = voting.iter().copied();
+    let lost = voters.clone().find(failed).or_else(|| voters.find(ended));
     let wanted = choose_voters(&candidates, &voting, count);
     let coming = wanted.difference(&voting).next()?;
     // A voter is only ever exchanged for a well one, so that the number in sync never falls.

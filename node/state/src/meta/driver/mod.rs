@@ -4,13 +4,19 @@
 //! anyone the next leader decides the same from what it sees. A move goes learner, caught up, one joint change that
 //! promotes the new replica and drops the old one, and only then retires the old one.
 
+mod leaders;
+mod members;
 mod meta_group;
 mod moves;
+mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use leaders::balance_leaders;
+pub use members::next_member_steps;
 pub use meta_group::{MetaAction, next_meta_step};
 pub use moves::{Action, next_step, why_not_begin};
+pub use removal::{is_drained, next_removal, why_member_waits};
 
 use crate::ids::{MemberId, PartitionId, ReplicaId};
 
@@ -38,6 +44,20 @@ pub struct LeaderView {
     pub silent_ms: BTreeMap<ReplicaId, u64>,
 }
 
+/// What the meta leader's member was told to do, and what only it can know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Milliseconds since the epoch.
+    pub now_ms: u64,
+    /// For how long this member has led the meta group.
+    pub leading_ms: u64,
+    /// A member that has failed for longer counts as gone; none: never.
+    pub replacement_after_ms: Option<u64>,
+    pub balance_leaders: bool,
+    /// Members that hand over what they lead because their process ends.
+    pub stopping: BTreeSet<MemberId>,
+}
+
 /// The leaders' views; `None` where no leader answered.
 pub type Observed = BTreeMap<PartitionId, Option<LeaderView>>;
 
@@ -55,12 +75,12 @@ impl LeaderView {
 
     /// Caught up, and heard from a moment ago.
     pub fn is_in_sync(&self, replica: ReplicaId) -> bool {
-        let heard = replica == self.replica
-            || self
-                .silent_ms
-                .get(&replica)
-                .is_some_and(|silent| *silent <= IN_SYNC_WITHIN_MS);
-        heard && self.lag(replica).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES)
+        self.is_heard(replica) && self.lag(replica).is_some_and(|lag| lag <= CAUGHT_UP_ENTRIES)
+    }
+
+    fn is_heard(&self, replica: ReplicaId) -> bool {
+        let silent = self.silent_ms.get(&replica);
+        replica == self.replica || silent.is_some_and(|silent| *silent <= IN_SYNC_WITHIN_MS)
     }
 
     fn voter_out_of_sync(&self, except: Option<ReplicaId>) -> Option<ReplicaId> {
@@ -68,5 +88,28 @@ impl LeaderView {
             .iter()
             .copied()
             .find(|voter| Some(*voter) != except && !self.is_in_sync(*voter))
+    }
+
+    fn voters_in_sync(&self) -> usize {
+        self.voters.iter().filter(|voter| self.is_in_sync(**voter)).count()
+    }
+
+    /// In-sync voters that could be lost before the group stops; below zero it has stopped already.
+    fn spare_voters(&self) -> i64 {
+        let majority = self.voters.len() / 2 + 1;
+        self.voters_in_sync() as i64 - majority as i64
+    }
+
+    /// A voter that holds up a change which drops `old`.
+    ///
+    /// All others have to be in sync, so that a change never leaves fewer voters in sync than it found. Where the one that
+    /// goes is itself lost the change is the repair: then a majority is enough, for each loss that is not repaired makes the
+    /// next one worse.
+    pub(super) fn holds_up(&self, old: Option<ReplicaId>) -> Option<ReplicaId> {
+        let repairs = old.is_some_and(|old| self.voters.contains(&old) && !self.is_in_sync(old));
+        match repairs && self.spare_voters() >= 0 {
+            true => None,
+            false => self.voter_out_of_sync(old),
+        }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::leaders::successor;
 use super::{LeaderView, Observed};
 use crate::ids::{MemberId, PartitionId, ReplicaId};
-use crate::meta::catalogue::{Catalogue, Founding, Health, Move, MoveStep, ReplicaRole};
+use crate::meta::catalogue::{
+    Catalogue, Founding, Health, Member, MemberState, Move, MoveReason, MoveStep, Replica, ReplicaRole,
+};
 use crate::meta::command::Command;
 
 /// One step, with nothing left to choose.
@@ -51,6 +54,7 @@ pub fn next_step(catalogue: &Catalogue, observed: &Observed) -> Vec<Action> {
     for row in moves_at(catalogue, MoveStep::Learning) {
         actions.push(step_of_move(catalogue, row, view(row.partition)));
     }
+    actions.extend(drop_moves(catalogue));
     actions.extend(begin_moves(catalogue, &view));
     actions.extend(stray_learners(catalogue, observed));
     actions
@@ -83,6 +87,41 @@ fn stray_learners(catalogue: &Catalogue, observed: &Observed) -> Vec<Action> {
     actions
 }
 
+/// Planned moves that are pointless by now: what they were to take away is gone, or their target leaves. A departure is kept
+/// until another target is found for it.
+fn drop_moves(catalogue: &Catalogue) -> impl Iterator<Item = Action> {
+    let leaves = |member: &MemberId| catalogue.members.get(member).is_none_or(|row| !may_arrive(row));
+    let departs = |member: &MemberId| catalogue.is_departing(*member);
+    let lost = moves_at(catalogue, MoveStep::Planned).filter(move |row| {
+        let is_gone = |from: &MemberId| catalogue.replica_on(row.partition, *from).is_none();
+        let has_lost_target = row.to.as_ref().is_some_and(leaves) && !row.from.as_ref().is_some_and(departs);
+        has_lost_target || row.from.as_ref().is_some_and(is_gone)
+    });
+    lost.map(|row| {
+        Action::Propose(Command::AdvanceMove {
+            id: row.id,
+            from: MoveStep::Planned,
+            to: None,
+        })
+    })
+}
+
+/// Does not leave; may be silent for now.
+fn may_arrive(target: &Member) -> bool {
+    target.state == MemberState::Active && !target.gone
+}
+
+/// Planned moves, the most urgent first: those of the partitions that are nearest to losing their majority.
+fn planned_by_urgency<'a>(
+    catalogue: &'a Catalogue,
+    view: &dyn Fn(PartitionId) -> Option<&'a LeaderView>,
+) -> Vec<&'a Move> {
+    let mut planned: Vec<_> = moves_at(catalogue, MoveStep::Planned).collect();
+    let spare = |row: &Move| view(row.partition).map_or(i64::MAX, LeaderView::spare_voters);
+    planned.sort_by_key(|row| (spare(row), row.reason, row.id));
+    planned
+}
+
 /// Begins planned moves up to the limit, only in partitions that could lose a member now.
 fn begin_moves<'a>(catalogue: &'a Catalogue, view: &dyn Fn(PartitionId) -> Option<&'a LeaderView>) -> Vec<Action> {
     let limit = catalogue
@@ -93,7 +132,7 @@ fn begin_moves<'a>(catalogue: &'a Catalogue, view: &dyn Fn(PartitionId) -> Optio
         .map(|row| row.partition)
         .collect();
     let mut actions = Vec::new();
-    for row in moves_at(catalogue, MoveStep::Planned) {
+    for row in planned_by_urgency(catalogue, view) {
         if under_way.len() >= limit {
             break;
         }
@@ -115,16 +154,19 @@ pub fn why_not_begin(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView
     let Some(view) = view else {
         return Some(format!("partition {} has no leader that answers", row.partition));
     };
-    // The one that goes may be the one that lags: then the move is the repair.
     let old = row.from.and_then(|member| catalogue.replica_on(row.partition, member));
-    if let Some(voter) = view.voter_out_of_sync(old) {
+    if let Some(voter) = view.holds_up(old) {
         return Some(format!("replica {voter} of partition {} is not in sync", row.partition));
+    }
+    if let Some(reason) = leader_first(catalogue, row, view, old) {
+        return Some(reason);
     }
     let holds = |member: MemberId| {
         let partition = catalogue.partitions.get(&row.partition);
         partition.is_some_and(|partition| partition.replicas.values().any(|replica| replica.member == member))
     };
     match row.to.and_then(|to| catalogue.members.get(&to)) {
+        Some(target) if !may_arrive(target) => Some(format!("member {} leaves", target.id)),
         Some(target) if target.health != Health::Alive => Some(format!("member {} is not heard from", target.id)),
         Some(target) if holds(target.id) => Some(format!(
             "member {} still deletes an older replica of partition {}",
@@ -132,6 +174,15 @@ pub fn why_not_begin(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView
         )),
         Some(_) | None => None,
     }
+}
+
+/// A member that is drained gives up a partition's leadership before its replica.
+fn leader_first(catalogue: &Catalogue, row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Option<String> {
+    let leads = row.reason == MoveReason::Drain && old == Some(view.replica);
+    (leads && successor(catalogue, view).is_some()).then(|| {
+        let (partition, leader) = (row.partition, view.member);
+        format!("partition {partition} gets another leader than member {leader} first")
+    })
 }
 
 fn moves_at(catalogue: &Catalogue, step: MoveStep) -> impl Iterator<Item = &Move> {
@@ -156,16 +207,29 @@ fn step_of_move(catalogue: &Catalogue, row: &Move, view: Option<&LeaderView>) ->
         });
     }
     let Some((replica, member)) = row.replica.zip(row.to) else {
-        return promote(row, view, old);
+        return promote(catalogue, row, view, old);
     };
     let target = catalogue.members.get(&member);
-    if !view.voters.contains(&replica) && target.is_none_or(|target| target.health == Health::Failed) {
+    let may_arrive = target.is_some_and(Member::may_be_target) && !gives_way(catalogue, row, view, old);
+    if !view.voters.contains(&replica) && !may_arrive {
         return give_up(row, view, replica);
     }
-    teach(row, view, replica, member).unwrap_or_else(|| promote(row, view, old))
+    teach(row, view, replica, member).unwrap_or_else(|| promote(catalogue, row, view, old))
 }
 
-/// A target that has failed does not keep one of the few moves that may be under way: the group drops the new replica, and
+/// A move that waits for a voter that is lost for good gives way to that one's replacement: a partition has one move at a
+/// time, and either would wait for the other.
+fn gives_way(catalogue: &Catalogue, row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> bool {
+    let partition = catalogue.partitions.get(&row.partition);
+    let lost = view.holds_up(old).and_then(|replica| partition?.replicas.get(&replica));
+    let gone = |placed: &Replica| catalogue.members.get(&placed.member).is_some_and(|member| member.gone);
+    lost.is_some_and(|placed| {
+        let mut planned = moves_at(catalogue, MoveStep::Planned);
+        gone(placed) && planned.any(|other| other.partition == row.partition && other.from == Some(placed.member))
+    })
+}
+
+/// A target that has failed, or leaves, does not keep one of the few moves that may be under way: the group drops the new replica, and
 /// then the move waits, not begun, for the target or for another plan.
 fn give_up(row: &Move, view: &LeaderView, replica: ReplicaId) -> Action {
     if view.learners.contains(&replica) {
@@ -216,20 +280,13 @@ fn teach(row: &Move, view: &LeaderView, replica: ReplicaId, member: MemberId) ->
 }
 
 /// One joint change; first the leader steps aside where it is the one to go, and while any other voter lags nothing is changed.
-fn promote(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Action {
-    if let Some(lagging) = view.voter_out_of_sync(old) {
+fn promote(catalogue: &Catalogue, row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Action {
+    if let Some(lagging) = view.holds_up(old) {
         let reason = format!("replica {lagging} of partition {} is not in sync", row.partition);
         return Action::Wait { id: row.id, reason };
     }
-    let successor = || {
-        view.voters
-            .iter()
-            .copied()
-            .filter(|voter| Some(*voter) != old)
-            .max_by_key(|voter| view.matched.get(voter))
-    };
     if old == Some(view.replica)
-        && let Some(to) = successor()
+        && let Some(to) = successor(catalogue, view).or_else(|| any_other_voter(view))
     {
         return Action::TransferLeader {
             partition: row.partition,
@@ -237,6 +294,11 @@ fn promote(row: &Move, view: &LeaderView, old: Option<ReplicaId>) -> Action {
         };
     }
     replace_voters(row, view, old)
+}
+
+fn any_other_voter(view: &LeaderView) -> Option<ReplicaId> {
+    let others = view.voters.iter().copied().filter(|voter| *voter != view.replica);
+    others.max_by_key(|voter| view.matched.get(voter))
 }
 
 /// Asks again for a joint change that has begun.

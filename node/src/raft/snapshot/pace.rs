@@ -1,0 +1,60 @@
+//! Bounds the bytes of snapshots that a member sends per second, so that copying a replica leaves room for clients.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::raft::lock::lock;
+
+/// All snapshots of one member share it.
+#[derive(Debug)]
+pub struct Pace {
+    bytes_per_s: u64,
+    /// When what was let through so far is paid for.
+    free_at: Mutex<Instant>,
+}
+
+impl Pace {
+    pub fn new(bytes_per_s: u64) -> Self {
+        Pace {
+            bytes_per_s: bytes_per_s.max(1),
+            free_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// Waits until the bytes may be sent. Callers wait in the order in which they came.
+    pub async fn take(&self, bytes: usize) {
+        let turn = self.reserve(bytes, Instant::now());
+        sleep_until(turn).await;
+    }
+
+    /// When these bytes may be sent; those that come next wait until they are paid for.
+    fn reserve(&self, bytes: usize, now: Instant) -> Instant {
+        let mut free_at = lock(&self.free_at);
+        let turn = now.max(*free_at);
+        *free_at = turn + Duration::from_secs_f64(bytes as f64 / self.bytes_per_s as f64);
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_bytes_pass_in_a_second_than_allowed() {
+        let (pace, begun) = (Pace::new(1_000), Instant::now());
+        let turns: Vec<_> = (0..5).map(|_| pace.reserve(500, begun) - begun).collect();
+        assert_eq!(turns, [0, 500, 1_000, 1_500, 2_000].map(Duration::from_millis));
+    }
+
+    #[test]
+    fn a_pause_is_not_saved_up_for_a_burst() {
+        let (pace, begun) = (Pace::new(1_000), Instant::now());
+        pace.reserve(100, begun);
+        let later = begun + Duration::from_secs(60);
+        assert_eq!(pace.reserve(1_000, later), later);
+        assert_eq!(pace.reserve(1, later), later + Duration::from_secs(1));
+    }
+}

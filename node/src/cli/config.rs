@@ -7,6 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::output::Output;
 use crate::config::{DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig};
+use crate::gateway::QueryLimits;
 
 /// Print all settings of `serve` with their defaults, as a settings file
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ pub(super) fn run(ConfigArgs {}: ConfigArgs, output: &mut Output<impl Write>) ->
 
 fn defaults() -> String {
     let membership = MembershipConfig::default();
+    let queries = QueryLimits::default();
     format!(
         "\
 # Settings of `kotoba serve`, with their defaults. An unknown key is refused.
@@ -61,6 +63,12 @@ failure_timeout_ms = {}
 state_cache_mib = {}
 # How long old versions stay readable.
 history_retention_s = {}
+
+[queries]
+# Most rows that one query may answer; a client asks for more in pages.
+max_rows = {}
+# Memory of one query; what it orders must fit half of it.
+memory_mib = {}
 ",
         membership.heartbeat_interval.as_millis(),
         membership.failure_detection_interval.as_millis(),
@@ -68,6 +76,8 @@ history_retention_s = {}
         membership.failure_timeout.as_millis(),
         STATE_CACHE_MIB,
         HISTORY_RETENTION_S,
+        queries.max_rows,
+        queries.memory_bytes >> 20,
     )
 }
 
@@ -85,7 +95,7 @@ mod tests {
         let addresses = (config.peer_listen, config.client_listen, config.http_listen);
         let advertised = (&config.peer_advertise, &config.client_advertise);
         let names = (&config.data_dir, &config.zone, &config.name, &config.peers);
-        let limits = (config.state_cache_bytes, config.history_retention);
+        let limits = (config.state_cache_bytes, config.history_retention, &config.queries);
         format!(
             "{addresses:?} {advertised:?} {names:?} {:?} {limits:?}",
             config.membership

@@ -10,7 +10,7 @@ pub mod status;
 use std::time::Duration;
 
 pub use operations::OperationError;
-pub use queries::{QueryError, RowBatch};
+pub use queries::{Ask, QueryError, QueryLimits, RowBatch};
 
 use crate::member::Sequences;
 use crate::transaction::Coordinator;
@@ -21,14 +21,21 @@ pub struct Gateway {
     sequences: Sequences,
     /// The longest a request may take, all attempts included.
     request_timeout: Duration,
+    query_limits: QueryLimits,
 }
 
 impl Gateway {
-    pub fn new(coordinator: Coordinator, sequences: Sequences, request_timeout: Duration) -> Self {
+    pub fn new(
+        coordinator: Coordinator,
+        sequences: Sequences,
+        request_timeout: Duration,
+        query_limits: QueryLimits,
+    ) -> Self {
         Gateway {
             coordinator,
             sequences,
             request_timeout,
+            query_limits,
         }
     }
 }

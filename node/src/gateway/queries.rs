@@ -1,6 +1,14 @@
 //! Queries: one snapshot over all partitions, rows as soon as they are known, a bounded number on the way.
+//!
+//! What a query may take is bounded in time, rows and bytes. It stops when nobody listens any more, and goes on behind
+//! an earlier answer's last row, at that answer's snapshot, where it is given its cursor.
 
-use kotoba_graph::query::{Error as GraphError, Plan, Query, Row};
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, Row, Terms};
 use kotoba_proto::v1;
 use kotoba_state::ids::Timestamp;
 use prost::Message;
@@ -8,12 +16,44 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Gateway, convert};
-use crate::transaction::ReadError;
+use crate::transaction::{Coordinator, ReadError};
 
+/// Parts of an answer that wait for a slow client; then the query waits. With rows of at most a megabyte each part stays
+/// below two, so that all of them take at most 16 MB.
+pub const PARTS_IN_FLIGHT: usize = 8;
 /// Rows of one message of an answer.
 const ROWS_PER_BATCH: usize = 256;
 /// Bytes after which a message takes no further row; one row more stays far below the limit of a message.
 const BYTES_PER_BATCH: usize = 1 << 20;
+
+/// What one query may take; its time is that of any request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Most rows of one answer.
+    pub max_rows: u64,
+    /// Half of it is for rows that are held to be ordered, half for what was read or is on its way to the client.
+    pub memory_bytes: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        QueryLimits {
+            max_rows: 10_000_000,
+            memory_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A query as it was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    pub query: Query,
+    pub order: Vec<OrderBy>,
+    /// Of an earlier answer; empty for the first.
+    pub cursor: Vec<u8>,
+    pub bookmark: Timestamp,
+    pub count_only: bool,
+}
 
 /// Why a query ended without its last row.
 #[derive(Debug, thiserror::Error)]
@@ -26,87 +66,158 @@ pub enum QueryError {
     Timeout,
     #[error("bookmark {0} was never given by this cluster")]
     Bookmark(u64),
+    #[error("the cursor was never given by this cluster: ask again without one")]
+    ForeignCursor,
+    #[error("the versions that the cursor reads are no longer kept: ask again without it")]
+    CursorTooOld,
+    #[error("the answer has more than {0} rows: give the query a limit and follow its cursor, or only count")]
+    TooManyRows(u64),
     /// Whoever asked is gone.
     #[error("the client does not listen any more")]
     Gone,
 }
 
 /// A part of an answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RowBatch {
     pub rows: Vec<v1::Row>,
     pub snapshot: Timestamp,
     /// In the last part: how many rows there were in all.
     pub total: Option<u64>,
+    /// In the last part: where to go on if the limit cut the answer; else empty.
+    pub cursor: Vec<u8>,
 }
 
-impl Gateway {
-    /// Runs a query and sends its rows; waits while the receiver is full.
-    pub async fn query(
-        &self,
-        query: Query,
-        bookmark: Timestamp,
-        count_only: bool,
-        rows: mpsc::Sender<Result<RowBatch, QueryError>>,
-    ) {
-        let deadline = Instant::now() + self.request_timeout;
-        let run = self.run_query(query, bookmark, count_only, &rows);
-        let outcome = timeout_at(deadline, run).await.unwrap_or(Err(QueryError::Timeout));
-        if let Err(error) = outcome {
-            // Nobody to tell where the receiver is gone.
-            let _ = rows.send(Err(error)).await;
-        }
-    }
+/// Where the parts of an answer go.
+pub type Parts = mpsc::Sender<Result<RowBatch, QueryError>>;
 
-    async fn run_query(
-        &self,
-        query: Query,
-        bookmark: Timestamp,
-        count_only: bool,
-        rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
-    ) -> Result<(), QueryError> {
-        let mut plan = Plan::new(query)?;
-        let snapshot = self.coordinator.take_snapshot().await?;
-        if bookmark > snapshot {
-            return Err(QueryError::Bookmark(bookmark.0));
-        }
+impl Gateway {
+    /// Runs a query and sends its rows; waits while the receiver is full, and stops when it is gone.
+    pub async fn query(&self, ask: Ask, parts: Parts) {
+        answer(&self.coordinator, &self.query_limits, self.request_timeout, ask, parts).await;
+    }
+}
+
+async fn answer(coordinator: &Coordinator, limits: &QueryLimits, within: Duration, ask: Ask, parts: Parts) {
+    let deadline = Instant::now() + within;
+    let running = Running {
+        coordinator,
+        limits,
+        parts: &parts,
+    };
+    let outcome = tokio::select! {
+        biased;
+        // Also in the middle of a read: nobody waits for what it would give.
+        () = parts.closed() => Err(QueryError::Gone),
+        outcome = timeout_at(deadline, running.run(ask)) => outcome.unwrap_or(Err(QueryError::Timeout)),
+    };
+    if let Err(error) = outcome {
+        // Nobody to tell where the receiver is gone.
+        let _ = parts.send(Err(error)).await;
+    }
+}
+
+/// A query under way.
+struct Running<'a> {
+    coordinator: &'a Coordinator,
+    limits: &'a QueryLimits,
+    parts: &'a Parts,
+}
+
+impl Running<'_> {
+    async fn run(&self, ask: Ask) -> Result<(), QueryError> {
+        let cursor = ask.cursor()?;
+        let (asked, position) = match cursor {
+            Some(Cursor { snapshot, position, .. }) => (Some(Timestamp(snapshot)), Some(position)),
+            None => (None, None),
+        };
+        let mut plan = ask.plan(position, self.limits)?;
+        let snapshot = self.snapshot(asked, ask.bookmark).await?;
         let mut total = 0;
         let mut answers = Vec::new();
-        loop {
+        let cut = loop {
             let step = plan.advance(answers)?;
             total += step.rows.len() as u64;
-            if !count_only {
-                send_rows(step.rows, snapshot, rows).await?;
+            if !ask.count_only {
+                self.send_rows(step.rows, snapshot, total).await?;
             }
             match step.next {
-                Some(reads) => answers = self.coordinator.read_at(snapshot, reads).await?,
-                None => break,
+                Some(reads) => {
+                    answers = self
+                        .coordinator
+                        .read_at(snapshot, reads)
+                        .await
+                        .map_err(|error| too_old(error, asked))?
+                }
+                None => break step.cut,
             }
-        }
+        };
+        let cursor = cut.map(|cut| Cursor::new(snapshot.0, &ask.query, &ask.order, cut).encode());
         let last = RowBatch {
             rows: Vec::new(),
             snapshot,
             total: Some(total),
+            cursor: cursor.unwrap_or_default(),
         };
-        rows.send(Ok(last)).await.map_err(|_| QueryError::Gone)
+        self.parts.send(Ok(last)).await.map_err(|_| QueryError::Gone)
+    }
+
+    /// The timestamp to read at: a fresh one, or the cursor's. A later one than was ever given must not be read at, or
+    /// commits would have to come after it.
+    async fn snapshot(&self, asked: Option<Timestamp>, bookmark: Timestamp) -> Result<Timestamp, QueryError> {
+        let fresh = self.coordinator.take_snapshot().await?;
+        if bookmark > fresh {
+            return Err(QueryError::Bookmark(bookmark.0));
+        }
+        match asked {
+            Some(asked) if asked > fresh => Err(QueryError::ForeignCursor),
+            Some(asked) => Ok(asked),
+            None => Ok(fresh),
+        }
+    }
+
+    async fn send_rows(&self, found: Vec<Row>, snapshot: Timestamp, total: u64) -> Result<(), QueryError> {
+        if total > self.limits.max_rows {
+            return Err(QueryError::TooManyRows(self.limits.max_rows));
+        }
+        let mut found = found.into_iter().map(convert::row).peekable();
+        while found.peek().is_some() {
+            let batch = RowBatch {
+                rows: next_batch(&mut found),
+                snapshot,
+                ..RowBatch::default()
+            };
+            self.parts.send(Ok(batch)).await.map_err(|_| QueryError::Gone)?;
+        }
+        Ok(())
     }
 }
 
-async fn send_rows(
-    found: Vec<Row>,
-    snapshot: Timestamp,
-    rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
-) -> Result<(), QueryError> {
-    let mut found = found.into_iter().map(convert::row).peekable();
-    while found.peek().is_some() {
-        let batch = RowBatch {
-            rows: next_batch(&mut found),
-            snapshot,
-            total: None,
-        };
-        rows.send(Ok(batch)).await.map_err(|_| QueryError::Gone)?;
+impl Ask {
+    fn cursor(&self) -> Result<Option<Cursor>, QueryError> {
+        if self.cursor.is_empty() {
+            return Ok(None);
+        }
+        let cursor = Cursor::decode(&self.cursor, &self.query, &self.order);
+        Ok(Some(cursor.map_err(GraphError::from)?))
     }
-    Ok(())
+
+    fn plan(&self, after: Option<Position>, limits: &QueryLimits) -> Result<Plan, QueryError> {
+        let terms = Terms {
+            order: self.order.clone(),
+            after,
+            max_bytes: limits.memory_bytes / 2,
+        };
+        Ok(Plan::with_terms(self.query.clone(), terms)?)
+    }
+}
+
+/// Asking again helps where the snapshot was a fresh one, but not with the same cursor.
+fn too_old(error: ReadError, asked: Option<Timestamp>) -> QueryError {
+    match (error, asked) {
+        (ReadError::TooOld, Some(_)) => QueryError::CursorTooOld,
+        (error, _) => QueryError::Read(error),
+    }
 }
 
 fn next_batch(rows: &mut impl Iterator<Item = v1::Row>) -> Vec<v1::Row> {

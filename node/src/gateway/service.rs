@@ -21,13 +21,12 @@ use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use super::{Gateway, OperationError, QueryError, RowBatch, convert, status as cluster_status};
+use super::queries::PARTS_IN_FLIGHT;
+use super::{Ask, Gateway, OperationError, QueryError, RowBatch, convert, status as cluster_status};
 use crate::member::Process;
 use crate::member::running::Running;
 use crate::transaction::ReadError;
 
-/// Parts of an answer that wait for a slow client; then the query waits.
-const PARTS_IN_FLIGHT: usize = 8;
 /// A join is logged by then, or the joiner asks again.
 const JOIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -73,10 +72,15 @@ impl ClusterService for ClientEndpoint {
     async fn execute_query(&self, request: Request<ExecuteQueryRequest>) -> Answer<Self::ExecuteQueryStream> {
         let gateway = self.gateway()?;
         let request = request.into_inner();
-        let query = convert::query(request.query).map_err(invalid)?;
+        let ask = Ask {
+            query: convert::query(request.query).map_err(invalid)?,
+            order: convert::order(request.order_by),
+            cursor: request.cursor.into(),
+            bookmark: Timestamp(request.bookmark),
+            count_only: request.count_only,
+        };
         let (sender, parts) = mpsc::channel(PARTS_IN_FLIGHT);
-        let bookmark = Timestamp(request.bookmark);
-        tokio::spawn(async move { gateway.query(query, bookmark, request.count_only, sender).await });
+        tokio::spawn(async move { gateway.query(ask, sender).await });
         let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
         Ok(Response::new(Box::pin(answer)))
     }
@@ -185,6 +189,7 @@ fn part_of_answer(part: RowBatch) -> ExecuteQueryResponse {
         snapshot: part.snapshot.0,
         row_count: part.total.unwrap_or(0),
         done: part.total.is_some(),
+        cursor: part.cursor.into(),
     }
 }
 
@@ -220,7 +225,11 @@ fn query_status(error: QueryError) -> Status {
     let text = with_causes(&error);
     match error {
         QueryError::Refused(kotoba_graph::query::Error::Read(_)) => Status::internal(text),
-        QueryError::Refused(_) | QueryError::Bookmark(_) => status(Kind::Invalid, text),
+        QueryError::Refused(kotoba_graph::query::Error::Memory(_) | kotoba_graph::query::Error::Visited) => {
+            status(Kind::Refused, text)
+        }
+        QueryError::Refused(_) | QueryError::Bookmark(_) | QueryError::ForeignCursor => status(Kind::Invalid, text),
+        QueryError::CursorTooOld | QueryError::TooManyRows(_) => status(Kind::Refused, text),
         QueryError::Read(ReadError::Broken(_)) => Status::internal(text),
         QueryError::Read(ReadError::Unavailable(_) | ReadError::TooOld) => status(Kind::Transient, text),
         QueryError::Timeout => Status::deadline_exceeded(text),

@@ -202,6 +202,7 @@ impl Running {
             coordinator,
             Sequences::new(self.meta_client.clone()),
             process.config.timing.request_timeout,
+            process.config.queries.clone(),
         );
         let _ = self.gateway.set(Arc::new(gateway));
         info!(member = %self.me, incarnation, "serving clients");

@@ -8,6 +8,7 @@ use std::vec;
 use tonic::{Status, Streaming};
 
 use super::addresses::Client;
+use super::search::Cursor;
 use crate::ClusterError;
 use crate::v1::{ClusterEvent, ExecuteQueryRequest, ExecuteQueryResponse, Row};
 
@@ -22,6 +23,7 @@ pub struct Rows {
     snapshot: Snapshot,
     /// Known once the last message is here.
     row_count: Option<u64>,
+    cursor: Option<Cursor>,
     idle: Duration,
 }
 
@@ -38,6 +40,7 @@ impl Rows {
             batch: Vec::new().into_iter(),
             snapshot: Snapshot(0),
             row_count: None,
+            cursor: None,
             idle,
         };
         rows.fetch().await?;
@@ -63,6 +66,11 @@ impl Rows {
     /// The one timestamp that all rows were read at.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot
+    }
+
+    /// Where to go on, if the limit cut the answer; known after the last row. What is left may turn out to be no row.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.cursor.as_ref()
     }
 
     pub(super) async fn drain(mut self) -> Result<Vec<Row>, Status> {
@@ -99,6 +107,7 @@ impl Rows {
         self.batch = message.rows.into_iter();
         if message.done {
             self.row_count = Some(message.row_count);
+            self.cursor = Cursor::of_answer(message.cursor);
         }
         Ok(())
     }

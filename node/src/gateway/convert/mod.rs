@@ -5,7 +5,7 @@ mod query;
 mod value;
 
 pub use operation::{operations, results};
-pub use query::{query, row};
+pub use query::{order, query, row};
 
 /// A field of a request that cannot be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

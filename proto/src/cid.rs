@@ -61,7 +61,7 @@ impl FromStr for ContentId {
 }
 
 /// Multibase base32: the letter `b`, then RFC 4648 lower case without padding.
-fn base32(bytes: &[u8]) -> String {
+pub(crate) fn base32(bytes: &[u8]) -> String {
     let mut text = String::from("b");
     let (mut buffer, mut bits) = (0u32, 0);
     for byte in bytes {
@@ -82,7 +82,8 @@ fn digit(value: u32) -> char {
     char::from(ALPHABET[(value & 31) as usize])
 }
 
-fn decode(text: &str) -> Option<Vec<u8>> {
+/// The bytes of base32 text, without its letter in front.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() * 5 / 8);
     let (mut buffer, mut bits) = (0u32, 0);
     for character in text.bytes() {

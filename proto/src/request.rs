@@ -1,8 +1,10 @@
 //! Shortens what a caller writes: each kind of operation and of query converts into the message that carries it.
 
+use crate::cluster::Search;
 use crate::v1::{
     CreateEdge, CreateNode, DeleteEdge, DeleteNode, EdgesOf, FindEdges, FindNodes, GetEdges, GetNodes, NodeRef,
-    Operation, Query, Traverse, UpdateEdge, UpdateNode, node_ref, operation, query,
+    Operation, OrderBy, PropertyFilter, Query, ShortestPath, Traverse, UpdateEdge, UpdateNode, node_ref, operation,
+    property_filter, query,
 };
 
 macro_rules! kinds {
@@ -15,8 +17,27 @@ macro_rules! kinds {
     )*};
 }
 
+macro_rules! searches {
+    ($($kind:ident),*) => {$(
+        impl From<$kind> for Search {
+            fn from(kind: $kind) -> Self {
+                Query::from(kind).into()
+            }
+        }
+    )*};
+}
+
 kinds!(Operation in operation: CreateNode, UpdateNode, DeleteNode, CreateEdge, UpdateEdge, DeleteEdge);
-kinds!(Query in query: GetNodes, GetEdges, FindNodes, FindEdges, EdgesOf, Traverse);
+kinds!(Query in query: GetNodes, GetEdges, FindNodes, FindEdges, EdgesOf, Traverse, ShortestPath);
+searches!(
+    GetNodes,
+    GetEdges,
+    FindNodes,
+    FindEdges,
+    EdgesOf,
+    Traverse,
+    ShortestPath
+);
 
 impl NodeRef {
     /// A node that exists.
@@ -30,6 +51,31 @@ impl NodeRef {
     pub fn operation(index: u32) -> Self {
         NodeRef {
             kind: Some(node_ref::Kind::Operation(index)),
+        }
+    }
+}
+
+impl PropertyFilter {
+    pub fn new(key: impl Into<String>, test: property_filter::Test) -> Self {
+        PropertyFilter {
+            key: key.into(),
+            test: Some(test),
+        }
+    }
+}
+
+impl OrderBy {
+    pub fn ascending(property: impl Into<String>) -> Self {
+        OrderBy {
+            property: property.into(),
+            descending: false,
+        }
+    }
+
+    pub fn descending(property: impl Into<String>) -> Self {
+        OrderBy {
+            property: property.into(),
+            descending: true,
         }
     }
 }

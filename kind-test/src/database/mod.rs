@@ -101,7 +101,7 @@ pub fn nodes_with(label: &str, equals: Vec<(&str, Value)>) -> query::Kind {
                 value: Some(value),
             })
             .collect(),
-        limit: 0,
+        ..FindNodes::default()
     })
 }
 
@@ -123,7 +123,7 @@ pub fn edges_of(node: u64, direction: Direction, kind: &str) -> query::Kind {
         node,
         direction: direction.into(),
         types: vec![kind.to_owned()],
-        limit: 0,
+        ..EdgesOf::default()
     })
 }
 
@@ -135,6 +135,6 @@ pub fn reachable(start: u64, kind: &str, max_depth: u32) -> query::Kind {
         types: vec![kind.to_owned()],
         min_depth: 0,
         max_depth,
-        limit: 0,
+        ..Traverse::default()
     })
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::CliError;
 use super::output::Output;
 use crate::config::{DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig};
+use crate::gateway::QueryLimits;
 
 /// Print all settings of `serve` with their defaults, as a settings file
 #[derive(Debug, Args)]
@@ -23,6 +24,7 @@ pub(super) fn run(ConfigArgs {}: ConfigArgs, output: &mut Output<impl Write>) ->
 
 fn defaults() -> String {
     let membership = MembershipConfig::default();
+    let queries = QueryLimits::default();
     format!(
         "\
 # Settings of `kotoba serve`, with their defaults. An unknown key is refused.
@@ -67,6 +69,12 @@ state_cache_mib = {}
 snapshot_mib_per_s = {}
 # How long old versions stay readable.
 history_retention_s = {}
+
+[queries]
+# Most rows that one query may answer; a client asks for more in pages.
+max_rows = {}
+# Memory of one query; what it orders must fit half of it.
+memory_mib = {}
 ",
         membership.heartbeat_interval.as_millis(),
         membership.failure_detection_interval.as_millis(),
@@ -77,6 +85,8 @@ history_retention_s = {}
         STATE_CACHE_MIB,
         crate::raft::Settings::default().snapshot_bytes_per_s >> 20,
         HISTORY_RETENTION_S,
+        queries.max_rows,
+        queries.memory_bytes >> 20,
     )
 }
 
@@ -98,6 +108,7 @@ mod tests {
             config.state_cache_bytes,
             config.history_retention,
             config.raft.snapshot_bytes_per_s,
+            &config.queries,
         );
         format!(
             "{addresses:?} {advertised:?} {names:?} {:?} {limits:?}",

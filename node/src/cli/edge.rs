@@ -10,11 +10,13 @@ use kotoba_proto::v1::{
     row,
 };
 
-use super::entity::{Show, edge_record, outcome_record, row_record, search};
+use super::entity::{edge_record, outcome_record, row_record};
 use super::expected::Expected;
+use super::filter::{FILTER_HELP, FilterArg, filters};
 use super::node::{changes, not_found};
 use super::output::Output;
-use super::property::{PROPERTY_HELP, PropertyArg, conditions, properties};
+use super::property::{PROPERTY_HELP, PropertyArg, properties};
+use super::search::{Show, Unordered, search};
 use super::{CliError, ClientArgs};
 
 /// Create, read and change edges
@@ -37,11 +39,15 @@ pub enum EdgeCommand {
   kotoba edge delete 56")]
     Delete(DeleteArgs),
     /// List the edges of a node, or search all edges
-    #[command(after_help = "Examples:
+    #[command(
+        visible_alias = "find",
+        after_help = "Examples:
   kotoba edge list 12                                  all edges of node 12
   kotoba edge list 12 --direction out --type KNOWS
-  kotoba edge list --type KNOWS --where since:date=1833-06-05
-  kotoba edge list --count")]
+  kotoba edge find --type KNOWS --where 'since:date>=1833-06-05' --order-by -since --limit 10
+  kotoba edge find 12 --where 'weight>0.5' --all
+  kotoba edge list --count"
+    )]
     List(ListArgs),
 }
 
@@ -99,8 +105,8 @@ pub struct ListArgs {
     /// Only edges of this type; with a node repeatable
     #[arg(short, long = "type", value_name = "TYPE")]
     types: Vec<String>,
-    #[arg(short = 'w', long = "where", value_name = "KEY=VALUE", help = PROPERTY_HELP, conflicts_with = "node")]
-    conditions: Vec<PropertyArg>,
+    #[arg(short = 'w', long = "where", value_name = "CONDITION", help = FILTER_HELP)]
+    conditions: Vec<FilterArg>,
     #[command(flatten)]
     show: Show,
 }
@@ -138,7 +144,7 @@ pub(super) async fn run(
         .into(),
         EdgeCommand::Get(args) => return get(&cluster, args.ids, output).await,
         EdgeCommand::List(args) => {
-            let show = args.show;
+            let show = args.show.clone();
             return search(&cluster, args.query()?, show, output, row_record).await;
         }
     };
@@ -174,12 +180,14 @@ impl UpdateArgs {
 
 impl ListArgs {
     fn query(mut self) -> Result<Query, CliError> {
-        let limit = self.show.limit();
+        let limit = self.show.limit(Unordered::HasPages);
+        let filters = filters(self.conditions);
         if let Some(node) = self.node {
             return Ok(EdgesOf {
                 node,
                 direction: Direction::from(self.direction).into(),
                 types: self.types,
+                filters,
                 limit,
             }
             .into());
@@ -191,7 +199,8 @@ impl ListArgs {
         }
         Ok(FindEdges {
             r#type: self.types.pop().unwrap_or_default(),
-            r#where: conditions(self.conditions),
+            r#where: vec![],
+            filters,
             limit,
         }
         .into())

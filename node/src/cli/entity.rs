@@ -1,46 +1,17 @@
 //! Nodes, edges and outcomes of writes as records to print.
 
-use std::io::Write;
-
-use clap::Args;
-use kotoba_proto::cluster::{OperationOutcome, Rows};
-use kotoba_proto::v1::{Edge, Node, Query, Row, row};
+use kotoba_proto::ContentId;
+use kotoba_proto::cluster::OperationOutcome;
+use kotoba_proto::v1::{Edge, Node, Row, row};
 use kotoba_proto::value::{Properties, to_json};
-use kotoba_proto::{ContentId, KotobaCluster};
 use serde_json::Value;
 
 use super::CliError;
-use super::output::{Output, Record};
+use super::output::Record;
 
 /// Characters of a CID shown at each end where a whole one would push the rest off the screen.
 const CID_HEAD: usize = 8;
 const CID_TAIL: usize = 6;
-
-/// Rows a person can take in; more are one flag away.
-const DEFAULT_LIMIT: u64 = 100;
-
-/// How much of an answer a search prints.
-#[derive(Clone, Copy, Debug, Args)]
-pub(super) struct Show {
-    /// Most rows to print; 0 for all
-    #[arg(long, default_value_t = DEFAULT_LIMIT)]
-    limit: u64,
-    /// Only count; the limit does not apply
-    #[arg(long)]
-    count: bool,
-}
-
-impl Show {
-    /// The limit to send.
-    pub(super) fn limit(self) -> u64 {
-        if self.count { 0 } else { self.limit }
-    }
-
-    #[cfg(test)]
-    pub(super) fn rows(limit: u64) -> Self {
-        Show { limit, count: false }
-    }
-}
 
 pub(super) fn node_record(node: Node) -> Record {
     let cid = ContentId::from(node.cid).to_string();
@@ -74,55 +45,20 @@ pub(super) fn row_record(row: Row) -> Result<Record, CliError> {
     match row.kind {
         Some(row::Kind::Node(node)) => Ok(node_record(node)),
         Some(row::Kind::Edge(edge)) => Ok(edge_record(edge)),
-        None => Err(CliError::Refused(
-            "the member sent a row of a kind this version does not know".into(),
-        )),
+        None => Err(unknown_row()),
     }
 }
 
-/// Runs a search and prints its rows, or only their number.
-pub(super) async fn search<W: Write>(
-    cluster: &KotobaCluster,
-    query: impl Into<Query>,
-    Show { count, limit }: Show,
-    output: &mut Output<W>,
-    record: impl Fn(Row) -> Result<Record, CliError>,
-) -> Result<(), CliError> {
-    if count {
-        let count = cluster.count(query).await?;
-        let json = serde_json::json!({ "count": count });
-        return Ok(output.either(&json, &format!("{count}\n"))?);
-    }
-    let rows = cluster.execute_query(query).await?;
-    let printed = print_rows(rows, output, record).await?;
-    if limit > 0 && printed >= limit {
-        eprintln!("kotoba: stopped at {limit} rows; ask for more with --limit N, for all with --limit 0");
-    }
-    Ok(())
+pub(super) fn unknown_row() -> CliError {
+    CliError::Refused("the member sent a row of a kind this version does not know".into())
 }
 
-/// Prints the rows as they come and says how many there were.
-async fn print_rows<W: Write>(
-    mut rows: Rows,
-    output: &mut Output<W>,
-    record: impl Fn(Row) -> Result<Record, CliError>,
-) -> Result<u64, CliError> {
-    let mut list = output.list();
-    let mut printed = 0;
-    while let Some(row) = rows.next().await? {
-        list.push(record(row)?)?;
-        printed += 1;
-    }
-    list.finish()?;
-    Ok(printed)
-}
-
-fn properties_json(properties: &Properties) -> Value {
+pub(super) fn properties_json(properties: &Properties) -> Value {
     let pairs = properties.iter().map(|(key, value)| (key.clone(), to_json(value)));
     Value::Object(pairs.collect())
 }
 
-fn abbreviated(cid: &str) -> String {
+pub(super) fn abbreviated(cid: &str) -> String {
     match cid.len() > CID_HEAD + CID_TAIL {
         // Base32 text is ASCII, so every byte is a boundary.
         true => format!("{}…{}", &cid[..CID_HEAD], &cid[cid.len() - CID_TAIL..]),
@@ -174,12 +110,6 @@ mod tests {
             text,
             "ID  TYPE   SOURCE  TARGET  CID  PROPERTIES\n9   KNOWS  7       8       b    {}\n"
         );
-    }
-
-    #[test]
-    fn a_count_has_no_limit() {
-        assert_eq!(Show { limit: 5, count: true }.limit(), 0);
-        assert_eq!(Show::rows(5).limit(), 5);
     }
 
     #[test]

@@ -12,14 +12,17 @@ mod entity;
 mod error;
 mod events;
 mod expected;
+mod filter;
 mod health;
 mod load;
 mod logging;
 mod member;
 mod node;
 mod output;
+mod path;
 mod property;
 mod rebalance;
+mod search;
 pub mod serve;
 mod status;
 mod table;
@@ -59,6 +62,7 @@ Examples:
   kotoba node find --label Person --where name=Ada -o json
   kotoba edge create KNOWS 12 34 --property since:date=1833-06-05
   kotoba traverse 12 --type KNOWS --max-depth 3
+  kotoba path 12 34
   kotoba load --mapping ldbc-mini.toml data/
 
 Exit codes: 0 done, 1 refused or not found, 2 usage, 3 unreachable.";
@@ -115,6 +119,7 @@ pub enum Command {
     #[command(subcommand)]
     Edge(edge::EdgeCommand),
     Traverse(traverse::TraverseArgs),
+    Path(path::PathArgs),
     Load(load::LoadArgs),
     #[command(subcommand)]
     Member(member::MemberCommand),
@@ -145,6 +150,7 @@ impl Command {
             Command::Node(command) => node::run(command, client, output).await,
             Command::Edge(command) => edge::run(command, client, output).await,
             Command::Traverse(args) => traverse::run(args, client, output).await,
+            Command::Path(args) => path::run(args, client, output).await,
             Command::Load(args) => load::run(args, client, output).await,
             Command::Member(command) => member::run(command, client, output).await,
             Command::Rebalance(args) => rebalance::run(args, client, output).await,
@@ -254,6 +260,11 @@ mod tests {
             "kotoba node get x",
             "kotoba traverse",
             "kotoba node create --property age:int=x",
+            "kotoba node find --where age!30",
+            "kotoba node find --cursor x",
+            "kotoba node find --all --limit 3",
+            "kotoba path 1",
+            "kotoba path 1 2 --max-depth 33",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -7,10 +7,12 @@ use clap::{Args, Subcommand};
 use kotoba_proto::KotobaCluster;
 use kotoba_proto::v1::{CreateNode, DeleteNode, FindNodes, GetNodes, Operation, Row, UpdateNode, Value, row};
 
-use super::entity::{Show, node_record, outcome_record, row_record, search};
+use super::entity::{node_record, outcome_record, row_record};
 use super::expected::Expected;
+use super::filter::{FILTER_HELP, FilterArg, filters};
 use super::output::Output;
-use super::property::{PROPERTY_HELP, PropertyArg, conditions, properties};
+use super::property::{PROPERTY_HELP, PropertyArg, properties};
+use super::search::{Show, Unordered, search};
 use super::{CliError, ClientArgs};
 
 /// Create, read and change nodes
@@ -34,10 +36,12 @@ pub enum NodeCommand {
     #[command(after_help = "Examples:
   kotoba node delete 12 --detach")]
     Delete(DeleteArgs),
-    /// Search nodes by label and property values
+    /// Search nodes by label and properties
     #[command(after_help = "Examples:
   kotoba node find --label Person --where name=Ada
+  kotoba node find --label Person --where 'age>=30' --where '!email' --order-by name,-age --limit 20
   kotoba node find --label Person --count
+  kotoba node find --all -o json | jq .id
   kotoba node find --limit 0 -o json | jq .id")]
     Find(FindArgs),
 }
@@ -96,8 +100,8 @@ pub struct FindArgs {
     /// Only nodes with this label
     #[arg(short, long)]
     label: Option<String>,
-    #[arg(short = 'w', long = "where", value_name = "KEY=VALUE", help = PROPERTY_HELP)]
-    conditions: Vec<PropertyArg>,
+    #[arg(short = 'w', long = "where", value_name = "CONDITION", help = FILTER_HELP)]
+    conditions: Vec<FilterArg>,
     #[command(flatten)]
     show: Show,
 }
@@ -199,8 +203,9 @@ fn node_of(row: Row) -> Option<kotoba_proto::v1::Node> {
 async fn find(cluster: &KotobaCluster, args: FindArgs, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let query = FindNodes {
         label: args.label.unwrap_or_default(),
-        r#where: conditions(args.conditions),
-        limit: args.show.limit(),
+        r#where: vec![],
+        filters: filters(args.conditions),
+        limit: args.show.limit(Unordered::HasPages),
     };
     search(cluster, query, args.show, output, row_record).await
 }

@@ -2,13 +2,13 @@
 
 use std::str::FromStr;
 
-use kotoba_proto::v1::{PropertyEquals, Value};
+use kotoba_proto::v1::Value;
 use kotoba_proto::value::{ParseValueError, Properties, ValueType};
 
 use super::CliError;
 
 /// Divides the elements of a list on the command line.
-const LIST_SEPARATOR: char = ';';
+pub(super) const LIST_SEPARATOR: char = ';';
 
 /// The part of a long help that says how properties are written.
 pub(super) const PROPERTY_HELP: &str = "KEY=VALUE or KEY:TYPE=VALUE, repeatable. Types: string (default), int, float, bool, null, bytes (hex), \
@@ -58,15 +58,6 @@ pub(super) fn properties(arguments: Vec<PropertyArg>) -> Result<Properties, CliE
         }
     }
     Ok(properties)
-}
-
-/// Conditions of a search; all must hold.
-pub(super) fn conditions(arguments: Vec<PropertyArg>) -> Vec<PropertyEquals> {
-    let condition = |argument: PropertyArg| PropertyEquals {
-        key: argument.key,
-        value: Some(argument.value),
-    };
-    arguments.into_iter().map(condition).collect()
 }
 
 #[cfg(test)]

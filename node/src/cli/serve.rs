@@ -52,6 +52,12 @@ pub struct ServeArgs {
     /// Failure zone; the replicas of a partition are spread over zones first
     #[arg(long, env = "KOTOBA_ZONE")]
     pub zone: Option<String>,
+    /// Most rows that one query may answer
+    #[arg(long, value_name = "ROWS", env = "KOTOBA_QUERY_MAX_ROWS")]
+    pub query_max_rows: Option<u64>,
+    /// Memory of one query, in MiB
+    #[arg(long, value_name = "MIB", env = "KOTOBA_QUERY_MEMORY_MIB")]
+    pub query_memory_mib: Option<usize>,
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), CliError> {
@@ -75,6 +81,8 @@ impl ServeArgs {
         };
         settings.data_dir = self.data_dir.or(settings.data_dir);
         settings.peers = self.peers.or(settings.peers);
+        settings.queries.max_rows = self.query_max_rows.or(settings.queries.max_rows);
+        settings.queries.memory_mib = self.query_memory_mib.or(settings.queries.memory_mib);
         over(self.node_id, &mut settings.node_id);
         over(self.zone, &mut settings.zone);
         let derived = |offset: u16| self.address.map(|address| beside(address, offset).to_string());

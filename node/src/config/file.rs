@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::gateway::QueryLimits;
+
 use super::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing};
+
+/// Below this a query's own buffers do not fit its memory.
+const LEAST_QUERY_BYTES: usize = 48 << 20;
 
 /// Why the settings could not be used; the message names the file, the key and the line.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,7 @@ pub struct Settings {
     pub advertise: AdvertiseSettings,
     pub membership: MembershipSettings,
     pub storage: StorageSettings,
+    pub queries: QuerySettings,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -81,6 +87,13 @@ pub struct StorageSettings {
     pub history_retention_s: Option<u64>,
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuerySettings {
+    pub max_rows: Option<u64>,
+    pub memory_mib: Option<usize>,
+}
+
 impl Settings {
     /// Reads a settings file; an unknown key or a wrong type is refused with its line.
     pub fn read(path: &Path) -> Result<Self, SettingsError> {
@@ -115,6 +128,7 @@ impl Settings {
             timing: Timing::default(),
             state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,
             history_retention: Duration::from_secs(self.storage.history_retention_s.unwrap_or(600)),
+            queries: self.queries.into_config()?,
             raft: self.storage.raft()?,
             link_filter: None,
         })
@@ -170,6 +184,25 @@ impl MembershipSettings {
             });
         }
         Ok(config)
+    }
+}
+
+impl QuerySettings {
+    fn into_config(self) -> Result<QueryLimits, SettingsError> {
+        let default = QueryLimits::default();
+        let memory_bytes = self
+            .memory_mib
+            .map_or(default.memory_bytes, |mib| mib.saturating_mul(1 << 20));
+        if memory_bytes < LEAST_QUERY_BYTES {
+            return Err(SettingsError::Impossible {
+                key: "queries.memory_mib",
+                rule: "at least 48: one step of reads and the parts on their way to a client take half of it",
+            });
+        }
+        Ok(QueryLimits {
+            max_rows: self.max_rows.unwrap_or(default.max_rows),
+            memory_bytes,
+        })
     }
 }
 
@@ -245,6 +278,15 @@ mod tests {
         assert_eq!(config("[membership]\nreplacement_after_s = 0").replacement_after, None);
         let minute = config("[membership]\nreplacement_after_s = 60");
         assert_eq!(minute.replacement_after, Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn limits_of_queries_are_taken_from_the_file_and_checked() {
+        let parsed = |text| toml::from_str::<Settings>(text).unwrap().into_config();
+        let config = parsed("[queries]\nmax_rows = 5\nmemory_mib = 128").unwrap();
+        assert_eq!((config.queries.max_rows, config.queries.memory_bytes), (5, 128 << 20));
+        let text = parsed("[queries]\nmemory_mib = 1").unwrap_err().to_string();
+        assert!(text.contains("queries.memory_mib"), "{text}");
     }
 
     #[test]

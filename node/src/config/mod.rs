@@ -9,9 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::gateway::QueryLimits;
 use crate::raft;
 
-pub use file::{AdvertiseSettings, ListenSettings, MembershipSettings, Settings, SettingsError, StorageSettings};
+pub use file::{
+    AdvertiseSettings, ListenSettings, MembershipSettings, QuerySettings, Settings, SettingsError, StorageSettings,
+};
 
 /// Where peers speak to this member.
 pub const DEFAULT_PEER_PORT: u16 = 7600;
@@ -41,6 +44,8 @@ pub struct Config {
     /// Bytes of memory for the caches of all state files together.
     pub state_cache_bytes: usize,
     pub history_retention: Duration,
+    /// What one query may take.
+    pub queries: QueryLimits,
     /// Intervals and bounds of consensus and of the stores.
     pub raft: raft::Settings,
     /// Cuts links between members, in tests.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use operations::OperationError;
-pub use queries::{QueryError, RowBatch};
+pub use queries::{Ask, QueryError, QueryLimits, RowBatch};
 pub use snapshot::{Level, Reading};
 
 use crate::member::Sequences;
@@ -28,6 +28,7 @@ pub struct Gateway {
     sequences: Sequences,
     /// The longest a request may take, all attempts included.
     request_timeout: Duration,
+    query_limits: QueryLimits,
 }
 
 impl Gateway {
@@ -36,12 +37,14 @@ impl Gateway {
         closed: Arc<ClosedSnapshots>,
         sequences: Sequences,
         request_timeout: Duration,
+        query_limits: QueryLimits,
     ) -> Self {
         Gateway {
             coordinator,
             closed,
             sequences,
             request_timeout,
+            query_limits,
         }
     }
 }

@@ -1,19 +1,60 @@
 //! Queries: one snapshot over all partitions, rows as soon as they are known, a bounded number on the way.
+//!
+//! What a query may take is bounded in time, rows and bytes. It stops when nobody listens any more, and goes on behind
+//! an earlier answer's last row, at that answer's snapshot, where it is given its cursor.
 
-use kotoba_graph::query::{Error as GraphError, Plan, Query, Row};
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, Row, Terms};
 use kotoba_proto::v1;
+use kotoba_state::ids::Timestamp;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::snapshot::{Reading, Snapshot};
+use super::snapshot::{Reading, Snapshot, Snapshots};
 use super::{Gateway, convert};
 use crate::transaction::ReadError;
 
+/// Parts of an answer that wait for a slow client; then the query waits. With rows of at most a megabyte each part stays
+/// below two, so that all of them take at most 16 MB.
+pub const PARTS_IN_FLIGHT: usize = 8;
 /// Rows of one message of an answer.
 const ROWS_PER_BATCH: usize = 256;
 /// Bytes after which a message takes no further row; one row more stays far below the limit of a message.
 const BYTES_PER_BATCH: usize = 1 << 20;
+
+/// What one query may take; its time is that of any request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryLimits {
+    /// Most rows of one answer.
+    pub max_rows: u64,
+    /// Half of it is for rows that are held to be ordered, half for what was read or is on its way to the client.
+    pub memory_bytes: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        QueryLimits {
+            max_rows: 10_000_000,
+            memory_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A query as it was asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    pub query: Query,
+    pub order: Vec<OrderBy>,
+    /// Of an earlier answer; empty for the first.
+    pub cursor: Vec<u8>,
+    pub reading: Reading,
+    pub count_only: bool,
+}
 
 /// Why a query ended without its last row.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +69,12 @@ pub enum QueryError {
     Bookmark(u64),
     #[error("the versions of timestamp {0} are no longer kept: ask for a later one")]
     TooFarBack(u64),
+    #[error("the cursor was never given by this cluster: ask again without one")]
+    ForeignCursor,
+    #[error("the versions that the cursor reads are no longer kept: ask again without it")]
+    CursorTooOld,
+    #[error("the answer has more than {0} rows: give the query a limit and follow its cursor, or only count")]
+    TooManyRows(u64),
     /// Whoever asked is gone.
     #[error("the client does not listen any more")]
     Gone,
@@ -40,83 +87,144 @@ pub struct RowBatch {
     pub snapshot: Snapshot,
     /// In the last part: how many rows there were in all.
     pub total: Option<u64>,
+    /// In the last part: where to go on if the limit cut the answer; else empty.
+    pub cursor: Vec<u8>,
 }
 
-impl Gateway {
-    /// Runs a query and sends its rows; waits while the receiver is full.
-    pub async fn query(
-        &self,
-        query: Query,
-        reading: Reading,
-        count_only: bool,
-        rows: mpsc::Sender<Result<RowBatch, QueryError>>,
-    ) {
-        let deadline = Instant::now() + self.request_timeout;
-        let run = self.run_query(query, reading, count_only, &rows);
-        let outcome = timeout_at(deadline, run).await.unwrap_or(Err(QueryError::Timeout));
-        if let Err(error) = outcome {
-            // Nobody to tell where the receiver is gone.
-            let _ = rows.send(Err(error)).await;
-        }
-    }
+/// Where the parts of an answer go.
+pub type Parts = mpsc::Sender<Result<RowBatch, QueryError>>;
 
-    async fn run_query(
-        &self,
-        query: Query,
-        reading: Reading,
-        count_only: bool,
-        rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
-    ) -> Result<(), QueryError> {
-        let mut plan = Plan::new(query)?;
-        let snapshot = self.snapshot_for(reading).await?;
+impl Gateway {
+    /// Runs a query and sends its rows; waits while the receiver is full, and stops when it is gone.
+    pub async fn query(&self, ask: Ask, parts: Parts) {
+        let snapshots = Snapshots {
+            coordinator: &self.coordinator,
+            closed: &self.closed,
+        };
+        answer(snapshots, &self.query_limits, self.request_timeout, ask, parts).await;
+    }
+}
+
+async fn answer(snapshots: Snapshots<'_>, limits: &QueryLimits, within: Duration, ask: Ask, parts: Parts) {
+    let deadline = Instant::now() + within;
+    let running = Running {
+        snapshots,
+        limits,
+        parts: &parts,
+    };
+    let outcome = tokio::select! {
+        biased;
+        // Also in the middle of a read: nobody waits for what it would give.
+        () = parts.closed() => Err(QueryError::Gone),
+        outcome = timeout_at(deadline, running.run(ask)) => outcome.unwrap_or(Err(QueryError::Timeout)),
+    };
+    if let Err(error) = outcome {
+        // Nobody to tell where the receiver is gone.
+        let _ = parts.send(Err(error)).await;
+    }
+}
+
+/// A query under way.
+struct Running<'a> {
+    snapshots: Snapshots<'a>,
+    limits: &'a QueryLimits,
+    parts: &'a Parts,
+}
+
+impl Running<'_> {
+    async fn run(&self, ask: Ask) -> Result<(), QueryError> {
+        let (asked, position) = match ask.cursor()? {
+            Some(Cursor { snapshot, position, .. }) => (Some(Timestamp(snapshot)), Some(position)),
+            None => (None, None),
+        };
+        let mut plan = ask.plan(position, self.limits)?;
+        let snapshot = self.snapshot(asked, ask.reading).await?;
         let mut total = 0;
         let mut answers = Vec::new();
-        loop {
+        let cut = loop {
             let step = plan.advance(answers)?;
             total += step.rows.len() as u64;
-            if !count_only {
-                send_rows(step.rows, snapshot, rows).await?;
+            if !ask.count_only {
+                self.send_rows(step.rows, snapshot, total).await?;
             }
             match step.next {
                 Some(reads) => {
-                    let read = self.coordinator.read_at(snapshot.at, snapshot.from, reads).await;
-                    answers = read.map_err(|error| explain(error, reading))?;
+                    let read = self
+                        .snapshots
+                        .coordinator
+                        .read_at(snapshot.at, snapshot.from, reads)
+                        .await;
+                    answers = read.map_err(|error| too_old(error, &ask))?;
                 }
-                None => break,
+                None => break step.cut,
             }
-        }
+        };
+        let cursor = cut.map(|cut| Cursor::new(snapshot.at.0, &ask.query, &ask.order, cut).encode());
         let last = RowBatch {
             rows: Vec::new(),
             snapshot,
             total: Some(total),
+            cursor: cursor.unwrap_or_default(),
         };
-        rows.send(Ok(last)).await.map_err(|_| QueryError::Gone)
+        self.parts.send(Ok(last)).await.map_err(|_| QueryError::Gone)
+    }
+
+    /// A cursor goes on at the snapshot of the answer that gave it.
+    async fn snapshot(&self, asked: Option<Timestamp>, reading: Reading) -> Result<Snapshot, QueryError> {
+        let reading = Reading {
+            as_of: asked.or(reading.as_of),
+            ..reading
+        };
+        match (self.snapshots.of(reading).await, asked) {
+            (Err(QueryError::Bookmark(_)), Some(_)) => Err(QueryError::ForeignCursor),
+            (snapshot, _) => snapshot,
+        }
+    }
+
+    async fn send_rows(&self, found: Vec<Row>, snapshot: Snapshot, total: u64) -> Result<(), QueryError> {
+        if total > self.limits.max_rows {
+            return Err(QueryError::TooManyRows(self.limits.max_rows));
+        }
+        let mut found = found.into_iter().map(convert::row).peekable();
+        while found.peek().is_some() {
+            let batch = RowBatch {
+                rows: next_batch(&mut found),
+                snapshot,
+                total: None,
+                cursor: Vec::new(),
+            };
+            self.parts.send(Ok(batch)).await.map_err(|_| QueryError::Gone)?;
+        }
+        Ok(())
     }
 }
 
-/// A past that was asked for is not found by asking again.
-fn explain(error: ReadError, reading: Reading) -> QueryError {
-    match (error, reading.as_of) {
+impl Ask {
+    fn cursor(&self) -> Result<Option<Cursor>, QueryError> {
+        if self.cursor.is_empty() {
+            return Ok(None);
+        }
+        let cursor = Cursor::decode(&self.cursor, &self.query, &self.order);
+        Ok(Some(cursor.map_err(GraphError::from)?))
+    }
+
+    fn plan(&self, after: Option<Position>, limits: &QueryLimits) -> Result<Plan, QueryError> {
+        let terms = Terms {
+            order: self.order.clone(),
+            after,
+            max_bytes: limits.memory_bytes / 2,
+        };
+        Ok(Plan::with_terms(self.query.clone(), terms)?)
+    }
+}
+
+/// Asking again helps where the snapshot was a fresh one, but not with the same cursor or timestamp.
+fn too_old(error: ReadError, ask: &Ask) -> QueryError {
+    match (error, ask.reading.as_of) {
+        (ReadError::TooOld, _) if !ask.cursor.is_empty() => QueryError::CursorTooOld,
         (ReadError::TooOld, Some(at)) => QueryError::TooFarBack(at.0),
         (error, _) => QueryError::Read(error),
     }
-}
-
-async fn send_rows(
-    found: Vec<Row>,
-    snapshot: Snapshot,
-    rows: &mpsc::Sender<Result<RowBatch, QueryError>>,
-) -> Result<(), QueryError> {
-    let mut found = found.into_iter().map(convert::row).peekable();
-    while found.peek().is_some() {
-        let batch = RowBatch {
-            rows: next_batch(&mut found),
-            snapshot,
-            total: None,
-        };
-        rows.send(Ok(batch)).await.map_err(|_| QueryError::Gone)?;
-    }
-    Ok(())
 }
 
 fn next_batch(rows: &mut impl Iterator<Item = v1::Row>) -> Vec<v1::Row> {

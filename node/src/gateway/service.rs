@@ -20,14 +20,13 @@ use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use super::queries::PARTS_IN_FLIGHT;
 use super::refusal::kind_of_refusal;
-use super::{Gateway, OperationError, QueryError, RowBatch, convert, leaving, status as cluster_status};
+use super::{Ask, Gateway, OperationError, QueryError, RowBatch, convert, leaving, status as cluster_status};
 use crate::member::Process;
 use crate::member::running::Running;
 use crate::transaction::ReadError;
 
-/// Parts of an answer that wait for a slow client; then the query waits.
-const PARTS_IN_FLIGHT: usize = 8;
 /// A join is logged by then, or the joiner asks again.
 const JOIN_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -73,10 +72,15 @@ impl ClusterService for ClientEndpoint {
     async fn execute_query(&self, request: Request<ExecuteQueryRequest>) -> Answer<Self::ExecuteQueryStream> {
         let gateway = self.gateway()?;
         let request = request.into_inner();
-        let reading = convert::reading(&request).map_err(invalid)?;
-        let query = convert::query(request.query).map_err(invalid)?;
+        let ask = Ask {
+            reading: convert::reading(&request).map_err(invalid)?,
+            query: convert::query(request.query).map_err(invalid)?,
+            order: convert::order(request.order_by),
+            cursor: request.cursor.into(),
+            count_only: request.count_only,
+        };
         let (sender, parts) = mpsc::channel(PARTS_IN_FLIGHT);
-        tokio::spawn(async move { gateway.query(query, reading, request.count_only, sender).await });
+        tokio::spawn(async move { gateway.query(ask, sender).await });
         let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
         Ok(Response::new(Box::pin(answer)))
     }
@@ -182,6 +186,7 @@ fn part_of_answer(part: RowBatch) -> ExecuteQueryResponse {
         staleness_ms: u32::try_from(part.snapshot.staleness.as_millis()).unwrap_or(u32::MAX),
         row_count: part.total.unwrap_or(0),
         done: part.total.is_some(),
+        cursor: part.cursor.into(),
     }
 }
 
@@ -209,7 +214,11 @@ fn query_status(error: QueryError) -> Status {
     let text = with_causes(&error);
     match error {
         QueryError::Refused(kotoba_graph::query::Error::Read(_)) => Status::internal(text),
-        QueryError::Refused(_) | QueryError::Bookmark(_) => status(Kind::Invalid, text),
+        QueryError::Refused(kotoba_graph::query::Error::Memory(_) | kotoba_graph::query::Error::Visited) => {
+            status(Kind::Refused, text)
+        }
+        QueryError::Refused(_) | QueryError::Bookmark(_) | QueryError::ForeignCursor => status(Kind::Invalid, text),
+        QueryError::CursorTooOld | QueryError::TooManyRows(_) => status(Kind::Refused, text),
         QueryError::Read(ReadError::Broken(_)) => Status::internal(text),
         // Trying again would read an even older past; a present snapshot is only ever too old by chance.
         QueryError::TooFarBack(_) => status(Kind::Invalid, text),

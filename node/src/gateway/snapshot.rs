@@ -6,18 +6,19 @@
 //! | Read-your-writes | the client's bookmark or newer | the nearest replica that has reached it, else the leader |
 //! | Eventual | the newest that all partitions have closed | the nearest replica, else the leader |
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kotoba_state::ids::Timestamp;
 
-use super::{Gateway, QueryError};
-use crate::transaction::{ClosedSnapshot, ReadError, ReadFrom};
+use super::QueryError;
+use crate::transaction::{ClosedSnapshot, ClosedSnapshots, Coordinator, ReadError, ReadFrom};
 
 /// The staleness that an Eventual read bears where it names none: longer than it takes to find a new leader.
 const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(10);
 
 /// What a query must see.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     pub level: Level,
     /// The snapshot is not older. Of no meaning to Eventual.
@@ -35,7 +36,7 @@ pub enum Level {
 }
 
 /// The snapshot of one query.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     pub at: Timestamp,
     pub from: ReadFrom,
@@ -43,8 +44,15 @@ pub struct Snapshot {
     pub staleness: Duration,
 }
 
-impl Gateway {
-    pub(super) async fn snapshot_for(&self, reading: Reading) -> Result<Snapshot, QueryError> {
+/// Where snapshots come from.
+#[derive(Clone, Copy)]
+pub struct Snapshots<'a> {
+    pub coordinator: &'a Coordinator,
+    pub closed: &'a Arc<ClosedSnapshots>,
+}
+
+impl Snapshots<'_> {
+    pub async fn of(&self, reading: Reading) -> Result<Snapshot, QueryError> {
         let from = match reading.level {
             Level::Strong => ReadFrom::Leaders,
             Level::ReadYourWrites | Level::Eventual => ReadFrom::Replicas,

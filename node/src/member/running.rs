@@ -227,6 +227,7 @@ impl Running {
             ClosedSnapshots::new(self.timestamps.clone(), self.router.clone()),
             Sequences::new(self.meta_client.clone()),
             process.config.timing.request_timeout,
+            process.config.queries.clone(),
         );
         let _ = self.gateway.set(Arc::new(gateway));
         info!(member = %self.me, incarnation, "serving clients");

@@ -86,7 +86,7 @@ pub fn find_nodes<const N: usize>(label: &str, wanted: [(&str, Value); N]) -> Qu
     let find = FindNodes {
         label: label.to_owned(),
         r#where: equals(wanted),
-        limit: 0,
+        ..FindNodes::default()
     };
     find.into()
 }

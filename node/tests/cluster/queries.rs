@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use kotoba_proto::v1::{Direction, EdgesOf, FindNodes, NodeRef, Operation, Traverse, row};
+use kotoba_proto::cluster::{Pages, Search};
+use kotoba_proto::v1::property_filter::Test;
+use kotoba_proto::v1::{
+    Direction, EdgesOf, FindNodes, NodeRef, Operation, OrderBy, PropertyFilter, Row, ShortestPath, Traverse, row,
+};
 use kotoba_proto::{ClusterError, KotobaCluster};
 
 use crate::cluster::Cluster;
@@ -188,7 +192,7 @@ fn edges_are_told_by_direction_and_type() {
             node: ids[5],
             direction: Direction::In.into(),
             types: vec!["JUMP".to_owned()],
-            limit: 0,
+            ..EdgesOf::default()
         };
         assert_eq!(client.count(jumps).await.unwrap(), 1);
         assert_eq!(count(find_edges("NEXT")).await, 10);
@@ -216,5 +220,148 @@ fn what_is_not_there_is_left_out_and_what_cannot_be_asked_is_refused() {
         }
         let error = client.fetch_rows(get_nodes([u64::MAX])).await.unwrap_err();
         assert!(matches!(error, ClusterError::Invalid(_)), "{error}");
+    });
+}
+
+/// Two hundred people of ages 0 to 49, four of each, named by their number.
+async fn people(client: &KotobaCluster) {
+    let person = |n: i64| create_node("Person", [("n", n.into()), ("age", (n % 50).into())]);
+    client.execute_operations((0..200).map(person).collect()).await.unwrap();
+}
+
+fn find_people(limit: u64, filters: Vec<PropertyFilter>) -> FindNodes {
+    FindNodes {
+        label: "Person".to_owned(),
+        limit,
+        filters,
+        ..FindNodes::default()
+    }
+}
+
+/// The numbers of the people in an answer, in its order.
+fn numbers(rows: &[Row]) -> Vec<i64> {
+    let number = |row: &Row| match &row.kind {
+        Some(row::Kind::Node(node)) => match node.properties["n"].kind {
+            Some(kotoba_proto::v1::value::Kind::Integer(number)) => number,
+            ref other => panic!("not a number: {other:?}"),
+        },
+        other => panic!("not a node: {other:?}"),
+    };
+    rows.iter().map(number).collect()
+}
+
+async fn all_of(mut pages: Pages) -> Vec<Row> {
+    let mut rows = Vec::new();
+    while let Some(row) = pages.next().await.unwrap() {
+        rows.push(row);
+    }
+    rows
+}
+
+#[test]
+fn ranges_and_orders_hold_over_all_partitions() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        people(&cluster.client()).await;
+        let client = cluster.client_of(2);
+        let between = vec![
+            PropertyFilter::new("age", Test::GreaterOrEqual(10.into())),
+            PropertyFilter::new("age", Test::Less(12.5.into())),
+        ];
+        let mut found = numbers(&client.fetch_rows(find_people(0, between.clone())).await.unwrap());
+        found.sort_unstable();
+        assert_eq!(found, [10, 11, 12, 60, 61, 62, 110, 111, 112, 160, 161, 162]);
+        let order = [OrderBy::descending("age"), OrderBy::ascending("n")];
+        let oldest = Search::from(find_people(5, between)).ordered_by(order);
+        let found = numbers(&client.fetch_rows(oldest).await.unwrap());
+        assert_eq!(found, [12, 62, 112, 162, 11]);
+        let missing = vec![PropertyFilter::new("town", Test::Exists(false))];
+        assert_eq!(client.count(find_people(0, missing)).await.unwrap(), 200);
+        let one_of = vec![PropertyFilter::new(
+            "n",
+            Test::In(kotoba_proto::v1::ListValue {
+                values: vec![3.into(), 4.0.into(), "5".into()],
+            }),
+        )];
+        assert_eq!(client.count(find_people(0, one_of)).await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn pages_are_of_one_snapshot_whoever_answers_them_and_whatever_is_written_between() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        people(&cluster.client()).await;
+        let ordered = || vec![OrderBy::ascending("age")];
+        for order in [Vec::new(), ordered()] {
+            let client = cluster.client_of(1);
+            let pages = Search::from(find_people(30, vec![])).ordered_by(order.clone());
+            let mut first = client.execute_query(pages.clone()).await.unwrap();
+            let mut rows = Vec::new();
+            while let Some(row) = first.next().await.unwrap() {
+                rows.push(row);
+            }
+            assert_eq!(rows.len(), 30);
+            let cursor = first.cursor().unwrap().clone();
+            let late = create_node("Person", [("n", 1_000.into()), ("age", 49.into())]);
+            let late = client.execute_operation(late).await.unwrap();
+            let other = cluster.client_of(3);
+            let rest = other.execute_query_in_pages(pages.after(cursor));
+            rows.extend(all_of(rest).await);
+            let mut found = numbers(&rows);
+            found.sort_unstable();
+            assert_eq!(found, (0..200).collect::<Vec<_>>());
+            assert_eq!(client.count(find_people(0, vec![])).await.unwrap(), 201);
+            client
+                .execute_operation(crate::graph::delete_node(late.id, false))
+                .await
+                .unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_cursor_of_another_query_is_refused() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        people(&cluster.client()).await;
+        let client = cluster.client();
+        let mut rows = client.execute_query(find_people(1, vec![])).await.unwrap();
+        while rows.next().await.unwrap().is_some() {}
+        let cursor = rows.cursor().unwrap().clone();
+        let other = FindNodes {
+            label: "Town".to_owned(),
+            ..find_people(1, vec![])
+        };
+        let error = client.fetch_rows(Search::from(other).after(cursor)).await.unwrap_err();
+        assert!(matches!(error, ClusterError::Invalid(_)), "{error}");
+        assert!(error.to_string().contains("another query"), "{error}");
+    });
+}
+
+#[test]
+fn a_shortest_path_crosses_partitions_and_is_the_same_from_every_member() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let ids = chain(&cluster.client()).await;
+        let between = |from: usize, to: usize, max_depth| ShortestPath {
+            from: ids[from],
+            to: ids[to],
+            direction: Direction::Out.into(),
+            types: vec![],
+            max_depth,
+        };
+        for member in 1..=3 {
+            let client = cluster.client_of(member);
+            let rows = client.fetch_rows(between(10, 7, 32)).await.unwrap();
+            let met = rows.iter().filter_map(|row| match &row.kind {
+                Some(row::Kind::Node(node)) => ids.iter().position(|id| *id == node.id),
+                Some(row::Kind::Edge(_)) | None => None,
+            });
+            assert_eq!(met.collect::<Vec<_>>(), [10, 0, 5, 6, 7]);
+            assert_eq!(rows.len(), 9);
+            assert!(client.fetch_rows(between(10, 7, 3)).await.unwrap().is_empty());
+            assert!(client.fetch_rows(between(7, 10, 32)).await.unwrap().is_empty());
+        }
     });
 }

@@ -5,6 +5,7 @@
 mod addresses;
 mod retry;
 mod rows;
+mod search;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +16,12 @@ use tonic::{Request, Status};
 
 pub use addresses::endpoint;
 pub use rows::{Events, Rows, Snapshot};
+pub use search::{Cursor, Pages, ParseCursorError, Search};
 
 use crate::v1::{
     CheckHealthRequest, CheckHealthResponse, Consistency, ExecuteOperationRequest, ExecuteOperationResponse,
     ExecuteQueryRequest, GetClusterConfigRequest, GetClusterConfigResponse, GetStatusRequest, GetStatusResponse,
-    JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, Operation, Query, Row, SubscribeEventsRequest,
+    JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, Operation, Row, SubscribeEventsRequest,
 };
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
@@ -177,7 +179,7 @@ impl KotobaCluster {
 
     /// Starts a query; the rows come as they are found. A failure after the first row is the caller's to handle;
     /// [`Self::fetch_rows`] asks again by itself.
-    pub async fn execute_query(&self, query: impl Into<Query>) -> Result<Rows, ClusterError> {
+    pub async fn execute_query(&self, query: impl Into<Search>) -> Result<Rows, ClusterError> {
         let request = self.query_request(query.into(), false);
         let idle = self.options.deadline;
         self.call(Repeat::Always, move |client, _attempt| {
@@ -186,8 +188,13 @@ impl KotobaCluster {
         .await
     }
 
+    /// Runs a query page by page, each as long as its limit says, all at the snapshot of the first.
+    pub fn execute_query_in_pages(&self, query: impl Into<Search>) -> Pages {
+        Pages::new(self.clone(), query.into())
+    }
+
     /// Runs a query and collects all its rows in memory.
-    pub async fn fetch_rows(&self, query: impl Into<Query>) -> Result<Vec<Row>, ClusterError> {
+    pub async fn fetch_rows(&self, query: impl Into<Search>) -> Result<Vec<Row>, ClusterError> {
         let request = self.query_request(query.into(), false);
         let idle = self.options.deadline;
         self.call(Repeat::Always, move |client, _attempt| {
@@ -198,7 +205,7 @@ impl KotobaCluster {
     }
 
     /// Counts the rows of a query without fetching them.
-    pub async fn count(&self, query: impl Into<Query>) -> Result<u64, ClusterError> {
+    pub async fn count(&self, query: impl Into<Search>) -> Result<u64, ClusterError> {
         let request = self.query_request(query.into(), true);
         let idle = self.options.deadline;
         self.call(Repeat::Always, move |client, _attempt| {
@@ -271,18 +278,20 @@ impl KotobaCluster {
         retry::call(&self.addresses, &self.options, repeat, attempt).await
     }
 
-    fn query_request(&self, query: Query, count_only: bool) -> ExecuteQueryRequest {
+    fn query_request(&self, search: Search, count_only: bool) -> ExecuteQueryRequest {
         let bookmark = match self.options.consistency {
             Consistency::ReadYourWrites => self.bookmark(),
             Consistency::Strong | Consistency::Eventual => 0,
         };
         ExecuteQueryRequest {
-            query: Some(query),
+            query: Some(search.query),
             consistency: self.options.consistency.into(),
             bookmark,
             count_only,
             as_of: self.options.as_of.unwrap_or_default(),
             max_staleness_ms: u32::try_from(self.options.max_staleness.as_millis()).unwrap_or(u32::MAX),
+            cursor: search.cursor.map(Cursor::into_bytes).unwrap_or_default(),
+            order_by: search.order_by,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::vec;
 use tonic::{Status, Streaming};
 
 use super::addresses::Client;
+use super::search::Cursor;
 use crate::ClusterError;
 use crate::v1::{ClusterEvent, ExecuteQueryRequest, ExecuteQueryResponse, Row};
 
@@ -23,6 +24,7 @@ pub struct Rows {
     staleness: Duration,
     /// Known once the last message is here.
     row_count: Option<u64>,
+    cursor: Option<Cursor>,
     idle: Duration,
 }
 
@@ -40,6 +42,7 @@ impl Rows {
             snapshot: Snapshot(0),
             staleness: Duration::ZERO,
             row_count: None,
+            cursor: None,
             idle,
         };
         rows.fetch().await?;
@@ -70,6 +73,11 @@ impl Rows {
     /// What was acknowledged longer ago than this is in the answer; zero for Strong reads and for a past that was asked for.
     pub fn staleness(&self) -> Duration {
         self.staleness
+    }
+
+    /// Where to go on, if the limit cut the answer; known after the last row. What is left may turn out to be no row.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        self.cursor.as_ref()
     }
 
     pub(super) async fn drain(mut self) -> Result<Vec<Row>, Status> {
@@ -107,6 +115,7 @@ impl Rows {
         self.batch = message.rows.into_iter();
         if message.done {
             self.row_count = Some(message.row_count);
+            self.cursor = Cursor::of_answer(message.cursor);
         }
         Ok(())
     }

@@ -142,6 +142,27 @@ fn row(id: u64) -> Row {
     }
 }
 
+/// The limit of a search for nodes.
+fn limit_of(request: &ExecuteQueryRequest) -> u64 {
+    match request.query.as_ref().and_then(|query| query.kind.as_ref()) {
+        Some(query::Kind::FindNodes(find)) => find.limit,
+        _ => 0,
+    }
+}
+
+/// Three rows in pages of one, the cursor being the last row's number.
+fn answer_a_page(request: &ExecuteQueryRequest) -> Vec<Result<ExecuteQueryResponse, Status>> {
+    let id = request.cursor.first().copied().unwrap_or_default() + 1;
+    vec![Ok(ExecuteQueryResponse {
+        staleness_ms: 0,
+        rows: vec![row(id.into())],
+        snapshot: 77,
+        row_count: 1,
+        done: true,
+        cursor: if id < 3 { vec![id].into() } else { vec![].into() },
+    })]
+}
+
 /// Three rows in two messages; without the second message when cut off.
 fn answer_in_batches(count_only: bool, cut_off: bool) -> Vec<Result<ExecuteQueryResponse, Status>> {
     let batch = |ids: &[u64], done| ExecuteQueryResponse {
@@ -154,6 +175,7 @@ fn answer_in_batches(count_only: bool, cut_off: bool) -> Vec<Result<ExecuteQuery
         snapshot: 77,
         row_count: if done { 3 } else { 0 },
         done,
+        ..ExecuteQueryResponse::default()
     };
     let mut messages = vec![Ok(batch(&[1, 2], false))];
     if !cut_off {
@@ -188,7 +210,10 @@ impl ClusterService for Script {
     ) -> Result<Response<Self::ExecuteQueryStream>, Status> {
         let cut_off = self.step().await?;
         let request = request.into_inner();
-        let messages = answer_in_batches(request.count_only, cut_off);
+        let messages = match limit_of(&request) {
+            0 => answer_in_batches(request.count_only, cut_off),
+            _ => answer_a_page(&request),
+        };
         self.queries.lock().unwrap().push(request);
         Ok(Response::new(Box::pin(tokio_stream::iter(messages))))
     }

@@ -1,7 +1,8 @@
 //! Rows and events: streams that are complete, or say that they are not.
 
+use kotoba_proto::cluster::Search;
 use kotoba_proto::v1::error_detail::Kind;
-use kotoba_proto::v1::{Consistency, CreateNode, EventKind, FindNodes, row};
+use kotoba_proto::v1::{Consistency, CreateNode, EventKind, FindNodes, OrderBy, row};
 use kotoba_proto::{ClusterError, Options};
 
 use crate::fake::{Answer, Fake, client};
@@ -49,6 +50,27 @@ async fn a_count_fetches_no_rows() {
     let cluster = client(&[&fake.address], AMPLE_MS);
     assert_eq!(cluster.count(FindNodes::default()).await.unwrap(), 3);
     assert!(fake.script.queries.lock().unwrap().iter().all(|query| query.count_only));
+}
+
+#[tokio::test]
+async fn pages_follow_the_cursors_to_the_end() {
+    let fake = Fake::start([]).await;
+    let cluster = client(&[&fake.address], AMPLE_MS);
+    let pages_of_one = FindNodes {
+        limit: 1,
+        ..FindNodes::default()
+    };
+    let order = [OrderBy::descending("age")];
+    let mut pages = cluster.execute_query_in_pages(Search::from(pages_of_one).ordered_by(order.clone()));
+    let mut rows = Vec::new();
+    while let Some(row) = pages.next().await.unwrap() {
+        rows.push(row);
+    }
+    assert_eq!(ids(rows), [1, 2, 3]);
+    let queries = fake.script.queries.lock().unwrap();
+    let cursors: Vec<&[u8]> = queries.iter().map(|query| query.cursor.as_ref()).collect();
+    assert_eq!(cursors, [&[][..], &[1], &[2]]);
+    assert!(queries.iter().all(|query| query.order_by == order));
 }
 
 #[tokio::test]

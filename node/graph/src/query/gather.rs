@@ -1,27 +1,46 @@
 //! Queries that need no levels: scans give rows, or keys whose records are fetched in batches.
 //!
-//! What a page means is told by its keys, so all five kinds of query share this machine.
+//! What a page means is told by its keys, so all five kinds of query share this machine. Every row has a place: the key it
+//! was found by. Where rows must come in the order of their places, those behind a scan that is still open wait.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::budget::{Pace, row_bytes, with_limit};
+use super::filter::{Filter, all_hold};
 use super::plan::Remaining;
-use super::{Direction, Entity, Error, GETS_PER_STEP, PAGE_PAIRS, PropertyEquals, Row, SCANS_PER_STEP};
+use super::scans::{covers, first_key, rest_of, scans_of_halves};
+use super::{CursorError, Direction, Entity, Error, PAGE_PAIRS, Row};
 use crate::id::EntityId;
-use crate::key::{self, Key, Range, SlotRange};
+use crate::key::{self, Key, SlotRange};
 use crate::read::{self, Answer, Pair, Read, SlotScan, match_up};
 use crate::record::{EdgeRecord, Locator, NodeRecord};
 use crate::value::Properties;
 
+/// Rows that wait for earlier ones: with more than this only what lies before them is read.
+const READ_AHEAD_BYTES: usize = 8 << 20;
+
+/// Where a row stands among the others.
+type Place = Vec<u8>;
+
 #[derive(Debug, Default)]
 pub struct Gather {
-    filters: Vec<PropertyEquals>,
+    filters: Vec<Filter>,
     /// Only edges of this type.
     edge_type: Option<String>,
     /// In halves of self loops are left out, because the out halves are read too.
     skip_loops_in: bool,
-    fetches: VecDeque<Fetch>,
-    scans: VecDeque<Read>,
+    /// Rows come in the order of their places.
+    in_order: bool,
+    fetches: BTreeMap<Place, Fetch>,
+    /// By the smallest key that each may still give.
+    scans: BTreeMap<Place, Read>,
+    found: BTreeMap<Place, Row>,
+    /// What `found` takes in memory.
+    held_bytes: usize,
+    /// The place of the last row that was given.
+    last: Option<Place>,
     asked: Vec<Asked>,
+    pace: Pace,
 }
 
 /// A record to get.
@@ -39,64 +58,87 @@ enum Fetch {
 
 #[derive(Debug)]
 enum Asked {
-    Fetch(Fetch),
+    Fetch(Place, Fetch),
     Page,
 }
 
 impl Gather {
     pub fn nodes(ids: Vec<EntityId>) -> Self {
-        Gather {
-            fetches: distinct(ids).map(Fetch::Node).collect(),
-            ..Gather::default()
-        }
+        Gather::by_ids(ids, Fetch::Node)
     }
 
     pub fn edges(ids: Vec<EntityId>) -> Self {
+        Gather::by_ids(ids, Fetch::Locator)
+    }
+
+    fn by_ids(ids: Vec<EntityId>, fetch: fn(EntityId) -> Fetch) -> Self {
+        let placed = distinct(ids).enumerate();
         Gather {
-            fetches: distinct(ids).map(Fetch::Locator).collect(),
+            fetches: placed
+                .map(|(at, id)| ((at as u64).to_be_bytes().to_vec(), fetch(id)))
+                .collect(),
+            in_order: true,
             ..Gather::default()
         }
     }
 
-    pub fn find_nodes(label: Option<&str>, filters: Vec<PropertyEquals>, remaining: Remaining) -> Self {
+    pub fn find_nodes(label: Option<&str>, filters: Vec<Filter>) -> Self {
         let gather = Gather {
             filters,
             ..Gather::default()
         };
         match label {
-            Some(label) => gather.scan_slots(key::label_everywhere(label), true, remaining),
-            None => gather.scan_slots(key::nodes_everywhere(), false, remaining),
+            Some(label) => gather.scan_slots(key::label_everywhere(label), true),
+            None => gather.scan_slots(key::nodes_everywhere(), false),
         }
     }
 
-    pub fn find_edges(edge_type: Option<String>, filters: Vec<PropertyEquals>, remaining: Remaining) -> Self {
+    pub fn find_edges(edge_type: Option<String>, filters: Vec<Filter>) -> Self {
         let gather = Gather {
             filters,
             edge_type,
             ..Gather::default()
         };
-        gather.scan_slots(key::out_halves_everywhere(), false, remaining)
+        gather.scan_slots(key::out_halves_everywhere(), false)
     }
 
-    pub fn edges_of(node: EntityId, direction: Direction, types: &BTreeSet<String>, remaining: Remaining) -> Self {
-        let limit = remaining.at_most(PAGE_PAIRS);
-        let scans = scans_of_halves(node, direction, types, |outgoing| (limit, !outgoing));
-        Gather {
+    pub fn edges_of(node: EntityId, direction: Direction, types: &BTreeSet<String>, filters: Vec<Filter>) -> Self {
+        let scans = scans_of_halves(node, direction, types, |outgoing| !outgoing);
+        let mut gather = Gather {
+            filters,
             skip_loops_in: direction == Direction::Both,
-            scans: scans.into(),
             ..Gather::default()
-        }
+        };
+        gather.open(scans);
+        gather
     }
 
-    fn scan_slots(mut self, range: SlotRange, keys_only: bool, remaining: Remaining) -> Self {
-        let limit = if self.is_selective() {
-            PAGE_PAIRS
-        } else {
-            remaining.at_most(PAGE_PAIRS)
-        };
-        let scan = SlotScan::everywhere(range, limit, keys_only);
-        self.scans.push_back(Read::ScanSlots(scan));
+    fn scan_slots(mut self, range: SlotRange, keys_only: bool) -> Self {
+        let scan = SlotScan::everywhere(range, PAGE_PAIRS, keys_only);
+        self.open([Read::ScanSlots(scan)]);
         self
+    }
+
+    fn open(&mut self, scans: impl IntoIterator<Item = Read>) {
+        let placed = scans.into_iter().map(|scan| (first_key(&scan), scan));
+        self.scans.extend(placed);
+    }
+
+    /// Gives rows in the order of their places, which makes the last one's a place to go on from.
+    pub fn in_order(mut self) -> Self {
+        self.in_order = true;
+        self
+    }
+
+    /// Only rows behind a place that this query gave a row at.
+    pub fn after(mut self, place: &[u8]) -> Result<Self, CursorError> {
+        let scans = std::mem::take(&mut self.scans);
+        let mut inside = false;
+        for scan in scans.into_values() {
+            inside |= covers(&scan, place);
+            self.open(rest_of(scan, place)?);
+        }
+        if inside { Ok(self) } else { Err(CursorError::Malformed) }
     }
 
     /// Whether some of what is read may give no row.
@@ -104,110 +146,207 @@ impl Gather {
         !self.filters.is_empty() || self.edge_type.is_some()
     }
 
-    /// Takes answers in; gives the rows they make.
-    pub fn absorb(&mut self, answers: Vec<Answer>) -> Result<Vec<Row>, Error> {
-        let mut rows = Vec::new();
+    /// Takes answers in.
+    pub fn absorb(&mut self, answers: Vec<Answer>) -> Result<(), Error> {
+        self.pace.note(&answers);
         for (asked, answer) in match_up(std::mem::take(&mut self.asked), answers)? {
             match asked {
-                Asked::Fetch(fetch) => rows.extend(self.fetched(fetch, answer.into_value()?)?),
+                Asked::Fetch(place, fetch) => self.fetched(place, fetch, answer.into_value()?)?,
                 Asked::Page => {
                     let (pairs, more) = answer.into_pairs()?;
                     for pair in pairs {
-                        rows.extend(self.scanned(pair)?);
+                        self.scanned(pair)?;
                     }
-                    self.scans.extend(more);
+                    self.open(more);
                 }
             }
         }
-        Ok(rows)
+        Ok(())
+    }
+
+    /// The rows that may be given now, at most so many.
+    pub fn take_rows(&mut self, most: usize) -> Vec<Row> {
+        let bound = if self.in_order { self.first_open() } else { None };
+        let mut rows = Vec::new();
+        while rows.len() < most {
+            let Some(entry) = self.found.first_entry() else { break };
+            if bound.as_ref().is_some_and(|bound| entry.key() >= bound) {
+                break;
+            }
+            let (place, row) = entry.remove_entry();
+            self.held_bytes -= row_bytes(&row);
+            self.last = Some(place);
+            rows.push(row);
+        }
+        rows
+    }
+
+    /// The first place at which a row may still turn up.
+    fn first_open(&self) -> Option<Place> {
+        let fetch = self.fetches.first_key_value().map(|(place, _)| place);
+        let scan = self.scans.first_key_value().map(|(place, _)| place);
+        fetch.into_iter().chain(scan).min().cloned()
+    }
+
+    /// Where to go on after the rows that were given; `None` where nothing is left.
+    pub fn rest(&self) -> Option<Place> {
+        self.last.clone().filter(|_| !self.is_done())
+    }
+
+    /// Whether all is read and given.
+    pub fn is_done(&self) -> bool {
+        self.found.is_empty() && self.fetches.is_empty() && self.scans.is_empty() && self.asked.is_empty()
+    }
+
+    /// Whether answers are awaited.
+    pub fn has_asked(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// The next reads; none where all is read.
     pub fn ask(&mut self, remaining: Remaining) -> Vec<Read> {
-        let gets = self.fetches.len().min(GETS_PER_STEP);
-        let gets = if self.is_selective() {
-            gets
-        } else {
-            remaining.at_most(gets)
+        let first_scan = self.scans.first_key_value().map(|(place, _)| place.clone());
+        let mut reads = self.ask_fetches(remaining, first_scan.as_ref());
+        let before_scans = |asked: &&Asked| match (asked, &first_scan) {
+            (Asked::Fetch(place, _), Some(first)) => place < first,
+            (Asked::Fetch(..), None) => true,
+            (Asked::Page, _) => false,
         };
-        let mut reads: Vec<Read> = self.fetches.iter().take(gets).map(Fetch::read).collect();
-        self.asked = self.fetches.drain(..gets).map(Asked::Fetch).collect();
+        let certain = self.asked.iter().filter(before_scans).count();
+        let rows_suffice = !self.is_selective() && remaining.is_met_by(certain);
         // Pages are asked only when no record of an earlier one waits, which bounds what waits.
-        let rows_suffice = !self.is_selective() && remaining.is_met_by(gets);
-        if self.fetches.is_empty() && !rows_suffice {
-            let scans = self.scans.len().min(SCANS_PER_STEP);
-            reads.extend(self.scans.drain(..scans));
-            self.asked.extend((0..scans).map(|_| Asked::Page));
+        if !rows_suffice && (self.fetches.is_empty() || (self.is_full() && reads.is_empty())) {
+            self.ask_pages(&mut reads, remaining);
         }
         reads
     }
 
-    fn fetched(&mut self, fetch: Fetch, value: Option<Vec<u8>>) -> Result<Option<Row>, Error> {
+    /// Whether so many rows wait that only what lies before them is read.
+    fn is_full(&self) -> bool {
+        self.held_bytes >= READ_AHEAD_BYTES
+    }
+
+    fn ask_fetches(&mut self, remaining: Remaining, first_scan: Option<&Place>) -> Vec<Read> {
+        let most = if self.is_selective() {
+            self.pace.gets()
+        } else {
+            remaining.at_most(self.pace.gets())
+        };
+        let bound = first_scan.filter(|_| self.is_full());
+        let mut reads = Vec::new();
+        while reads.len() < most {
+            let Some(entry) = self.fetches.first_entry() else { break };
+            if bound.is_some_and(|bound| entry.key() >= bound) {
+                break;
+            }
+            let (place, fetch) = entry.remove_entry();
+            reads.push(fetch.read());
+            self.asked.push(Asked::Fetch(place, fetch));
+        }
+        reads
+    }
+
+    fn ask_pages(&mut self, reads: &mut Vec<Read>, remaining: Remaining) {
+        let ahead = self.is_selective() || !remaining.is_met_by(self.found.len());
+        let (scans, pairs) = self.pace.scans(self.scans.len());
+        // Without read-ahead only the scan in front can bring what is missing.
+        let scans = if ahead && !self.is_full() { scans } else { 1 };
+        for _ in 0..scans {
+            let Some((_, scan)) = self.scans.pop_first() else {
+                return;
+            };
+            reads.push(self.page_of(scan, pairs, remaining));
+            self.asked.push(Asked::Page);
+        }
+    }
+
+    /// A scan with the length of its next page.
+    fn page_of(&self, scan: Read, pairs: usize, remaining: Remaining) -> Read {
+        let pairs = match &scan {
+            Read::Scan { keys_only: true, .. } => PAGE_PAIRS,
+            Read::ScanSlots(scan) if scan.keys_only => PAGE_PAIRS,
+            Read::ScanSlots(_) => self.pace.pairs_per_partition(pairs),
+            Read::Scan { .. } | Read::Get { .. } => pairs,
+        };
+        let pairs = match self.is_selective() {
+            true => pairs,
+            false => remaining.at_most(pairs),
+        };
+        with_limit(scan, pairs)
+    }
+
+    fn fetched(&mut self, place: Place, fetch: Fetch, value: Option<Vec<u8>>) -> Result<(), Error> {
         let Some(bytes) = value else {
-            return fetch.missing().map(|()| None);
+            return fetch.missing();
         };
         match fetch {
-            Fetch::Node(id) | Fetch::LabelledNode(id) => Ok(self.node_row(id, read::node_record(id, &bytes)?)),
+            Fetch::Node(id) | Fetch::LabelledNode(id) => {
+                let record = read::node_record(id, &bytes)?;
+                self.put_node(place, id, record);
+            }
             Fetch::Locator(id) => {
                 let locator = read::locator(id, &bytes)?;
-                self.fetches.push_back(Fetch::Edge(id, locator));
-                Ok(None)
+                self.fetches.insert(place, Fetch::Edge(id, locator));
             }
             Fetch::Edge(id, locator) => {
                 let record = read::edge_record(id, &locator, &bytes)?;
-                Ok(self.edge_row(id, locator, record))
+                self.put_edge(place, id, locator, record);
             }
         }
+        Ok(())
     }
 
-    fn scanned(&mut self, (key, value): Pair) -> Result<Option<Row>, Error> {
-        match Key::decode(&key).map_err(read::Error::from)? {
+    fn scanned(&mut self, (place, value): Pair) -> Result<(), Error> {
+        match Key::decode(&place).map_err(read::Error::from)? {
             Key::Label { node, .. } => {
-                self.fetches.push_back(Fetch::LabelledNode(node));
-                Ok(None)
+                self.fetches.insert(place, Fetch::LabelledNode(node));
             }
-            Key::Node(id) => Ok(self.node_row(id, read::node_record(id, &value)?)),
-            Key::Out { .. } => self.scanned_out(&key, &value),
+            Key::Node(id) => {
+                let record = read::node_record(id, &value)?;
+                self.put_node(place, id, record);
+            }
+            Key::Out { .. } => self.scanned_out(place, &value)?,
             Key::In { .. } => {
-                let (id, locator) = read::edge_of_half(&key)?;
+                let (id, locator) = read::edge_of_half(&place)?;
                 if !(self.skip_loops_in && locator.source == locator.target) {
-                    self.fetches.push_back(Fetch::Edge(id, locator));
+                    self.fetches.insert(place, Fetch::Edge(id, locator));
                 }
-                Ok(None)
             }
-            Key::Locator(_) | Key::Receipt { .. } => Err(read::Error::foreign(&key).into()),
+            Key::Locator(_) | Key::Receipt { .. } => return Err(read::Error::foreign(&place).into()),
         }
+        Ok(())
     }
 
-    fn scanned_out(&self, key: &[u8], value: &[u8]) -> Result<Option<Row>, Error> {
-        let (id, locator) = read::edge_of_half(key)?;
+    fn scanned_out(&mut self, place: Place, value: &[u8]) -> Result<(), Error> {
+        let (id, locator) = read::edge_of_half(&place)?;
         let edge_type = self.edge_type.as_ref();
-        if edge_type.is_some_and(|edge_type| *edge_type != locator.edge_type) {
-            return Ok(None);
+        if edge_type.is_none_or(|edge_type| *edge_type == locator.edge_type) {
+            let record = read::edge_record(id, &locator, value)?;
+            self.put_edge(place, id, locator, record);
         }
-        let record = read::edge_record(id, &locator, value)?;
-        Ok(self.edge_row(id, locator, record))
+        Ok(())
     }
 
-    fn node_row(&self, id: EntityId, record: NodeRecord) -> Option<Row> {
-        self.accepts(&record.properties).then_some(Row {
-            entity: Entity::Node { id, record },
-            depth: 0,
-        })
+    fn put_node(&mut self, place: Place, id: EntityId, record: NodeRecord) {
+        if self.accepts(&record.properties) {
+            self.put(place, Entity::Node { id, record });
+        }
     }
 
-    fn edge_row(&self, id: EntityId, locator: Locator, record: EdgeRecord) -> Option<Row> {
-        self.accepts(&record.properties).then_some(Row {
-            entity: Entity::Edge { id, locator, record },
-            depth: 0,
-        })
+    fn put_edge(&mut self, place: Place, id: EntityId, locator: Locator, record: EdgeRecord) {
+        if self.accepts(&record.properties) {
+            self.put(place, Entity::Edge { id, locator, record });
+        }
+    }
+
+    fn put(&mut self, place: Place, entity: Entity) {
+        let row = Row { entity, depth: 0 };
+        self.held_bytes += row_bytes(&row);
+        self.found.insert(place, row);
     }
 
     fn accepts(&self, properties: &Properties) -> bool {
-        self.filters.iter().all(|filter| {
-            let value = properties.get(&filter.key);
-            value.is_some_and(|value| value.equals(&filter.value))
-        })
+        all_hold(&self.filters, properties)
     }
 }
 
@@ -237,38 +376,4 @@ impl Fetch {
 fn distinct(ids: Vec<EntityId>) -> impl Iterator<Item = EntityId> {
     let mut seen = BTreeSet::new();
     ids.into_iter().filter(move |id| seen.insert(*id))
-}
-
-/// The scans of a node's halves: per direction and type. `shape` gives the page's limit and whether values are
-/// left out, of out halves (true) or in halves.
-pub fn scans_of_halves(
-    node: EntityId,
-    direction: Direction,
-    types: &BTreeSet<String>,
-    shape: impl Fn(bool) -> (usize, bool),
-) -> Vec<Read> {
-    let ranges = |halves: fn(EntityId, Option<&str>) -> Range| {
-        if types.is_empty() {
-            return vec![halves(node, None)];
-        }
-        let of_type = |edge_type: &String| halves(node, Some(edge_type));
-        types.iter().map(of_type).collect()
-    };
-    let scans = |ranges: Vec<Range>, outgoing| {
-        let (limit, keys_only) = shape(outgoing);
-        let scan = move |range: Range| Read::Scan {
-            from: range.from,
-            to: range.to,
-            limit: Some(limit),
-            keys_only,
-        };
-        ranges.into_iter().map(scan)
-    };
-    let outgoing = || scans(ranges(key::out_halves), true);
-    let incoming = || scans(ranges(key::in_halves), false);
-    match direction {
-        Direction::Both => outgoing().chain(incoming()).collect(),
-        Direction::Out => outgoing().collect(),
-        Direction::In => incoming().collect(),
-    }
 }

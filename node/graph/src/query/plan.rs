@@ -2,14 +2,40 @@
 
 use super::check::check;
 use super::gather::Gather;
+use super::order::{OrderBy, Rank};
+use super::path::Path;
+use super::top::Top;
 use super::traverse::Traverse;
-use super::{Error, Query, Row};
+use super::{CursorError, DEFAULT_MEMORY_BYTES, Error, Position, Query, Row};
 use crate::read::{Answer, Read};
+
+/// How a query is to be answered, besides what it asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// Empty: nodes and edges come in the order of the keys they are found by where there is a limit, else in any.
+    pub order: Vec<OrderBy>,
+    /// Only rows behind this place, which an answer to the same query at the same snapshot gave.
+    pub after: Option<Position>,
+    /// What rows that are held to be ordered may take.
+    pub max_bytes: usize,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms {
+            order: Vec::new(),
+            after: None,
+            max_bytes: DEFAULT_MEMORY_BYTES,
+        }
+    }
+}
 
 /// A query under way.
 #[derive(Debug)]
 pub struct Plan {
     machine: Machine,
+    /// Where rows are ordered by properties.
+    top: Option<Top>,
     remaining: Remaining,
 }
 
@@ -17,6 +43,7 @@ pub struct Plan {
 enum Machine {
     Gather(Gather),
     Traverse(Traverse),
+    Path(Path),
 }
 
 /// What one step of a query gives.
@@ -25,61 +52,130 @@ pub struct QueryStep {
     pub rows: Vec<Row>,
     /// Independent reads: answer each at its position. `None`: the query is done.
     pub next: Option<Vec<Read>>,
+    /// In the last step, where the limit cut the answer: the place to go on from. What is left may be no row.
+    pub cut: Option<Position>,
 }
 
 impl Plan {
     /// Checks a query and plans it.
     pub fn new(query: Query) -> Result<Self, Error> {
-        check(&query)?;
-        let remaining = Remaining(limit_of(&query));
-        let machine = match query {
-            Query::GetNodes { ids } => Machine::Gather(Gather::nodes(ids)),
-            Query::GetEdges { ids } => Machine::Gather(Gather::edges(ids)),
-            Query::FindNodes { label, filters, .. } => {
-                Machine::Gather(Gather::find_nodes(label.as_deref(), filters, remaining))
+        Plan::with_terms(query, Terms::default())
+    }
+
+    /// Checks a query and plans it: in an order, or from a place on.
+    pub fn with_terms(query: Query, terms: Terms) -> Result<Self, Error> {
+        check(&query, &terms)?;
+        let limit = query.limit();
+        let mut machine = Machine::of(query);
+        if terms.order.is_empty() {
+            if limit.is_some() || terms.after.is_some() {
+                machine = machine.in_order_of_keys(terms.after)?;
             }
-            Query::FindEdges { edge_type, filters, .. } => {
-                Machine::Gather(Gather::find_edges(edge_type, filters, remaining))
-            }
-            Query::EdgesOf {
-                node, direction, types, ..
-            } => Machine::Gather(Gather::edges_of(node, direction, &types, remaining)),
-            Query::Traverse {
-                start,
-                direction,
-                types,
-                min_depth,
-                max_depth,
-                ..
-            } => Machine::Traverse(Traverse::new(start, direction, types, min_depth..=max_depth)),
-        };
-        Ok(Plan { machine, remaining })
+            return Ok(Plan {
+                machine,
+                top: None,
+                remaining: Remaining(limit),
+            });
+        }
+        let after = terms.after.map(|after| rank_of(after, &terms.order)).transpose()?;
+        Ok(Plan {
+            machine,
+            top: Some(Top::new(terms.order, after, limit, terms.max_bytes)),
+            remaining: Remaining(limit.filter(|limit| *limit == 0)),
+        })
     }
 
     /// Takes the answers to the reads of the last step, first none; gives rows, and what to read next.
     pub fn advance(&mut self, answers: Vec<Answer>) -> Result<QueryStep, Error> {
-        let mut rows = match &mut self.machine {
-            Machine::Gather(gather) => gather.absorb(answers)?,
-            Machine::Traverse(traverse) => traverse.absorb(answers)?,
-        };
+        let mut rows = self.machine.absorb(answers, self.remaining)?;
+        if let Some(top) = &mut self.top {
+            top.put(std::mem::take(&mut rows))?;
+        }
         self.remaining.take(&mut rows);
-        let reads = match &mut self.machine {
-            _ if self.remaining.is_zero() => Vec::new(),
-            Machine::Gather(gather) => gather.ask(self.remaining),
-            Machine::Traverse(traverse) => traverse.ask(self.remaining),
+        let reads = match self.remaining.is_zero() {
+            true => Vec::new(),
+            false => self.machine.ask(self.remaining),
         };
-        let next = (!reads.is_empty()).then_some(reads);
-        Ok(QueryStep { rows, next })
+        if reads.is_empty() {
+            return Ok(self.finish(rows));
+        }
+        Ok(QueryStep {
+            rows,
+            next: Some(reads),
+            cut: None,
+        })
+    }
+
+    fn finish(&mut self, rows: Vec<Row>) -> QueryStep {
+        let (rows, cut) = match &mut self.top {
+            Some(top) => top.finish(),
+            None => (rows, self.machine.rest().filter(|_| self.remaining.is_zero())),
+        };
+        QueryStep { rows, next: None, cut }
     }
 }
 
-fn limit_of(query: &Query) -> Option<u64> {
-    match query {
-        Query::GetNodes { .. } | Query::GetEdges { .. } => None,
-        Query::FindNodes { limit, .. }
-        | Query::FindEdges { limit, .. }
-        | Query::EdgesOf { limit, .. }
-        | Query::Traverse { limit, .. } => *limit,
+impl Machine {
+    fn of(query: Query) -> Self {
+        match query {
+            Query::GetNodes { ids } => Machine::Gather(Gather::nodes(ids)),
+            Query::GetEdges { ids } => Machine::Gather(Gather::edges(ids)),
+            Query::FindNodes { label, filters, .. } => Machine::Gather(Gather::find_nodes(label.as_deref(), filters)),
+            Query::FindEdges { edge_type, filters, .. } => Machine::Gather(Gather::find_edges(edge_type, filters)),
+            Query::EdgesOf {
+                node,
+                direction,
+                types,
+                filters,
+                ..
+            } => Machine::Gather(Gather::edges_of(node, direction, &types, filters)),
+            Query::Traverse(traversal) => Machine::Traverse(Traverse::new(traversal)),
+            Query::ShortestPath(path) => Machine::Path(Path::new(path)),
+        }
+    }
+
+    fn in_order_of_keys(self, after: Option<Position>) -> Result<Self, CursorError> {
+        match (self, after) {
+            (Machine::Gather(gather), None) => Ok(Machine::Gather(gather.in_order())),
+            (Machine::Gather(gather), Some(Position::Key(place))) => {
+                Ok(Machine::Gather(gather.in_order().after(&place)?))
+            }
+            (machine @ (Machine::Traverse(_) | Machine::Path(_)), None) => Ok(machine),
+            (_, Some(_)) => Err(CursorError::Malformed),
+        }
+    }
+
+    fn absorb(&mut self, answers: Vec<Answer>, remaining: Remaining) -> Result<Vec<Row>, Error> {
+        match self {
+            Machine::Gather(gather) => {
+                gather.absorb(answers)?;
+                Ok(gather.take_rows(remaining.at_most(usize::MAX)))
+            }
+            Machine::Traverse(traverse) => traverse.absorb(answers),
+            Machine::Path(path) => path.absorb(answers),
+        }
+    }
+
+    fn ask(&mut self, remaining: Remaining) -> Vec<Read> {
+        match self {
+            Machine::Gather(gather) => gather.ask(remaining),
+            Machine::Traverse(traverse) => traverse.ask(remaining),
+            Machine::Path(path) => path.ask(),
+        }
+    }
+
+    fn rest(&self) -> Option<Position> {
+        match self {
+            Machine::Gather(gather) => gather.rest().map(Position::Key),
+            Machine::Traverse(_) | Machine::Path(_) => None,
+        }
+    }
+}
+
+fn rank_of(position: Position, order: &[OrderBy]) -> Result<Rank, CursorError> {
+    match position {
+        Position::Rank { values, id } if values.len() == order.len() => Ok(Rank::new(values, id, order)),
+        Position::Rank { .. } | Position::Key(_) => Err(CursorError::Malformed),
     }
 }
 
@@ -88,6 +184,8 @@ fn limit_of(query: &Query) -> Option<u64> {
 pub struct Remaining(Option<u64>);
 
 impl Remaining {
+    pub const ALL: Remaining = Remaining(None);
+
     /// Cuts rows to what may still be given, and counts them.
     fn take(&mut self, rows: &mut Vec<Row>) {
         rows.truncate(self.at_most(rows.len()));

@@ -1,93 +1,149 @@
 //! Breadth-first traversal: level by level, each level in chunks that bound the pairs in memory.
 //!
-//! A node is remembered when an edge first leads to it, which is at its smallest depth. Only keys of halves are
-//! read; records only of nodes that become rows.
+//! A node is remembered when an edge first leads to it, which is at its smallest depth. Without filters only keys of
+//! halves are read, and records only of nodes that become rows. Filters on edges need the edges' records; nodes whose
+//! filter decides whether they are walked through are read before their edges are.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::RangeInclusive;
 
-use super::gather::scans_of_halves;
+use super::budget::{Pace, with_limit};
+use super::filter::all_hold;
 use super::plan::Remaining;
-use super::{Direction, Entity, Error, GETS_PER_STEP, MAX_VISITED, PAGE_PAIRS, Row, SCANS_PER_STEP};
+use super::scans::{far_end, scans_of_halves};
+use super::{Entity, Error, MAX_VISITED, PAGE_PAIRS, Row, SCANS_PER_STEP, Traversal};
 use crate::id::EntityId;
-use crate::key::{self, Key};
-use crate::read::{self, Answer, Read, match_up};
+use crate::key;
+use crate::read::{self, Answer, Pair, Read, match_up};
+use crate::record::Locator;
 
 #[derive(Debug)]
 pub struct Traverse {
-    direction: Direction,
-    types: BTreeSet<String>,
-    depths: RangeInclusive<u32>,
+    walk: Traversal,
     depth: u32,
     /// Nodes of the current depth that were not asked for yet.
     level: VecDeque<EntityId>,
-    /// Further pages of nodes of the current depth.
-    scans: VecDeque<Read>,
+    /// Nodes of the current depth that passed their filter, and whose edges were not asked for yet.
+    passed: VecDeque<EntityId>,
+    /// Pages of edges of the current depth.
+    pages: VecDeque<Page>,
+    /// Edges of the current depth whose records must be looked at.
+    edges: VecDeque<(EntityId, Locator)>,
     /// Nodes one deeper, found so far.
     next_level: VecDeque<EntityId>,
     visited: BTreeSet<EntityId>,
     asked: Vec<Asked>,
+    pace: Pace,
+}
+
+/// A page to read.
+#[derive(Debug)]
+struct Page {
+    read: Read,
+    /// Edges that may still be looked at.
+    left: usize,
 }
 
 #[derive(Debug)]
 enum Asked {
     Node(EntityId),
-    Page,
+    /// An edge by its in half, which leads to its source.
+    Edge(EntityId, Locator),
+    Page {
+        left: usize,
+    },
 }
 
 impl Traverse {
-    pub fn new(
-        start: Vec<EntityId>,
-        direction: Direction,
-        types: BTreeSet<String>,
-        depths: RangeInclusive<u32>,
-    ) -> Self {
+    pub fn new(walk: Traversal) -> Self {
         let mut visited = BTreeSet::new();
-        let level = start.into_iter().filter(|id| visited.insert(*id)).collect();
+        let level = walk.start.iter().copied().filter(|id| visited.insert(*id)).collect();
         Traverse {
-            direction,
-            types,
-            depths,
+            walk,
             depth: 0,
             level,
-            scans: VecDeque::new(),
+            passed: VecDeque::new(),
+            pages: VecDeque::new(),
+            edges: VecDeque::new(),
             next_level: VecDeque::new(),
             visited,
             asked: Vec::new(),
+            pace: Pace::default(),
         }
     }
 
     /// Takes answers in; gives the rows they make.
     pub fn absorb(&mut self, answers: Vec<Answer>) -> Result<Vec<Row>, Error> {
+        self.pace.note(&answers);
         let mut rows = Vec::new();
         for (asked, answer) in match_up(std::mem::take(&mut self.asked), answers)? {
             match asked {
-                Asked::Node(id) => rows.extend(self.row(id, answer.into_value()?)?),
-                Asked::Page => {
+                Asked::Node(id) => rows.extend(self.take_node(id, answer.into_value()?)?),
+                Asked::Edge(id, locator) => self.take_edge(id, &locator, answer.into_value()?)?,
+                Asked::Page { left } => {
                     let (pairs, more) = answer.into_pairs()?;
-                    for (key, _) in pairs {
-                        self.visit(far_end(&key)?)?;
-                    }
-                    self.scans.extend(more);
+                    self.take_page(pairs, more, left)?;
                 }
             }
         }
         Ok(rows)
     }
 
-    fn row(&self, id: EntityId, value: Option<Vec<u8>>) -> Result<Option<Row>, Error> {
-        match value {
-            Some(bytes) => Ok(Some(Row {
-                entity: Entity::Node {
-                    id,
-                    record: read::node_record(id, &bytes)?,
-                },
-                depth: self.depth,
-            })),
+    fn take_node(&mut self, id: EntityId, value: Option<Vec<u8>>) -> Result<Option<Row>, Error> {
+        let record = match value {
+            Some(bytes) => read::node_record(id, &bytes)?,
             // The user's ids may name nothing; what an edge leads to is there.
-            None if self.depth == 0 => Ok(None),
-            None => Err(read::Error::missing(&key::node(id)).into()),
+            None if self.depth == 0 => return Ok(None),
+            None => return Err(read::Error::missing(&key::node(id)).into()),
+        };
+        let accepted = self.walk.nodes.accepts(&record);
+        if accepted && self.waits_for_record() {
+            self.passed.push_back(id);
         }
+        let entity = Entity::Node { id, record };
+        Ok((accepted && self.gives_rows()).then_some(Row {
+            entity,
+            depth: self.depth,
+        }))
+    }
+
+    fn take_edge(&mut self, id: EntityId, locator: &Locator, value: Option<Vec<u8>>) -> Result<(), Error> {
+        let bytes = value.ok_or_else(|| read::Error::missing(&locator.out_half(id)))?;
+        let record = read::edge_record(id, locator, &bytes)?;
+        if all_hold(&self.walk.edges, &record.properties) {
+            self.visit(locator.source)?;
+        }
+        Ok(())
+    }
+
+    fn take_page(&mut self, pairs: Vec<Pair>, more: Vec<Read>, left: usize) -> Result<(), Error> {
+        let left = left.saturating_sub(pairs.len());
+        for (key, value) in pairs {
+            self.take_half(&key, &value)?;
+        }
+        if left > 0 {
+            self.pages.extend(more.into_iter().map(|read| Page { read, left }));
+        }
+        Ok(())
+    }
+
+    fn take_half(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let (outgoing, far) = far_end(key)?;
+        if self.walk.edges.is_empty() {
+            return self.visit(far);
+        }
+        if self.visited.contains(&far) {
+            return Ok(());
+        }
+        let (id, locator) = read::edge_of_half(key)?;
+        if outgoing {
+            let record = read::edge_record(id, &locator, value)?;
+            if all_hold(&self.walk.edges, &record.properties) {
+                self.visit(far)?;
+            }
+        } else {
+            self.edges.push_back((id, locator));
+        }
+        Ok(())
     }
 
     fn visit(&mut self, id: EntityId) -> Result<(), Error> {
@@ -106,6 +162,7 @@ impl Traverse {
         let mut reads = Vec::new();
         let expands = !self.finds_enough(remaining);
         if expands {
+            self.ask_edges(&mut reads);
             self.ask_pages(&mut reads);
         }
         self.ask_nodes(&mut reads, expands, remaining);
@@ -115,78 +172,133 @@ impl Traverse {
     /// Goes one level deeper once the current one is read, or its rest is not needed.
     fn descend(&mut self, remaining: Remaining) {
         let rows_here = self.gives_rows() && !self.level.is_empty();
-        let pages_here = !self.scans.is_empty() || !self.level.is_empty();
-        let unread = rows_here || (pages_here && !self.finds_enough(remaining));
-        if unread || self.next_level.is_empty() {
+        let unread =
+            !(self.pages.is_empty() && self.level.is_empty() && self.passed.is_empty() && self.edges.is_empty());
+        if rows_here || (unread && !self.finds_enough(remaining)) || self.next_level.is_empty() {
             return;
         }
-        self.scans.clear();
+        self.pages.clear();
+        self.passed.clear();
+        self.edges.clear();
         self.level = std::mem::take(&mut self.next_level);
         self.depth += 1;
     }
 
     fn gives_rows(&self) -> bool {
-        self.depth >= *self.depths.start()
+        self.depth >= self.walk.min_depth
+    }
+
+    /// Whether a node's record decides if its edges are followed.
+    fn waits_for_record(&self) -> bool {
+        self.walk.prune && !self.walk.nodes.is_empty() && self.depth > 0 && self.depth < self.walk.max_depth
     }
 
     /// Whether the nodes that are known already fill the limit, or lie at the last depth: no edge is needed then.
     fn finds_enough(&self, remaining: Remaining) -> bool {
-        // Start nodes may not exist, so they do not count.
-        let here = if self.gives_rows() && self.depth > 0 {
+        if self.depth >= self.walk.max_depth {
+            return true;
+        }
+        // Start nodes may not exist, and others may be no rows, so they do not count.
+        let certain = self.walk.nodes.is_empty();
+        let here = if certain && self.gives_rows() && self.depth > 0 {
             self.level.len()
         } else {
             0
         };
-        let deeper = if self.depth + 1 >= *self.depths.start() {
+        let deeper = if certain && self.depth + 1 >= self.walk.min_depth {
             self.next_level.len()
         } else {
             0
         };
-        self.depth >= *self.depths.end() || remaining.is_met_by(here + deeper)
+        remaining.is_met_by(here + deeper)
     }
 
+    fn ask_edges(&mut self, reads: &mut Vec<Read>) {
+        let edges = self.edges.len().min(self.pace.gets());
+        for (id, locator) in self.edges.drain(..edges) {
+            reads.push(Read::Get {
+                key: locator.out_half(id),
+            });
+            self.asked.push(Asked::Edge(id, locator));
+        }
+    }
+
+    /// Pages wait for the edges of earlier ones, which bounds what waits.
     fn ask_pages(&mut self, reads: &mut Vec<Read>) {
-        let pages = self.scans.len().min(SCANS_PER_STEP);
-        reads.extend(self.scans.drain(..pages));
-        self.asked.extend((0..pages).map(|_| Asked::Page));
+        if !self.edges.is_empty() {
+            return;
+        }
+        let with_values = !self.walk.edges.is_empty();
+        let (scans, pairs) = match with_values {
+            true => self.pace.scans(self.pages.len()),
+            false => (self.pages.len().min(SCANS_PER_STEP), PAGE_PAIRS),
+        };
+        for Page { read, left } in self.pages.drain(..scans) {
+            reads.push(with_limit(read, pairs.min(left)));
+            self.asked.push(Asked::Page { left });
+        }
     }
 
-    /// Asks for records and halves of as many nodes of this level as fit one step.
+    /// Asks for records and edges of as many nodes of this level as fit one step.
     fn ask_nodes(&mut self, reads: &mut Vec<Read>, expands: bool, remaining: Remaining) {
-        let most = if expands {
-            GETS_PER_STEP
+        if expands && !self.edges.is_empty() {
+            return;
+        }
+        let most = if expands || !self.walk.nodes.is_empty() {
+            self.pace.gets()
         } else {
-            remaining.at_most(GETS_PER_STEP)
+            remaining.at_most(self.pace.gets())
         };
-        let mut scans = reads.len();
-        for _ in 0..most {
-            if expands && scans >= SCANS_PER_STEP {
+        let waits = self.waits_for_record();
+        let mut scans = self
+            .asked
+            .iter()
+            .filter(|asked| matches!(asked, Asked::Page { .. }))
+            .count();
+        let gets = reads.len() - scans;
+        for _ in gets..most.max(gets) {
+            if expands && scans >= self.scans_per_step() {
                 return;
+            }
+            if expands && let Some(id) = self.passed.pop_front() {
+                scans += self.ask_halves(reads, id);
+                continue;
             }
             let Some(id) = self.level.pop_front() else {
                 return;
             };
-            if self.gives_rows() {
+            if self.gives_rows() || waits {
                 reads.push(Read::Get { key: key::node(id) });
                 self.asked.push(Asked::Node(id));
             }
-            if expands {
-                let of_node = scans_of_halves(id, self.direction, &self.types, |_| (PAGE_PAIRS, true));
-                scans += of_node.len();
-                self.asked.extend(of_node.iter().map(|_| Asked::Page));
-                reads.extend(of_node);
+            if expands && !waits {
+                scans += self.ask_halves(reads, id);
             }
         }
     }
-}
 
-/// The node that a half leads to.
-fn far_end(key: &[u8]) -> Result<EntityId, Error> {
-    match Key::decode(key).map_err(read::Error::from)? {
-        Key::Out { target, .. } => Ok(target),
-        Key::In { source, .. } => Ok(source),
-        Key::Node(_) | Key::Locator(_) | Key::Label { .. } | Key::Receipt { .. } => {
-            Err(read::Error::foreign(key).into())
+    /// Scans that carry values count as the values they may give.
+    fn scans_per_step(&self) -> usize {
+        match self.walk.edges.is_empty() {
+            true => SCANS_PER_STEP,
+            false => self.pace.scans(SCANS_PER_STEP).0,
         }
+    }
+
+    /// Asks for the first pages of a node's edges; says how many there are.
+    fn ask_halves(&mut self, reads: &mut Vec<Read>, id: EntityId) -> usize {
+        let left = self.walk.fan_out.map_or(usize::MAX, |fan_out| fan_out as usize);
+        let with_values = !self.walk.edges.is_empty();
+        let most = if with_values {
+            self.pace.first_page()
+        } else {
+            PAGE_PAIRS
+        };
+        let keys_only = |outgoing| !(with_values && outgoing);
+        let scans = scans_of_halves(id, self.walk.direction, &self.walk.types, keys_only);
+        let count = scans.len();
+        self.asked.extend((0..count).map(|_| Asked::Page { left }));
+        reads.extend(scans.into_iter().map(|scan| with_limit(scan, most.min(left))));
+        count
     }
 }

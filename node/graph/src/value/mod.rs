@@ -3,6 +3,8 @@
 //! Limits are checked by [`crate::limits`], the hashed form is made by [`crate::cid`], the stored one by
 //! [`crate::record`]. The order of the variants is part of the stored form: new ones go to the end.
 
+mod compare;
+mod order;
 mod temporal;
 
 use std::collections::BTreeMap;

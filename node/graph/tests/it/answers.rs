@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kotoba_graph::id::EntityId;
-use kotoba_graph::query::{Direction, Entity, PropertyEquals, Query, Row};
+use kotoba_graph::query::{Direction, Entity, Filter, PathQuery, Query, Row, Test, Traversal};
 use kotoba_graph::record::Locator;
-use kotoba_graph::value::Properties;
+use kotoba_graph::value::{Properties, Value};
 
 use crate::model::Model;
 
@@ -36,24 +36,28 @@ pub fn expected(model: &Model, query: &Query) -> Vec<Row> {
             edge_type.iter().all(|name| *name == locator.edge_type) && accepts(filters, properties)
         }),
         Query::EdgesOf {
-            node, direction, types, ..
-        } => edges(&|locator, _| {
-            let of_type = types.is_empty() || types.contains(&locator.edge_type);
-            of_type && !neighbours(locator, *node, *direction).is_empty()
-        }),
-        Query::Traverse {
-            start,
+            node,
             direction,
             types,
-            min_depth,
-            max_depth,
+            filters,
             ..
-        } => depths(model, start, *direction, types)
+        } => edges(&|locator, properties| {
+            let of_type = types.is_empty() || types.contains(&locator.edge_type);
+            of_type && !neighbours(locator, *node, *direction).is_empty() && accepts(filters, properties)
+        }),
+        Query::Traverse(walk) => depths(model, walk)
             .into_iter()
-            .filter(|(_, depth)| (min_depth..=max_depth).contains(&depth))
+            .filter(|(_, depth)| (walk.min_depth..=walk.max_depth).contains(depth))
+            .filter(|(id, _)| is_row(model, walk, *id))
             .map(|(id, depth)| node_row(model, id, depth))
             .collect(),
+        Query::ShortestPath(path) => shortest_path(model, path),
     }
+}
+
+fn is_row(model: &Model, walk: &Traversal, id: EntityId) -> bool {
+    let node = &model.nodes[&id];
+    walk.nodes.labels.iter().all(|label| node.labels.contains(label)) && accepts(&walk.nodes.filters, &node.properties)
 }
 
 fn distinct(ids: &[EntityId]) -> impl Iterator<Item = EntityId> {
@@ -77,11 +81,40 @@ fn edge_row(model: &Model, id: EntityId) -> Row {
     }
 }
 
-fn accepts(filters: &[PropertyEquals], properties: &Properties) -> bool {
+fn accepts(filters: &[Filter], properties: &Properties) -> bool {
     filters.iter().all(|filter| {
         let found = properties.get(&filter.key);
-        found.is_some_and(|value| value.equals(&filter.value))
+        holds(&filter.test, found.unwrap_or(&Value::Null))
     })
+}
+
+/// The comparisons of the few values that the tests store: integers below ten, halves, NaN, texts and lists.
+fn holds(test: &Test, value: &Value) -> bool {
+    let number = |value: &Value| match value {
+        Value::Integer(integer) => Some(*integer as f64),
+        Value::Float(float) => Some(*float),
+        _ => None,
+    };
+    let compare = |bound: &Value, numbers: fn(&f64, &f64) -> bool, texts: fn(&str, &str) -> bool| match (value, bound) {
+        (Value::String(value), Value::String(bound)) => texts(value, bound),
+        (value, bound) => match (number(value), number(bound)) {
+            (Some(value), Some(bound)) => numbers(&value, &bound),
+            _ => matches!((value, bound), (Value::List(_), Value::List(_))) && texts("", ""),
+        },
+    };
+    let is_null = |value: &Value| *value == Value::Null;
+    match test {
+        Test::Equal(bound) => value.equals(bound),
+        Test::NotEqual(bound) => !is_null(value) && !is_null(bound) && !value.equals(bound),
+        Test::Less(bound) => compare(bound, f64::lt, |a, b| a < b),
+        Test::LessOrEqual(bound) => compare(bound, f64::le, |a, b| a <= b),
+        Test::Greater(bound) => compare(bound, f64::gt, |a, b| a > b),
+        Test::GreaterOrEqual(bound) => compare(bound, f64::ge, |a, b| a >= b),
+        Test::In(wanted) => wanted.iter().any(|wanted| value.equals(wanted)),
+        Test::Exists => !is_null(value),
+        Test::Missing => is_null(value),
+        Test::StartsWith(prefix) => matches!(value, Value::String(text) if text.starts_with(prefix.as_str())),
+    }
 }
 
 /// Where an edge leads from a node.
@@ -91,26 +124,63 @@ fn neighbours(locator: &Locator, node: EntityId, direction: Direction) -> Vec<En
     out.into_iter().chain(into).collect()
 }
 
-fn depths(
-    model: &Model,
-    start: &[EntityId],
-    direction: Direction,
-    types: &BTreeSet<String>,
-) -> BTreeMap<EntityId, u32> {
+fn depths(model: &Model, walk: &Traversal) -> BTreeMap<EntityId, u32> {
     let mut depths = BTreeMap::new();
-    let start = distinct(start).filter(|id| model.nodes.contains_key(id));
+    let start = distinct(&walk.start).filter(|id| model.nodes.contains_key(id));
     let mut queue: VecDeque<_> = start.map(|id| (id, 0)).collect();
     while let Some((id, depth)) = queue.pop_front() {
         if depths.contains_key(&id) {
             continue;
         }
         depths.insert(id, depth);
-        for (locator, _) in model.edges.values() {
-            if types.is_empty() || types.contains(&locator.edge_type) {
-                let found = neighbours(locator, id, direction);
+        if walk.prune && depth > 0 && !is_row(model, walk, id) {
+            continue;
+        }
+        for (locator, record) in model.edges.values() {
+            let of_type = walk.types.is_empty() || walk.types.contains(&locator.edge_type);
+            if of_type && accepts(&walk.edges, &record.properties) {
+                let found = neighbours(locator, id, walk.direction);
                 queue.extend(found.into_iter().map(|id| (id, depth + 1)));
             }
         }
     }
     depths
+}
+
+/// Any shortest path: tests compare its length, and that it is one.
+fn shortest_path(model: &Model, path: &PathQuery) -> Vec<Row> {
+    let step = |id: EntityId| -> Vec<(EntityId, EntityId)> {
+        let of_type = |locator: &Locator| path.types.is_empty() || path.types.contains(&locator.edge_type);
+        let edges = model.edges.iter().filter(|(_, (locator, _))| of_type(locator));
+        edges
+            .flat_map(|(edge, (locator, _))| {
+                let found = neighbours(locator, id, path.direction);
+                found.into_iter().map(|far| (*edge, far))
+            })
+            .collect()
+    };
+    if !model.nodes.contains_key(&path.from) || !model.nodes.contains_key(&path.to) {
+        return Vec::new();
+    }
+    let mut ways = BTreeMap::from([(path.from, vec![node_row(model, path.from, 0)])]);
+    let mut queue = VecDeque::from([path.from]);
+    while let Some(id) = queue.pop_front() {
+        let way = ways[&id].clone();
+        if id == path.to {
+            return way;
+        }
+        let depth = way.last().unwrap().depth + 1;
+        for (edge, far) in step(id) {
+            if depth <= path.max_depth && !ways.contains_key(&far) {
+                let edge = Row {
+                    depth,
+                    ..edge_row(model, edge)
+                };
+                let longer = way.iter().cloned().chain([edge, node_row(model, far, depth)]);
+                ways.insert(far, longer.collect());
+                queue.push_back(far);
+            }
+        }
+    }
+    Vec::new()
 }

@@ -25,7 +25,7 @@ pub struct Draft {
     flag: bool,
 }
 
-fn names(of: [&'static str; 3]) -> impl Strategy<Value = String> {
+pub fn names(of: [&'static str; 3]) -> impl Strategy<Value = String> {
     prop::sample::select(of.to_vec()).prop_map(String::from)
 }
 

@@ -2,7 +2,9 @@
 
 use kotoba_graph::operation::{Batch, ConditionKind, Error, Mutation, Operation, Step};
 use kotoba_graph::query;
-use kotoba_graph::query::{GETS_PER_STEP, MAX_TYPES, Plan, Query, Row, SCANS_PER_STEP};
+use kotoba_graph::query::{
+    Cursor, GETS_PER_STEP, MAX_TYPES, OrderBy, Plan, Position, Query, QueryStep, Row, SCANS_PER_STEP, Terms,
+};
 use kotoba_graph::read::Read;
 
 use crate::store::{Paging, Store};
@@ -46,18 +48,61 @@ impl Graph {
 
     /// All rows of a query.
     pub fn query(&self, query: Query, paging: Paging) -> Result<Vec<Row>, query::Error> {
-        let mut plan = Plan::new(query)?;
+        Ok(self.page(query, Terms::default(), paging)?.rows)
+    }
+
+    /// All rows of a query, and where its limit cut it.
+    pub fn page(&self, query: Query, terms: Terms, paging: Paging) -> Result<QueryStep, query::Error> {
+        let mut plan = Plan::with_terms(query, terms)?;
         let (mut answers, mut rows) = (Vec::new(), Vec::new());
         loop {
             let step = plan.advance(answers)?;
             rows.extend(step.rows);
             let Some(reads) = step.next else {
-                return Ok(rows);
+                let next = None;
+                let cut = step.cut;
+                return Ok(QueryStep { rows, next, cut });
             };
+            assert!(step.cut.is_none());
             assert_bounded(&reads);
             answers = self.store.answer(reads, paging);
         }
     }
+
+    /// The pages of a query, each with a limit of its own and read after a cursor went to the client and came back.
+    pub fn pages(&self, query: &Query, order: &[OrderBy], shapes: &[(u64, Paging)]) -> Vec<Vec<Row>> {
+        let mut pages = Vec::new();
+        let mut after: Option<Position> = None;
+        for (limit, paging) in shapes.iter().cycle() {
+            let query = with_limit(query.clone(), *limit);
+            let terms = Terms {
+                order: order.to_vec(),
+                after,
+                ..Terms::default()
+            };
+            let page = self.page(query.clone(), terms, *paging).unwrap();
+            assert!(page.rows.len() as u64 <= *limit);
+            assert!(page.cut.is_none() || page.rows.len() as u64 == *limit);
+            pages.push(page.rows);
+            let Some(cut) = page.cut else {
+                return pages;
+            };
+            let bytes = Cursor::new(7, &query, order, cut).encode();
+            after = Some(Cursor::decode(&bytes, &query, order).unwrap().position);
+        }
+        unreachable!("a cycle has no end")
+    }
+}
+
+pub fn with_limit(mut query: Query, to: u64) -> Query {
+    match &mut query {
+        Query::FindNodes { limit, .. } | Query::FindEdges { limit, .. } | Query::EdgesOf { limit, .. } => {
+            *limit = Some(to);
+        }
+        Query::Traverse(traversal) => traversal.limit = Some(to),
+        Query::GetNodes { .. } | Query::GetEdges { .. } | Query::ShortestPath(_) => panic!("has no limit"),
+    }
+    query
 }
 
 fn assert_bounded(reads: &[Read]) {

@@ -10,6 +10,8 @@ mod generate;
 mod graph;
 mod model;
 mod operations;
+mod pages;
+mod paths;
 mod queries;
 mod store;
 mod vectors;

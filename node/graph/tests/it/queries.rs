@@ -1,59 +1,93 @@
 //! Queries: against the model, and one by one where a rule is dear.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
 use kotoba_graph::operation::{EntityRef, Operation};
-use kotoba_graph::query::{Direction, Error, MAX_VISITED, Plan, PropertyEquals, Query, Row};
+use kotoba_graph::query::{
+    Direction, Entity, Error, Filter, MAX_VISITED, NodeFilter, PathQuery, Plan, Query, Row, Test, Traversal,
+};
 use kotoba_graph::read::{Answer, Read};
 use kotoba_graph::value::{Properties, Value};
 use proptest::prelude::*;
 
 use crate::answers::expected;
-use crate::generate::{ANY, Draft, LABELS, NEW_EDGE, NEW_NODE, TYPES, drafts, request, values};
+use crate::generate::{ANY, Draft, LABELS, NEW_EDGE, NEW_NODE, TYPES, drafts, names, request, values};
 use crate::graph::Graph;
 use crate::model::Model;
 use crate::store::{LARGE, Paging};
 
 /// A query before its ids are chosen among those of the model.
 #[derive(Clone, Debug)]
-struct Question {
+pub struct Question {
     kind: u8,
     picks: Vec<u16>,
     name: Option<u8>,
     types: BTreeSet<String>,
     direction: Direction,
-    filters: Vec<PropertyEquals>,
+    filters: Vec<Filter>,
+    labels: BTreeSet<String>,
+    prune: bool,
     depths: (u32, u32),
     limit: Option<u64>,
 }
 
+/// Filters on the two properties that most entities have.
+pub fn filters() -> impl Strategy<Value = Vec<Filter>> {
+    let kinds = vec![
+        Test::Equal as fn(Value) -> Test,
+        Test::NotEqual,
+        Test::Less,
+        Test::LessOrEqual,
+        Test::Greater,
+        Test::GreaterOrEqual,
+    ];
+    let comparison = (prop::sample::select(kinds), values()).prop_map(|(kind, value)| kind(value));
+    let test = prop_oneof![
+        6 => comparison,
+        1 => prop::collection::vec(values(), 0..3).prop_map(Test::In),
+        1 => prop::sample::select(vec![Test::Exists, Test::Missing]),
+        1 => "[xy]?".prop_map(Test::StartsWith),
+    ];
+    let filter = ("[pq]", test).prop_map(|(key, test)| Filter::new(key, test));
+    prop_oneof![
+        2 => Just(Vec::new()),
+        2 => prop::collection::vec(filter, 1..3),
+    ]
+}
+
+/// Questions of every kind.
 fn questions() -> impl Strategy<Value = Question> {
-    let filter = ("[pq]", values()).prop_map(|(key, value)| PropertyEquals { key, value });
+    questions_of(0..10)
+}
+
+/// Questions of some kinds: 2 to 4 search, 5 and 6 ask for a path, 7 to 9 traverse.
+pub fn questions_of(kinds: Range<u8>) -> impl Strategy<Value = Question> {
     let directions = vec![Direction::Both, Direction::Out, Direction::In];
     let types = prop::sample::select(TYPES.to_vec()).prop_map(String::from);
     (
-        0..8u8,
+        kinds,
         prop::collection::vec(any::<u16>(), 1..4),
         prop::option::of(0..3u8),
         prop::collection::btree_set(types, 0..3),
         prop::sample::select(directions),
-        prop_oneof![
-            2 => Just(Vec::new()),
-            1 => prop::collection::vec(filter, 1..3),
-        ],
+        filters(),
+        (prop::collection::btree_set(names(LABELS), 0..2), any::<bool>()),
         (0..4u32, 1..4u32),
         prop::option::of(0..8u64),
     )
         .prop_map(
-            |(kind, picks, name, types, direction, filters, (min, more), limit)| Question {
+            |(kind, picks, name, types, direction, filters, (labels, prune), (min, more), limit)| Question {
                 kind,
                 picks,
                 name,
                 types,
                 direction,
                 filters,
+                labels,
+                prune,
                 depths: (min, min + more),
                 limit,
             },
@@ -61,7 +95,7 @@ fn questions() -> impl Strategy<Value = Question> {
 }
 
 impl Question {
-    fn ask(self, model: &Model) -> Query {
+    pub fn ask(self, model: &Model) -> Query {
         let nodes: Vec<EntityId> = model.nodes.keys().copied().collect();
         let edges: Vec<EntityId> = model.edges.keys().copied().collect();
         let name = |of: [&str; 3]| self.name.map(|name| of[usize::from(name)].to_owned());
@@ -83,16 +117,43 @@ impl Question {
                 node: picked(&nodes)[0],
                 direction: self.direction,
                 types: self.types,
+                filters: self.filters,
                 limit: self.limit,
             },
-            _ => Query::Traverse {
-                start: picked(&nodes),
+            5 | 6 => Query::ShortestPath(PathQuery {
+                from: picked(&nodes)[0],
+                to: *picked(&nodes).last().unwrap(),
                 direction: self.direction,
                 types: self.types,
-                min_depth: self.depths.0,
                 max_depth: self.depths.1,
-                limit: self.limit,
-            },
+            }),
+            7 => Query::Traverse(Traversal {
+                edges: self.filters.clone(),
+                ..self.walk(picked(&nodes))
+            }),
+            8 => Query::Traverse(Traversal {
+                nodes: NodeFilter {
+                    labels: self.labels.clone(),
+                    filters: self.filters.clone(),
+                },
+                prune: self.prune,
+                ..self.walk(picked(&nodes))
+            }),
+            _ => Query::Traverse(self.walk(picked(&nodes))),
+        }
+    }
+}
+
+impl Question {
+    fn walk(&self, start: Vec<EntityId>) -> Traversal {
+        Traversal {
+            start,
+            direction: self.direction,
+            types: self.types.clone(),
+            min_depth: self.depths.0,
+            max_depth: self.depths.1,
+            limit: self.limit,
+            ..Traversal::default()
         }
     }
 }
@@ -106,18 +167,11 @@ fn choose(of: &[EntityId], pick: u16) -> EntityId {
 }
 
 fn limit_of(query: &Query) -> usize {
-    let limit = match query {
-        Query::GetNodes { .. } | Query::GetEdges { .. } => None,
-        Query::FindNodes { limit, .. }
-        | Query::FindEdges { limit, .. }
-        | Query::EdgesOf { limit, .. }
-        | Query::Traverse { limit, .. } => *limit,
-    };
-    limit.map_or(usize::MAX, |limit| limit as usize)
+    query.limit().map_or(usize::MAX, |limit| limit as usize)
 }
 
 /// A row as text: NaN is not equal to itself.
-fn texts<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<String> {
+pub fn texts<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<String> {
     rows.into_iter().map(|row| format!("{row:?}")).collect()
 }
 
@@ -127,7 +181,7 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
 }
 
 /// Nodes, then edges one by one (a refused one takes no other with it), then anything.
-fn histories() -> impl Strategy<Value = Vec<Vec<Draft>>> {
+pub fn histories() -> impl Strategy<Value = Vec<Vec<Draft>>> {
     let edges = prop::collection::vec(drafts(NEW_EDGE, 1..2), 0..32);
     let changes = prop::collection::vec(drafts(ANY, 1..3), 0..8);
     (drafts(NEW_NODE, 3..12), edges, changes).prop_map(|(nodes, edges, changes)| {
@@ -136,7 +190,7 @@ fn histories() -> impl Strategy<Value = Vec<Vec<Draft>>> {
     })
 }
 
-fn graph_of(requests: Vec<Vec<Draft>>) -> (Graph, Model) {
+pub fn graph_of(requests: Vec<Vec<Draft>>) -> (Graph, Model) {
     let (mut graph, mut model) = (Graph::default(), Model::default());
     for drafts in requests {
         let operations = request(drafts, &model);
@@ -163,6 +217,11 @@ proptest! {
             let query = question.ask(&model);
             let rows = graph.query(query.clone(), Paging { page, partitions }).unwrap();
             let all = expected(&model, &query);
+            if let Query::ShortestPath(path) = &query {
+                assert_is_path(&rows, path);
+                prop_assert_eq!(rows.len(), all.len(), "{:?}", path);
+                continue;
+            }
             let limit = limit_of(&query).min(all.len());
             prop_assert_eq!(rows.len(), limit, "{:?}", &query);
             let (found, all_texts) = (texts(&rows), texts(&all));
@@ -175,14 +234,38 @@ proptest! {
             prop_assert_eq!(once.len(), found.len());
             match query {
                 Query::GetNodes { .. } | Query::GetEdges { .. } => prop_assert_eq!(found, all_texts),
-                Query::Traverse { .. } => {
+                Query::Traverse(_) => {
                     let mut smallest: Vec<u32> = all.iter().map(|row| row.depth).collect();
                     smallest.sort();
                     smallest.truncate(limit);
                     let depths: Vec<u32> = rows.iter().map(|row| row.depth).collect();
                     prop_assert_eq!(depths, smallest);
                 }
-                Query::FindNodes { .. } | Query::FindEdges { .. } | Query::EdgesOf { .. } => {}
+                Query::FindNodes { .. }
+                | Query::FindEdges { .. }
+                | Query::EdgesOf { .. }
+                | Query::ShortestPath(_) => {}
+            }
+        }
+    }
+}
+
+/// Each edge leads from the node before it to the node behind it, in the direction and types asked for.
+fn assert_is_path(rows: &[Row], path: &PathQuery) {
+    let ids: Vec<EntityId> = rows.iter().map(|row| row.entity.id()).collect();
+    assert!(ids.is_empty() || (ids[0], *ids.last().unwrap()) == (path.from, path.to));
+    for (at, row) in rows.iter().enumerate() {
+        assert_eq!(row.depth as usize, at.div_ceil(2));
+        match &row.entity {
+            Entity::Node { .. } => assert!(at % 2 == 0),
+            Entity::Edge { locator, .. } => {
+                let (out, back) = ((ids[at - 1], ids[at + 1]), (ids[at + 1], ids[at - 1]));
+                let ends = (locator.source, locator.target);
+                assert!(
+                    (ends == out && path.direction != Direction::In)
+                        || (ends == back && path.direction != Direction::Out)
+                );
+                assert!(path.types.is_empty() || path.types.contains(&locator.edge_type));
             }
         }
     }
@@ -195,14 +278,15 @@ fn some_id(number: u64) -> EntityId {
 #[test]
 fn a_traversal_that_visits_too_many_nodes_says_what_to_do() {
     let start = some_id(0);
-    let mut plan = Plan::new(Query::Traverse {
+    let mut plan = Plan::new(Query::Traverse(Traversal {
         start: vec![start],
         direction: Direction::Out,
         types: BTreeSet::new(),
         min_depth: 1,
         max_depth: 32,
         limit: None,
-    })
+        ..Traversal::default()
+    }))
     .unwrap();
     plan.advance(Vec::new()).unwrap();
     let half = |number: usize| {
@@ -235,14 +319,15 @@ fn a_limit_does_not_count_nodes_above_the_smallest_depth() {
         });
     }
     graph.run(operations, LARGE).unwrap();
-    let query = Query::Traverse {
+    let query = Query::Traverse(Traversal {
         start: vec![ids[0]],
         direction: Direction::Out,
         types: BTreeSet::new(),
         min_depth: 2,
         max_depth: 3,
         limit: Some(1),
-    };
+        ..Traversal::default()
+    });
     for page in [1, 10] {
         let paging = Paging { page, partitions: 1 };
         let rows = graph.query(query.clone(), paging).unwrap();
@@ -254,14 +339,15 @@ fn a_limit_does_not_count_nodes_above_the_smallest_depth() {
 #[test]
 fn a_limit_stops_reading_a_supernode_early() {
     let start = some_id(0);
-    let mut plan = Plan::new(Query::Traverse {
+    let mut plan = Plan::new(Query::Traverse(Traversal {
         start: vec![start],
         direction: Direction::Out,
         types: BTreeSet::new(),
         min_depth: 1,
         max_depth: 3,
         limit: Some(2),
-    })
+        ..Traversal::default()
+    }))
     .unwrap();
     let Some(scan) = plan.advance(Vec::new()).unwrap().next else {
         panic!("the start is read")
@@ -279,13 +365,16 @@ fn a_limit_stops_reading_a_supernode_early() {
 
 #[test]
 fn queries_beyond_their_bounds_are_refused_before_reading() {
-    let traverse = |min_depth, max_depth| Query::Traverse {
-        start: vec![some_id(1)],
-        direction: Direction::Both,
-        types: BTreeSet::new(),
-        min_depth,
-        max_depth,
-        limit: None,
+    let traverse = |min_depth, max_depth| {
+        Query::Traverse(Traversal {
+            start: vec![some_id(1)],
+            direction: Direction::Both,
+            types: BTreeSet::new(),
+            min_depth,
+            max_depth,
+            limit: None,
+            ..Traversal::default()
+        })
     };
     for (min, max) in [(0, 0), (0, 33), (3, 2)] {
         let refused = Plan::new(traverse(min, max)).unwrap_err();
@@ -299,13 +388,7 @@ fn queries_beyond_their_bounds_are_refused_before_reading() {
         limit: None,
     };
     assert!(matches!(Plan::new(unnamed), Err(Error::Name(_))));
-    let filters = vec![
-        PropertyEquals {
-            key: "p".to_owned(),
-            value: Value::Null
-        };
-        65
-    ];
+    let filters = vec![Filter::new("p", Test::Exists); 65];
     let filtered = Query::FindEdges {
         edge_type: None,
         filters,

@@ -27,6 +27,11 @@ pub fn value_from(sent: v1::Value) -> Result<Value, Invalid> {
     read(sent, 0)
 }
 
+/// The values of a list as they were sent.
+pub fn list_from(sent: v1::ListValue) -> Result<Vec<Value>, Invalid> {
+    sent.values.into_iter().map(value_from).collect()
+}
+
 fn read(sent: v1::Value, depth: usize) -> Result<Value, Invalid> {
     if depth > MAX_WIRE_DEPTH {
         return Err(Invalid::new("value", format!("is nested deeper than {MAX_WIRE_DEPTH}")));

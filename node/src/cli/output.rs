@@ -34,7 +34,10 @@ pub(super) struct Output<W> {
     out: W,
 }
 
-/// Records of one kind. JSON goes out at once; a table is held back, since its widths need all rows.
+/// Rows of a table that are held back for their widths; then it goes on under wide enough columns.
+const ROWS_PER_TABLE: usize = 1_000;
+
+/// Records of one kind. JSON goes out at once; a table is held back for a while, since its widths need the rows.
 pub(super) struct List<'a, W> {
     output: &'a mut Output<W>,
     table: Option<Table>,
@@ -129,14 +132,18 @@ impl<W: Write> List<'_, W> {
             Format::Table => {
                 let table = self.table.get_or_insert_with(|| Table::new(record.names()));
                 table.push(record.texts());
-                Ok(())
+                if table.len() < ROWS_PER_TABLE {
+                    return Ok(());
+                }
+                let text = table.render();
+                self.output.out.write_all(text.as_bytes())
             }
         }
     }
 
     pub(super) fn finish(self) -> io::Result<()> {
         match self.table {
-            Some(table) => self.output.out.write_all(table.render().as_bytes()),
+            Some(mut table) => self.output.out.write_all(table.render().as_bytes()),
             None => Ok(()),
         }
     }

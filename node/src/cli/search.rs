@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use kotoba_proto::KotobaCluster;
 use kotoba_proto::cluster::{Cursor, Search};
-use kotoba_proto::v1::{Query, Row};
+use kotoba_proto::v1::{Query, Row, query};
 
 use super::CliError;
 use super::filter::{ORDER_HELP, OrderArg};
@@ -101,6 +101,8 @@ async fn print_page<W: Write>(
     output: &mut Output<W>,
     record: impl Fn(Row) -> Result<Record, CliError>,
 ) -> Result<(), CliError> {
+    let traverses = matches!(search.query.kind, Some(query::Kind::Traverse(_)));
+    let has_no_pages = traverses && search.order_by.is_empty();
     let mut rows = cluster.execute_query(search).await?;
     let mut list = output.list();
     let mut printed = 0;
@@ -111,7 +113,7 @@ async fn print_page<W: Write>(
     list.finish()?;
     match rows.cursor() {
         Some(cursor) => eprintln!("kotoba: stopped at {limit} rows; go on with --cursor {cursor} or take --all"),
-        None if limit > 0 && printed >= limit => {
+        None if has_no_pages && limit > 0 && printed >= limit => {
             eprintln!("kotoba: at most {limit} rows are printed; ask for more with --limit N or --all");
         }
         None => {}

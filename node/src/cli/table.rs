@@ -7,6 +7,8 @@ use unicode_width::UnicodeWidthStr;
 pub(super) struct Table {
     names: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// Of what was rendered before; columns never become narrower.
+    widths: Vec<usize>,
 }
 
 impl Table {
@@ -15,6 +17,7 @@ impl Table {
         Table {
             names: names.collect(),
             rows: Vec::new(),
+            widths: Vec::new(),
         }
     }
 
@@ -22,10 +25,22 @@ impl Table {
         self.rows.push(row.into_iter().map(|cell| printable(&cell)).collect());
     }
 
-    pub(super) fn render(&self) -> String {
-        let mut text = line(&self.names, &self.widths());
-        for row in &self.rows {
-            text += &line(row, &self.widths());
+    /// Rows that wait to be rendered.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The rows that were pushed since the last time, the first time under the names.
+    pub(super) fn render(&mut self) -> String {
+        let is_first = self.widths.is_empty();
+        self.widths = self.widths();
+        let mut text = if is_first {
+            line(&self.names, &self.widths)
+        } else {
+            String::new()
+        };
+        for row in self.rows.drain(..) {
+            text += &line(&row, &self.widths);
         }
         text
     }
@@ -33,8 +48,9 @@ impl Table {
     fn widths(&self) -> Vec<usize> {
         let all = || std::iter::once(&self.names).chain(&self.rows);
         let widest = |column: usize| all().map(|row| row[column].width()).max();
+        let before = |column: usize| self.widths.get(column).copied();
         (0..self.names.len())
-            .map(|column| widest(column).unwrap_or(0))
+            .map(|column| widest(column).max(before(column)).unwrap_or(0))
             .collect()
     }
 }
@@ -83,6 +99,15 @@ mod tests {
         table.push(["1".to_owned(), "Ada".to_owned()]);
         table.push(["12345".to_owned(), String::new()]);
         assert_eq!(table.render(), "ID     NAME\n1      Ada\n12345\n");
+    }
+
+    #[test]
+    fn a_table_goes_on_under_the_same_columns() {
+        let mut table = Table::new(["id", "name"]);
+        table.push(["12345".to_owned(), "Ada".to_owned()]);
+        table.render();
+        table.push(["1".to_owned(), "Eve".to_owned()]);
+        assert_eq!(table.render(), "1      Eve\n");
     }
 
     #[test]

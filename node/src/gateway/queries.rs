@@ -143,7 +143,7 @@ impl Running<'_> {
         let mut answers = Vec::new();
         let cut = loop {
             let step = plan.advance(answers)?;
-            total += step.rows.len() as u64;
+            total += step.count;
             if !ask.count_only {
                 self.send_rows(step.rows, snapshot, total).await?;
             }
@@ -159,6 +159,8 @@ impl Running<'_> {
                 None => break step.cut,
             }
         };
+        // What is only counted comes in no order, so there is no place to go on from.
+        let cut = cut.filter(|_| !ask.count_only);
         let cursor = cut.map(|cut| Cursor::new(snapshot.at.0, &ask.query, &ask.order, cut).encode());
         let last = RowBatch {
             rows: Vec::new(),
@@ -212,6 +214,7 @@ impl Ask {
         let terms = Terms {
             order: self.order.clone(),
             after,
+            count_only: self.count_only,
             max_bytes: limits.memory_bytes / 2,
         };
         Ok(Plan::with_terms(self.query.clone(), terms)?)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::budget::{Pace, row_bytes, with_limit};
 use super::filter::{Filter, all_hold};
 use super::plan::Remaining;
-use super::scans::{covers, first_key, rest_of, scans_of_halves};
+use super::scans::{covers, first_key, keys_only, rest_of, scans_of_halves};
 use super::{CursorError, Direction, Entity, Error, PAGE_PAIRS, Row};
 use crate::id::EntityId;
 use crate::key::{self, Key, SlotRange};
@@ -31,6 +31,9 @@ pub struct Gather {
     skip_loops_in: bool,
     /// Rows come in the order of their places.
     in_order: bool,
+    /// Rows are only counted, and what a key says by itself is not read.
+    counts_keys: bool,
+    counted: u64,
     fetches: BTreeMap<Place, Fetch>,
     /// By the smallest key that each may still give.
     scans: BTreeMap<Place, Read>,
@@ -128,6 +131,23 @@ impl Gather {
     pub fn in_order(mut self) -> Self {
         self.in_order = true;
         self
+    }
+
+    /// Only counts rows: where no filter looks at properties, by their keys alone.
+    pub fn counting(mut self) -> Self {
+        self.counts_keys = self.filters.is_empty();
+        if self.counts_keys {
+            let scans = std::mem::take(&mut self.scans);
+            self.open(scans.into_values().map(keys_only));
+        }
+        self
+    }
+
+    /// Rows that were counted without being read, at most so many.
+    pub fn take_count(&mut self, most: u64) -> u64 {
+        let taken = self.counted.min(most);
+        self.counted -= taken;
+        taken
     }
 
     /// Only rows behind a place that this query gave a row at.
@@ -297,7 +317,12 @@ impl Gather {
     }
 
     fn scanned(&mut self, (place, value): Pair) -> Result<(), Error> {
-        match Key::decode(&place).map_err(read::Error::from)? {
+        let key = Key::decode(&place).map_err(read::Error::from)?;
+        if self.counts_keys {
+            self.counted += u64::from(self.is_row(&key));
+            return Ok(());
+        }
+        match key {
             Key::Label { node, .. } => {
                 self.fetches.insert(place, Fetch::LabelledNode(node));
             }
@@ -317,10 +342,23 @@ impl Gather {
         Ok(())
     }
 
+    /// Whether a key that was scanned is a row by itself.
+    fn is_row(&self, key: &Key) -> bool {
+        match key {
+            Key::Node(_) | Key::Label { .. } => true,
+            Key::Out { edge_type, .. } => self.is_of_type(edge_type),
+            Key::In { source, target, .. } => !(self.skip_loops_in && source == target),
+            Key::Locator(_) | Key::Receipt { .. } => false,
+        }
+    }
+
+    fn is_of_type(&self, edge_type: &str) -> bool {
+        self.edge_type.as_deref().is_none_or(|wanted| wanted == edge_type)
+    }
+
     fn scanned_out(&mut self, place: Place, value: &[u8]) -> Result<(), Error> {
         let (id, locator) = read::edge_of_half(&place)?;
-        let edge_type = self.edge_type.as_ref();
-        if edge_type.is_none_or(|edge_type| *edge_type == locator.edge_type) {
+        if self.is_of_type(&locator.edge_type) {
             let record = read::edge_record(id, &locator, value)?;
             self.put_edge(place, id, locator, record);
         }

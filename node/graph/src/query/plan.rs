@@ -16,6 +16,8 @@ pub struct Terms {
     pub order: Vec<OrderBy>,
     /// Only rows behind this place, which an answer to the same query at the same snapshot gave.
     pub after: Option<Position>,
+    /// Rows are only counted: their order does not matter, there is no place to go on from, and they may stay away.
+    pub count_only: bool,
     /// What rows that are held to be ordered may take.
     pub max_bytes: usize,
 }
@@ -25,6 +27,7 @@ impl Default for Terms {
         Terms {
             order: Vec::new(),
             after: None,
+            count_only: false,
             max_bytes: DEFAULT_MEMORY_BYTES,
         }
     }
@@ -50,6 +53,8 @@ enum Machine {
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueryStep {
     pub rows: Vec<Row>,
+    /// How many rows there are in this step, those that were only counted among them.
+    pub count: u64,
     /// Independent reads: answer each at its position. `None`: the query is done.
     pub next: Option<Vec<Read>>,
     /// In the last step, where the limit cut the answer: the place to go on from. What is left may be no row.
@@ -67,6 +72,13 @@ impl Plan {
         check(&query, &terms)?;
         let limit = query.limit();
         let mut machine = Machine::of(query);
+        if terms.count_only && terms.after.is_none() {
+            return Ok(Plan {
+                machine: machine.counting(),
+                top: None,
+                remaining: Remaining(limit),
+            });
+        }
         if terms.order.is_empty() {
             if limit.is_some() || terms.after.is_some() {
                 machine = machine.in_order_of_keys(terms.after)?;
@@ -92,26 +104,37 @@ impl Plan {
             top.put(std::mem::take(&mut rows))?;
         }
         self.remaining.take(&mut rows);
+        let mut count = rows.len() as u64 + self.machine.take_count(&mut self.remaining);
         let reads = match self.remaining.is_zero() {
             true => Vec::new(),
             false => self.machine.ask(self.remaining),
         };
+        // A traversal counts a level when it turns to it.
+        count += self.machine.take_count(&mut self.remaining);
         if reads.is_empty() {
-            return Ok(self.finish(rows));
+            return Ok(self.finish(rows, count));
         }
         Ok(QueryStep {
             rows,
+            count,
             next: Some(reads),
             cut: None,
         })
     }
 
-    fn finish(&mut self, rows: Vec<Row>) -> QueryStep {
-        let (rows, cut) = match &mut self.top {
-            Some(top) => top.finish(),
-            None => (rows, self.machine.rest().filter(|_| self.remaining.is_zero())),
-        };
-        QueryStep { rows, next: None, cut }
+    fn finish(&mut self, rows: Vec<Row>, count: u64) -> QueryStep {
+        let next = None;
+        match &mut self.top {
+            Some(top) => {
+                let (rows, cut) = top.finish();
+                let count = rows.len() as u64;
+                QueryStep { rows, count, next, cut }
+            }
+            None => {
+                let cut = self.machine.rest().filter(|_| self.remaining.is_zero());
+                QueryStep { rows, count, next, cut }
+            }
+        }
     }
 }
 
@@ -142,6 +165,22 @@ impl Machine {
             }
             (machine @ (Machine::Traverse(_) | Machine::Path(_)), None) => Ok(machine),
             (_, Some(_)) => Err(CursorError::Malformed),
+        }
+    }
+
+    fn counting(self) -> Self {
+        match self {
+            Machine::Gather(gather) => Machine::Gather(gather.counting()),
+            Machine::Traverse(traverse) => Machine::Traverse(traverse.counting()),
+            Machine::Path(_) => self,
+        }
+    }
+
+    fn take_count(&mut self, remaining: &mut Remaining) -> u64 {
+        match self {
+            Machine::Gather(gather) => remaining.take_count(|most| gather.take_count(most)),
+            Machine::Traverse(traverse) => remaining.take_count(|most| traverse.take_count(most)),
+            Machine::Path(_) => 0,
         }
     }
 
@@ -192,6 +231,15 @@ impl Remaining {
         if let Some(remaining) = &mut self.0 {
             *remaining -= rows.len() as u64;
         }
+    }
+
+    /// Takes as many of what is only counted as may still be given.
+    fn take_count(&mut self, take: impl FnOnce(u64) -> u64) -> u64 {
+        let taken = take(self.0.unwrap_or(u64::MAX));
+        if let Some(remaining) = &mut self.0 {
+            *remaining -= taken;
+        }
+        taken
     }
 
     fn is_zero(self) -> bool {

@@ -41,6 +41,23 @@ pub fn scans_of_halves(
     }
 }
 
+/// A scan without its values.
+pub fn keys_only(read: Read) -> Read {
+    match read {
+        Read::Get { key } => Read::Get { key },
+        Read::Scan { from, to, limit, .. } => Read::Scan {
+            from,
+            to,
+            limit,
+            keys_only: true,
+        },
+        Read::ScanSlots(mut scan) => {
+            scan.keys_only = true;
+            Read::ScanSlots(scan)
+        }
+    }
+}
+
 /// The smallest key that a read may still give.
 pub fn first_key(read: &Read) -> Vec<u8> {
     match read {

@@ -31,6 +31,9 @@ pub struct Traverse {
     /// Nodes one deeper, found so far.
     next_level: VecDeque<EntityId>,
     visited: BTreeSet<EntityId>,
+    /// Nodes behind the start are only counted, and their records are not read.
+    counts: bool,
+    counted: u64,
     asked: Vec<Asked>,
     pace: Pace,
 }
@@ -66,9 +69,26 @@ impl Traverse {
             edges: VecDeque::new(),
             next_level: VecDeque::new(),
             visited,
+            counts: false,
+            counted: 0,
             asked: Vec::new(),
             pace: Pace::default(),
         }
+    }
+
+    /// Only counts rows: where no filter looks at them, what an edge leads to is one.
+    pub fn counting(self) -> Self {
+        Traverse {
+            counts: self.walk.nodes.is_empty(),
+            ..self
+        }
+    }
+
+    /// Rows that were counted without being read, at most so many.
+    pub fn take_count(&mut self, most: u64) -> u64 {
+        let taken = self.counted.min(most);
+        self.counted -= taken;
+        taken
     }
 
     /// Takes answers in; gives the rows they make.
@@ -182,6 +202,24 @@ impl Traverse {
         self.edges.clear();
         self.level = std::mem::take(&mut self.next_level);
         self.depth += 1;
+        if self.counts {
+            self.count_level();
+        }
+    }
+
+    /// Counts the nodes of a new level; the last level needs no more.
+    fn count_level(&mut self) {
+        if self.gives_rows() {
+            self.counted += self.level.len() as u64;
+        }
+        if self.depth >= self.walk.max_depth {
+            self.level.clear();
+        }
+    }
+
+    /// Whether the records of the current depth are rows, or decide whether edges are followed.
+    fn reads_records(&self) -> bool {
+        self.waits_for_record() || (self.gives_rows() && !(self.counts && self.depth > 0))
     }
 
     fn gives_rows(&self) -> bool {
@@ -198,8 +236,8 @@ impl Traverse {
         if self.depth >= self.walk.max_depth {
             return true;
         }
-        // Start nodes may not exist, and others may be no rows, so they do not count.
-        let certain = self.walk.nodes.is_empty();
+        // Start nodes may not exist, others may be no rows or counted already, so they do not count.
+        let certain = self.walk.nodes.is_empty() && !self.counts;
         let here = if certain && self.gives_rows() && self.depth > 0 {
             self.level.len()
         } else {
@@ -267,7 +305,7 @@ impl Traverse {
             let Some(id) = self.level.pop_front() else {
                 return;
             };
-            if self.gives_rows() || waits {
+            if self.reads_records() {
                 reads.push(Read::Get { key: key::node(id) });
                 self.asked.push(Asked::Node(id));
             }

@@ -51,17 +51,27 @@ impl Graph {
         Ok(self.page(query, Terms::default(), paging)?.rows)
     }
 
+    /// The number of rows of a query.
+    pub fn count(&self, query: Query, paging: Paging) -> Result<u64, query::Error> {
+        let terms = Terms {
+            count_only: true,
+            ..Terms::default()
+        };
+        Ok(self.page(query, terms, paging)?.count)
+    }
+
     /// All rows of a query, and where its limit cut it.
     pub fn page(&self, query: Query, terms: Terms, paging: Paging) -> Result<QueryStep, query::Error> {
         let mut plan = Plan::with_terms(query, terms)?;
-        let (mut answers, mut rows) = (Vec::new(), Vec::new());
+        let (mut answers, mut rows, mut count) = (Vec::new(), Vec::new(), 0);
         loop {
             let step = plan.advance(answers)?;
             rows.extend(step.rows);
+            count += step.count;
             let Some(reads) = step.next else {
                 let next = None;
                 let cut = step.cut;
-                return Ok(QueryStep { rows, next, cut });
+                return Ok(QueryStep { rows, count, next, cut });
             };
             assert!(step.cut.is_none());
             assert_bounded(&reads);

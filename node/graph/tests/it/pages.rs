@@ -57,12 +57,12 @@ fn in_order(left: &Row, right: &Row, order: &[OrderBy]) -> Ordering {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn pages_of_any_sizes_make_the_whole_answer(
         requests in histories(),
-        questions in prop::collection::vec((questions_of(2..5), orders(), shapes()), 1..4),
+        questions in prop::collection::vec((questions_of(2..5), orders(), shapes()), 1..6),
     ) {
         let (graph, model) = graph_of(requests);
         for (question, order, shapes) in questions {
@@ -230,7 +230,11 @@ fn a_place_outside_of_the_query_is_refused() {
 
 /// The gets and the bytes that come back, step by step.
 fn steps_of(graph: &Graph, query: Query) -> Vec<(usize, usize)> {
-    let mut plan = Plan::new(query).unwrap();
+    steps_under(graph, query, Terms::default())
+}
+
+fn steps_under(graph: &Graph, query: Query, terms: Terms) -> Vec<(usize, usize)> {
+    let mut plan = Plan::with_terms(query, terms).unwrap();
     let (mut answers, mut steps) = (Vec::new(), Vec::new());
     while let Some(reads) = plan.advance(answers).unwrap().next {
         let gets = reads.iter().filter(|read| matches!(read, Read::Get { .. })).count();
@@ -262,6 +266,30 @@ fn large_records_are_read_few_at_a_time_and_small_ones_many() {
     assert!(small.iter().any(|(gets, _)| *gets == GETS_PER_STEP), "{small:?}");
     let scanned = steps_of(&nodes_of(400_000, 100), all_nodes(None));
     assert!(scanned.iter().all(|(_, bytes)| *bytes <= 16 << 20), "{scanned:?}");
+}
+
+#[test]
+fn a_count_without_filters_reads_keys_alone() {
+    let graph = nodes_of(100_000, 20);
+    let labelled = Query::FindNodes {
+        label: Some("A".to_owned()),
+        filters: Vec::new(),
+        limit: None,
+    };
+    for query in [labelled, all_nodes(None)] {
+        let terms = Terms {
+            count_only: true,
+            order: by("n"),
+            max_bytes: 0,
+            ..Terms::default()
+        };
+        assert_eq!(graph.page(query.clone(), terms.clone(), LARGE).unwrap().count, 20);
+        let steps = steps_under(&graph, query, terms);
+        assert!(
+            steps.iter().all(|(gets, bytes)| *gets == 0 && *bytes < 10_000),
+            "{steps:?}"
+        );
+    }
 }
 
 #[test]

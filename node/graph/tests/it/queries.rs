@@ -217,6 +217,8 @@ proptest! {
             let query = question.ask(&model);
             let rows = graph.query(query.clone(), Paging { page, partitions }).unwrap();
             let all = expected(&model, &query);
+            let counted = graph.count(query.clone(), Paging { page, partitions }).unwrap();
+            prop_assert_eq!(counted, rows.len() as u64, "{:?}", &query);
             if let Query::ShortestPath(path) = &query {
                 assert_is_path(&rows, path);
                 prop_assert_eq!(rows.len(), all.len(), "{:?}", path);

@@ -11,7 +11,7 @@ const FILTER: &str = "KOTOBA_LOG";
 /// Variable that chooses the form: `json` for collectors, anything else is text.
 const FORM: &str = "KOTOBA_LOG_FORMAT";
 
-/// Starts logging for this command: a member tells its life, a client only what is wrong.
+/// Starts logging for this command: a server tells its life, what a person runs at a terminal only what is wrong.
 pub fn init(command: &Command) {
     let default = if command.is_server() {
         "info,openraft=warn"

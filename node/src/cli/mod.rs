@@ -161,9 +161,9 @@ impl Command {
         }
     }
 
-    /// True for the commands that are a member, and so log their life; the others only warn.
+    /// True where nobody reads what is printed as it comes, so that the log has to tell the whole life of a member.
     pub fn is_server(&self) -> bool {
-        matches!(self, Command::Serve(_) | Command::Dev(_))
+        matches!(self, Command::Serve(_))
     }
 }
 

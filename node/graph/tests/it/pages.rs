@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::answers::expected;
 use crate::graph::{Graph, with_limit};
-use crate::queries::{graph_of, histories, questions_of, texts};
+use crate::questions::{graph_of, histories, questions_of, texts};
 use crate::store::{LARGE, Paging};
 
 fn orders() -> impl Strategy<Value = Vec<OrderBy>> {

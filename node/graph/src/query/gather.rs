@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::budget::{Pace, row_bytes, with_limit};
+use super::fetch::Fetch;
 use super::filter::{Filter, all_hold};
 use super::plan::Remaining;
 use super::scans::{covers, first_key, keys_only, rest_of, scans_of_halves};
@@ -44,19 +45,6 @@ pub struct Gather {
     last: Option<Place>,
     asked: Vec<Asked>,
     pace: Pace,
-}
-
-/// A record to get.
-#[derive(Debug)]
-enum Fetch {
-    /// By the user's id; may be missing.
-    Node(EntityId),
-    /// By the label index; must be there.
-    LabelledNode(EntityId),
-    /// By the user's id; may be missing.
-    Locator(EntityId),
-    /// By its locator or its in half; must be there.
-    Edge(EntityId, Locator),
 }
 
 #[derive(Debug)]
@@ -385,28 +373,6 @@ impl Gather {
 
     fn accepts(&self, properties: &Properties) -> bool {
         all_hold(&self.filters, properties)
-    }
-}
-
-impl Fetch {
-    fn key(&self) -> Vec<u8> {
-        match self {
-            Fetch::Node(id) | Fetch::LabelledNode(id) => key::node(*id),
-            Fetch::Locator(id) => key::locator(*id),
-            Fetch::Edge(id, locator) => locator.out_half(*id),
-        }
-    }
-
-    fn read(&self) -> Read {
-        Read::Get { key: self.key() }
-    }
-
-    /// An id of the user may name nothing; what another key refers to is there.
-    fn missing(&self) -> Result<(), Error> {
-        match self {
-            Fetch::Node(_) | Fetch::Locator(_) => Ok(()),
-            Fetch::LabelledNode(_) | Fetch::Edge(..) => Err(read::Error::missing(&self.key()).into()),
-        }
     }
 }
 

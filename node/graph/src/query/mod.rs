@@ -7,6 +7,7 @@ mod budget;
 mod check;
 mod cursor;
 mod error;
+mod fetch;
 mod filter;
 mod gather;
 mod order;
@@ -50,7 +51,7 @@ pub const SCANS_PER_STEP: usize = 256;
 /// What rows that a query holds to order them may take unless its caller says otherwise.
 pub const DEFAULT_MEMORY_BYTES: usize = 32 << 20;
 
-/// A question to the graph.
+/// A question to the graph. Its stored form names it in cursors: new variants and fields go to the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Query {
     /// One row per distinct id that exists, in the order of the ids.

@@ -13,5 +13,6 @@ mod operations;
 mod pages;
 mod paths;
 mod queries;
+mod questions;
 mod store;
 mod vectors;

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::answers::expected;
 use crate::graph::{Graph, with_limit};
-use crate::queries::{graph_of, histories, questions_of, texts};
+use crate::questions::{graph_of, histories, questions_of, texts};
 use crate::store::{LARGE, Paging};
 
 fn orders() -> impl Strategy<Value = Vec<OrderBy>> {
@@ -57,12 +57,12 @@ fn in_order(left: &Row, right: &Row, order: &[OrderBy]) -> Ordering {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn pages_of_any_sizes_make_the_whole_answer(
         requests in histories(),
-        questions in prop::collection::vec((questions_of(2..5), orders(), shapes()), 1..6),
+        questions in prop::collection::vec((questions_of(2..5), orders(), shapes()), 1..5),
     ) {
         let (graph, model) = graph_of(requests);
         for (question, order, shapes) in questions {

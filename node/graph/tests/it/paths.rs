@@ -9,7 +9,7 @@ use kotoba_graph::value::{Properties, Value};
 use proptest::prelude::*;
 
 use crate::graph::Graph;
-use crate::queries::{graph_of, histories, questions_of, texts};
+use crate::questions::{graph_of, histories, questions_of, texts};
 use crate::store::{LARGE, Paging};
 
 proptest! {

@@ -8,9 +8,11 @@ mod health;
 mod joining;
 mod observe;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use kotoba_state::ids::{MemberId, PartitionId};
 use kotoba_state::meta::Catalogue;
 use kotoba_state::meta::driver::{Policy, balance_leaders, next_member_steps, next_meta_step, next_removal, next_step};
 use tokio::sync::watch;
@@ -40,6 +42,9 @@ pub struct Driver {
     pub observed: watch::Sender<Option<Arc<Observation>>>,
     /// Since when this member leads the meta group.
     pub leading_since: Instant,
+    /// When each partition was last asked to hand over. No decision rests on it: it only keeps a request that is under way
+    /// from being sent again, which would begin the election anew.
+    pub transfers: Mutex<BTreeMap<PartitionId, Instant>>,
 }
 
 impl Driver {
@@ -97,13 +102,21 @@ impl Driver {
 
     fn policy(&self, observation: &Observation) -> Policy {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let stopping = observation.members.iter().filter(|(_, answer)| answer.stopping);
+        let answers = |member: &MemberId| observation.members.get(member).is_some_and(|answer| !answer.stopping);
+        let absent = self
+            .catalogue
+            .get()
+            .members
+            .keys()
+            .copied()
+            .filter(|member| !answers(member))
+            .collect();
         Policy {
             now_ms: now_ms(),
             leading_ms: millis(self.leading_since.elapsed()),
             replacement_after_ms: self.membership.replacement_after.map(millis),
             balance_leaders: self.membership.balance_leaders,
-            stopping: stopping.map(|(member, _)| *member).collect(),
+            absent,
         }
     }
 }

@@ -11,6 +11,9 @@ use tracing::info;
 use super::running::Running;
 use crate::raft::{Group, GroupObservation};
 
+/// More than a few heartbeats.
+const HEARD_WITHIN_MS: u64 = 1_000;
+
 impl Running {
     /// Moves all leaders off this member, as far as caught-up voters elsewhere can take them in time.
     pub async fn hand_over(&self, within: Duration) {
@@ -39,10 +42,12 @@ async fn hand_over(group: Group) {
     let _ = leadership.wait_for(|known| !known.leading).await;
 }
 
-/// The voter with the most of the log.
+/// The voter with the most of the log among those that were heard from a moment ago: one that is silent could not lead.
 fn successor(seen: &GroupObservation) -> Option<ReplicaId> {
     let voters = seen.voters.iter().flatten().filter(|voter| **voter != seen.replica);
-    voters
-        .copied()
-        .max_by_key(|voter| seen.progress.get(voter).and_then(|progress| progress.matched_index))
+    let known = voters.filter_map(|voter| Some((*voter, seen.progress.get(voter)?)));
+    let heard = known.filter(|(_, progress)| progress.silent_ms.is_some_and(|silent| silent <= HEARD_WITHIN_MS));
+    heard
+        .max_by_key(|(_, progress)| progress.matched_index)
+        .map(|(voter, _)| voter)
 }

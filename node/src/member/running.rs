@@ -1,7 +1,7 @@
 //! A member at work: its groups, its copy of the catalogue, and the services on top of them.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use kotoba_proto::v1::{ClusterEvent, GetStatusResponse};
@@ -166,6 +166,7 @@ impl Running {
             interval: config.timing.driver_interval,
             observed,
             leading_since: Instant::now(),
+            transfers: Mutex::default(),
         };
         tokio::spawn(driver.run(process.member_cancel.clone()));
         tokio::spawn(events::follow(self.clone(), process.member_cancel.clone()));

@@ -192,6 +192,7 @@ fn observed(seen: &GroupObservation) -> ObservedReplica {
         replica_id: seen.replica.0,
         leader_replica_id: seen.leader.map_or(0, |leader| leader.0),
         term: seen.term,
+        leading_ms: seen.leading_ms,
         last_log_index: seen.last_log_index,
         applied_index: seen.applied,
         voters: seen.voters.iter().flatten().map(|voter| voter.0).collect(),

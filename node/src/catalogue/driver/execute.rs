@@ -1,6 +1,7 @@
 //! Carries out one action of the driver. A failure is logged and forgotten: the next pass decides anew.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::PoisonError;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::{AddLearner, ChangeReplicasRequest, RemoveLearner, ReplaceVoters, TransferLeader};
@@ -10,6 +11,9 @@ use kotoba_state::meta::{Answer, Command};
 use tracing::{info, warn};
 
 use super::{Driver, Observation, PROPOSE_TIMEOUT};
+
+/// A group that was asked to hand over has done so by then, or has elected somebody by itself.
+const TRANSFER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Milliseconds since the epoch, for commands that record when something happened.
 pub fn now_ms() -> u64 {
@@ -48,6 +52,7 @@ impl Driver {
                 self.change(observation, partition, Change::ReplaceVoters(replace))
                     .await;
             }
+            Action::TransferLeader { partition, .. } if self.is_transferring(partition) => {}
             Action::TransferLeader { partition, to } => {
                 let transfer = TransferLeader { to_replica_id: to.0 };
                 self.change(observation, partition, Change::TransferLeader(transfer))
@@ -56,6 +61,16 @@ impl Driver {
             // Status shows it.
             Action::Wait { .. } => {}
         }
+    }
+
+    /// Whether the partition was asked a moment ago; notes that it is asked now where it was not.
+    fn is_transferring(&self, partition: PartitionId) -> bool {
+        let mut transfers = self.transfers.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        transfers.retain(|_, asked| now.duration_since(*asked) < TRANSFER_WITHIN);
+        let is_asked = transfers.contains_key(&partition);
+        transfers.entry(partition).or_insert(now);
+        is_asked
     }
 
     pub(super) async fn execute_on_meta(&self, action: MetaAction) {

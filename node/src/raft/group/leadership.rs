@@ -1,7 +1,8 @@
 //! Who leads a group, as one of its replicas knows it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::ServerState;
@@ -11,6 +12,7 @@ use openraft::type_config::alias::WatchReceiverOf;
 use tokio::sync::watch;
 
 use crate::raft::counters::{Counters, count};
+use crate::raft::lock::lock;
 use crate::raft::network::Transport;
 use crate::raft::types::{ReplicaKey, TypeConfig};
 
@@ -40,6 +42,26 @@ impl Leadership {
     }
 }
 
+/// Since when this replica leads in its newest term.
+#[derive(Debug, Default)]
+pub struct LedSince(Mutex<Option<(u64, Instant)>>);
+
+impl LedSince {
+    fn note(&self, leadership: Leadership) {
+        let mut led = lock(&self.0);
+        match (leadership.leading, *led) {
+            (true, Some((term, _))) if term == leadership.term => {}
+            (true, _) => *led = Some((leadership.term, Instant::now())),
+            (false, _) => *led = None,
+        }
+    }
+
+    /// None where it does not lead.
+    pub fn elapsed(&self) -> Option<Duration> {
+        lock(&self.0).map(|(_, since)| since.elapsed())
+    }
+}
+
 /// Publishes each change until Raft ends, and keeps the links to all members of the group warm.
 pub async fn follow(
     key: ReplicaKey,
@@ -47,6 +69,7 @@ pub async fn follow(
     transport: Arc<Transport>,
     counters: Arc<Counters>,
     published: watch::Sender<Leadership>,
+    led_since: Arc<LedSince>,
 ) {
     let mut linked = BTreeSet::new();
     loop {
@@ -58,6 +81,7 @@ pub async fn follow(
             linked = members;
         }
         let leadership = Leadership::of(&current);
+        led_since.note(leadership);
         let before = *published.borrow();
         if leadership.leader.is_some() && leadership.leader != before.leader {
             count(&counters.leader_changes);

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use leadership::Leadership;
+use leadership::LedSince;
 pub use membership::MembershipError;
 pub use observe::{GroupObservation, ReplicaProgress};
 pub use propose::{ProposeError, Proposed, ROOM_BYTES};
@@ -59,6 +60,7 @@ struct Inner {
     counters: Arc<Counters>,
     room: Arc<Semaphore>,
     leadership: watch::Receiver<Leadership>,
+    led_since: Arc<LedSince>,
     /// One membership change at a time, from its first entry to its last.
     membership_turn: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -82,7 +84,15 @@ impl Group {
         let raft = Raft::new(key.replica, config, network, log, ReplicaStore::new(state.clone())).await?;
         let (sender, leadership) = watch::channel(Leadership::default());
         let (tasks, stopped) = (TaskTracker::new(), CancellationToken::new());
-        let follow = leadership::follow(key, raft.server_metrics(), transport.clone(), counters.clone(), sender);
+        let led_since = Arc::<LedSince>::default();
+        let follow = leadership::follow(
+            key,
+            raft.server_metrics(),
+            transport.clone(),
+            counters.clone(),
+            sender,
+            led_since.clone(),
+        );
         let stop = stopped.clone();
         tasks.spawn(async move { stop.run_until_cancelled_owned(follow).await });
         let inner = Inner {
@@ -94,6 +104,7 @@ impl Group {
             counters,
             room,
             leadership,
+            led_since,
             membership_turn: Arc::new(Semaphore::new(1)),
             tasks,
             stopped,

@@ -1,6 +1,7 @@
 //! What one replica knows of its group, for placement, for status and for metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use kotoba_state::ids::{GroupId, MemberId, ReplicaId};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -25,6 +26,8 @@ pub struct GroupObservation {
     pub replica: ReplicaId,
     pub leader: Option<ReplicaId>,
     pub term: u64,
+    /// Milliseconds since this replica began to lead; none where it does not.
+    pub leading_ms: Option<u64>,
     pub last_log_index: u64,
     pub applied: u64,
     /// State up to here survives a loss of power without the log.
@@ -58,6 +61,7 @@ impl Group {
             replica: self.replica(),
             leader: metrics.current_leader,
             term: metrics.current_term,
+            leading_ms: self.inner.led_since.elapsed().map(millis),
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied: state.applied().end().saturating_sub(1),
             durable_applied: state.durable_index(),
@@ -76,14 +80,17 @@ impl Group {
     }
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn progress(metrics: &RaftMetrics<TypeConfig>) -> BTreeMap<ReplicaId, ReplicaProgress> {
     let mut progress = BTreeMap::<_, ReplicaProgress>::new();
     for (replica, matched) in metrics.replication.iter().flatten() {
         progress.entry(*replica).or_default().matched_index = matched.map(|log_id| log_id.index());
     }
     for (replica, heard) in metrics.heartbeat.iter().flatten() {
-        let silent = heard.as_ref().map(|heard| heard.elapsed().as_millis());
-        progress.entry(*replica).or_default().silent_ms = silent.map(|ms| u64::try_from(ms).unwrap_or(u64::MAX));
+        progress.entry(*replica).or_default().silent_ms = heard.as_ref().map(|heard| millis(heard.elapsed()));
     }
     progress.remove(&metrics.id);
     progress

@@ -11,6 +11,11 @@ use crate::meta::catalogue::{Catalogue, Member};
 
 /// A successor this close to the leader takes over in a moment; one that is further behind would have the group wait.
 const CLOSE_ENTRIES: u64 = 100;
+/// A successor was heard from within this time: more than a few heartbeats.
+const HEARD_WITHIN_MS: u64 = 1_000;
+/// A leader is left alone for so long: elections that come often are no spread to be improved on, and what was transferred
+/// is not transferred again at once.
+const LED_AT_LEAST_MS: u64 = 3_000;
 /// A member that leads so many more than another gives one up.
 const UNEVEN: usize = 2;
 
@@ -23,11 +28,11 @@ pub fn balance_leaders(catalogue: &Catalogue, observed: &Observed, policy: &Poli
     let count = |member: MemberId| led.get(&member).copied().unwrap_or(0);
     let transfers = observed.iter().filter_map(|(partition, view)| {
         let view = view.as_ref()?;
-        if view.joint || catalogue.move_under_way(*partition).is_some() {
+        if view.joint || view.led_ms < LED_AT_LEAST_MS || catalogue.move_under_way(*partition).is_some() {
             return None;
         }
         let (member, to) = successors(catalogue, view)
-            .filter(|(member, _)| !policy.stopping.contains(member))
+            .filter(|(member, _)| !policy.absent.contains(member))
             .min_by_key(|(member, replica)| (count(*member), view.lag(*replica), *member))?;
         let difference = count(view.member).checked_sub(count(member))?;
         (difference >= UNEVEN).then_some((difference, *partition, to))
@@ -55,10 +60,14 @@ pub(super) fn successors<'a>(
     let voters = replicas.filter(|(replica, _)| **replica != view.replica && view.voters.contains(*replica));
     voters
         .filter(|(_, placed)| catalogue.members.get(&placed.member).is_some_and(Member::is_well))
-        .filter(|(replica, _)| {
-            view.is_in_sync(**replica) && view.lag(**replica).is_some_and(|lag| lag <= CLOSE_ENTRIES)
-        })
+        .filter(|(replica, _)| is_close(view, **replica))
         .map(|(replica, placed)| (placed.member, *replica))
+}
+
+fn is_close(view: &LeaderView, replica: ReplicaId) -> bool {
+    let silent = view.silent_ms.get(&replica);
+    let lag = view.lag(replica);
+    silent.is_some_and(|silent| *silent <= HEARD_WITHIN_MS) && lag.is_some_and(|lag| lag <= CLOSE_ENTRIES)
 }
 
 /// The voter with the most of the log among those that could lead.

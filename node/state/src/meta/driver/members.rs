@@ -64,7 +64,7 @@ fn leaders_off(catalogue: &Catalogue, observed: &Observed, policy: &Policy) -> V
         }
         let count = |member: &MemberId| led.get(member).copied().unwrap_or(0);
         let next = successors(catalogue, view)
-            .filter(|(member, _)| !policy.stopping.contains(member))
+            .filter(|(member, _)| !policy.absent.contains(member))
             .min_by_key(|(member, replica)| (count(member), view.lag(*replica), *member));
         if let Some((member, to)) = next {
             *led.entry(member).or_default() += 1;

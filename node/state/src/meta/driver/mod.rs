@@ -31,6 +31,8 @@ pub struct LeaderView {
     pub member: MemberId,
     pub replica: ReplicaId,
     pub term: u64,
+    /// Milliseconds since it began to lead.
+    pub led_ms: u64,
     /// While a joint change is under way: of both its sets.
     pub voters: BTreeSet<ReplicaId>,
     pub learners: BTreeSet<ReplicaId>,
@@ -54,8 +56,9 @@ pub struct Policy {
     /// A member that has failed for longer counts as gone; none: never.
     pub replacement_after_ms: Option<u64>,
     pub balance_leaders: bool,
-    /// Members that hand over what they lead because their process ends.
-    pub stopping: BTreeSet<MemberId>,
+    /// Members that did not answer when they were asked now, or hand over what they lead because their process ends: a
+    /// leader given to one of them would have its group wait for an election.
+    pub absent: BTreeSet<MemberId>,
 }
 
 /// The leaders' views; `None` where no leader answered.

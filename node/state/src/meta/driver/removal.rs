@@ -90,7 +90,11 @@ fn waiting_move(catalogue: &Catalogue, observed: &Observed, member: MemberId) ->
         .filter(|row| row.from == Some(member))
         .peekable();
     if rows.peek().is_none() {
-        return Some("no other member can take them now".to_owned());
+        let reason = match catalogue.has_departures_to_plan() {
+            true => "their moves are about to be planned",
+            false => "no other member can take them now",
+        };
+        return Some(reason.to_owned());
     }
     rows.filter(|row| row.step == MoveStep::Planned)
         .find_map(|row| why_not_begin(catalogue, row, view(row)))

@@ -78,7 +78,7 @@ fn no_leader_goes_to_a_member_that_fails_stops_leaves_or_lags() {
     let wanted = target(&all_on_the_first()).unwrap();
 
     let mut stopping = all_on_the_first();
-    stopping.policy.stopping.insert(wanted);
+    stopping.policy.absent.insert(wanted);
     assert_ne!(target(&stopping), Some(wanted));
 
     let mut failed = all_on_the_first();
@@ -100,6 +100,24 @@ fn no_leader_goes_to_a_member_that_fails_stops_leaves_or_lags() {
         }
     }
     assert_ne!(target(&lagging), Some(wanted));
+
+    let mut silent = all_on_the_first();
+    for (partition, view) in &mut silent.leaders {
+        if let Some(replica) = catalogue.replica_on(*partition, wanted) {
+            view.silent_ms.insert(replica, 1_500);
+        }
+    }
+    assert_ne!(target(&silent), Some(wanted));
+}
+
+#[test]
+fn a_leader_that_is_new_is_left_alone() {
+    let mut cluster = cluster(&[0]);
+    for view in cluster.leaders.values_mut() {
+        view.led_ms = 500;
+    }
+    let (catalogue, observed) = (cluster.meta.catalogue(), cluster.observed());
+    assert_eq!(balance_leaders(&catalogue, &observed, &cluster.policy), None);
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn meta_view(voters: &[u64], learners: &[u64]) -> LeaderView {
         member: MemberId(1),
         replica: ReplicaId(1),
         term: 1,
+        led_ms: 60_000,
         voters: ids(voters),
         learners: ids(learners),
         joint: false,

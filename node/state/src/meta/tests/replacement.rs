@@ -201,6 +201,7 @@ fn five_voters(silent: &[ReplicaId]) -> LeaderView {
         member: MemberId(5),
         replica: ReplicaId(5),
         term: 1,
+        led_ms: 60_000,
         learners: BTreeSet::new(),
         joint: false,
         last_log_index: 9,

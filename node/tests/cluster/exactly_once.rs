@@ -1,15 +1,12 @@
 //! A numbered request that comes again, at whatever member and after whatever was lost, is applied once and answered alike.
 
 use kotoba_proto::ClusterError;
-use kotoba_proto::cluster::endpoint;
-use kotoba_proto::v1::cluster_service_client::ClusterServiceClient;
-use kotoba_proto::v1::{ExecuteOperationRequest, ExecuteOperationResponse, Operation};
+use kotoba_proto::v1::{Direction, ExecuteOperationRequest, Operation};
 
 use crate::cluster::Cluster;
 use crate::graph::{create_edge, create_node, delete_edge, delete_node, edges_of, find_nodes, update_node};
+use crate::raw::send;
 use crate::wait::run;
-
-use kotoba_proto::v1::Direction;
 
 fn numbered(sequence: u64, operations: Vec<Operation>) -> ExecuteOperationRequest {
     ExecuteOperationRequest {
@@ -25,22 +22,6 @@ fn repeated(request: &ExecuteOperationRequest) -> ExecuteOperationRequest {
         repeated: true,
         ..request.clone()
     }
-}
-
-/// Sends a request once, to one member, without the client library.
-async fn send(
-    cluster: &Cluster,
-    member: u64,
-    request: &ExecuteOperationRequest,
-) -> Result<ExecuteOperationResponse, ClusterError> {
-    let address = cluster.host(member).addresses.client.to_string();
-    let channel = endpoint(&address).unwrap().connect_lazy();
-    let answer = ClusterServiceClient::new(channel)
-        .execute_operation(request.clone())
-        .await;
-    answer
-        .map(tonic::Response::into_inner)
-        .map_err(|status| ClusterError::from_status(&status, &address))
 }
 
 #[test]

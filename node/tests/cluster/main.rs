@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod bad_input;
 mod cluster;
 mod concurrency;
 mod consistency;
@@ -23,6 +24,7 @@ mod lost_disk;
 mod operations;
 mod process;
 mod queries;
+mod raw;
 mod recovery;
 mod replacement;
 mod settings;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod bootstrap;
+mod completion;
 mod config;
 pub mod dev;
 mod edge;
@@ -128,6 +129,7 @@ pub enum Command {
     WhoAmI(who_am_i::WhoAmIArgs),
     Bootstrap(bootstrap::BootstrapArgs),
     Config(config::ConfigArgs),
+    Completion(completion::CompletionArgs),
 }
 
 /// Runs the command and prints what it answers; an error goes to stderr with what to do about it.
@@ -158,6 +160,7 @@ impl Command {
             Command::WhoAmI(args) => who_am_i::run(args, client, output).await,
             Command::Bootstrap(args) => bootstrap::run(args, client, output).await,
             Command::Config(args) => config::run(args, output),
+            Command::Completion(args) => completion::run(args),
         }
     }
 

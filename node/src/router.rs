@@ -231,6 +231,7 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::CheckTxn { .. }
         | Request::Resolve { .. }
         | Request::Forget { .. }
+        | Request::History { .. }
         | Request::Close { .. }
         | Request::ReadReplica { .. } => true,
         Request::OnePhase(_) | Request::Commit(_) => false,

@@ -13,6 +13,7 @@ use kotoba_proto::v1::{
 use super::entity::{edge_record, outcome_record, row_record};
 use super::expected::Expected;
 use super::filter::{FILTER_HELP, FilterArg, filters};
+use super::history::{self, HistoryArgs};
 use super::node::{changes, not_found};
 use super::output::Output;
 use super::property::{PROPERTY_HELP, PropertyArg, properties};
@@ -30,6 +31,10 @@ pub enum EdgeCommand {
     #[command(after_help = "Examples:
   kotoba edge get 56")]
     Get(GetArgs),
+    /// Print its kept versions, newest first; each is what `--as-of` its timestamp shows
+    #[command(after_help = "Examples:
+  kotoba edge history 12 --limit 5 -o json")]
+    History(HistoryArgs),
     /// Set and remove properties; what is not named stays
     #[command(after_help = "Examples:
   kotoba edge update 56 --property weight:float=0.5 --remove-property note")]
@@ -142,6 +147,10 @@ pub(super) async fn run(
             expected_cid: args.expected.bytes(),
         }
         .into(),
+        EdgeCommand::History(args) => {
+            let history = cluster.get_edge_history(args.id, args.limit).await?;
+            return history::print(history, output);
+        }
         EdgeCommand::Get(args) => return get(&cluster, args.ids, output).await,
         EdgeCommand::List(args) => {
             let show = args.show.clone();

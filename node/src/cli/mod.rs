@@ -15,6 +15,7 @@ mod events;
 mod expected;
 mod filter;
 mod health;
+mod history;
 mod load;
 mod logging;
 mod member;

@@ -10,6 +10,7 @@ use kotoba_proto::v1::{CreateNode, DeleteNode, FindNodes, GetNodes, Operation, R
 use super::entity::{node_record, outcome_record, row_record};
 use super::expected::Expected;
 use super::filter::{FILTER_HELP, FilterArg, filters};
+use super::history::{self, HistoryArgs};
 use super::output::Output;
 use super::property::{PROPERTY_HELP, PropertyArg, properties};
 use super::search::{Show, Unordered, search};
@@ -27,6 +28,10 @@ pub enum NodeCommand {
     #[command(after_help = "Examples:
   kotoba node get 12 34 -o json")]
     Get(GetArgs),
+    /// Print its kept versions, newest first; each is what `--as-of` its timestamp shows
+    #[command(after_help = "Examples:
+  kotoba node history 12 --limit 5 -o json")]
+    History(HistoryArgs),
     /// Set and remove properties and labels; what is not named stays
     #[command(after_help = "Examples:
   kotoba node update 12 --property age:int=37 --remove-property nickname
@@ -121,6 +126,10 @@ pub(super) async fn run(
             expected_cid: args.expected.bytes(),
         }
         .into(),
+        NodeCommand::History(args) => {
+            let history = cluster.get_node_history(args.id, args.limit).await?;
+            return history::print(history, output);
+        }
         NodeCommand::Get(args) => return get(&cluster, args.ids, output).await,
         NodeCommand::Find(args) => return find(&cluster, args, output).await,
     };

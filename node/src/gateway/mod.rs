@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod events;
 mod exactly_once;
+mod history;
 pub mod leaving;
 mod operations;
 mod queries;
@@ -14,6 +15,7 @@ pub mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use history::Subject;
 pub use operations::OperationError;
 pub use queries::{Ask, QueryError, QueryLimits, RowBatch};
 pub use snapshot::{Level, Reading};

@@ -3,16 +3,17 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use kotoba_graph::query::Row;
 use kotoba_proto::error::status;
 use kotoba_proto::v1::cluster_service_server::ClusterService;
 use kotoba_proto::v1::error_detail::Kind;
 use kotoba_proto::v1::{
     CheckHealthRequest, CheckHealthResponse, ClusterEvent, ExecuteOperationRequest, ExecuteOperationResponse,
-    ExecuteQueryRequest, ExecuteQueryResponse, GetClusterConfigRequest, GetClusterConfigResponse, GetStatusRequest,
-    GetStatusResponse, JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, LeaveClusterResponse,
-    SubscribeEventsRequest,
+    ExecuteQueryRequest, ExecuteQueryResponse, GetClusterConfigRequest, GetClusterConfigResponse, GetHistoryRequest,
+    GetHistoryResponse, GetStatusRequest, GetStatusResponse, JoinClusterRequest, JoinClusterResponse,
+    LeaveClusterRequest, LeaveClusterResponse, SubscribeEventsRequest, Version,
 };
-use kotoba_state::ids::MemberId;
+use kotoba_state::ids::{MemberId, Timestamp};
 use kotoba_state::meta::{Answer as MetaAnswer, Command};
 use kotoba_state::placement::VIRTUAL_NODES;
 use tokio::sync::mpsc;
@@ -83,6 +84,23 @@ impl ClusterService for ClientEndpoint {
         tokio::spawn(async move { gateway.query(ask, sender).await });
         let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
         Ok(Response::new(Box::pin(answer)))
+    }
+
+    async fn get_history(&self, request: Request<GetHistoryRequest>) -> Answer<GetHistoryResponse> {
+        let gateway = self.gateway()?;
+        let request = request.into_inner();
+        let subject = convert::subject(&request).map_err(invalid)?;
+        let as_of = Some(Timestamp(request.as_of)).filter(|at| at.0 > 0);
+        let history = gateway.history(subject, as_of, request.limit).await;
+        let history = history.map_err(query_status)?;
+        let version = |(at, row): (Timestamp, Option<Row>)| Version {
+            timestamp: at.0,
+            row: row.map(convert::row),
+        };
+        Ok(Response::new(GetHistoryResponse {
+            versions: history.versions.into_iter().map(version).collect(),
+            more: history.more,
+        }))
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Answer<GetStatusResponse> {

@@ -116,6 +116,7 @@ impl PartitionLeader {
                 self.propose(&Command::Forget { txn, resolved }).await?;
                 Ok(Reply::Forgotten)
             }
+            Request::History { snapshot, key, limit } => self.history(snapshot, key, limit).await,
             Request::Close { at } => self.close(at).await,
             Request::ReadReplica { snapshot, reads } => self.read_replica(snapshot, reads).await,
         }

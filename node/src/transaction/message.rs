@@ -49,6 +49,12 @@ pub enum Request {
         snapshot: Timestamp,
         reads: Vec<Read>,
     },
+    /// The kept versions of one key up to a snapshot, newest first.
+    History {
+        snapshot: Timestamp,
+        key: Key,
+        limit: u32,
+    },
 }
 
 /// Whether what was read still holds at a later timestamp.
@@ -94,6 +100,11 @@ pub enum Reply {
     Resolved,
     Forgotten,
     Closed,
+    History {
+        /// Without a value: deletions.
+        versions: Vec<(Timestamp, Option<Vec<u8>>)>,
+        more: bool,
+    },
     /// This replica cannot serve the snapshot yet: ask the leader.
     Behind,
 }

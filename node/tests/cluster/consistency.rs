@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kotoba_proto::cluster::Options;
-use kotoba_proto::v1::Consistency;
+use kotoba_proto::cluster::{OperationOutcome, Options};
+use kotoba_proto::v1::{Consistency, GetHistoryResponse, Operation, Version, row};
 use kotoba_proto::{ClusterError, KotobaCluster};
 use kotoba_state::ids::MemberId;
 
 use crate::cluster::{Cluster, PARTITIONS};
-use crate::graph::{create_node, delete_node, find_nodes, get_nodes, update_node};
+use crate::graph::{create_edge, create_node, delete_node, find_nodes, get_nodes, update_edge, update_node};
 use crate::settings::Pace;
 use crate::wait::{ensure, run, until};
 
@@ -184,5 +184,42 @@ fn the_past_is_read_as_it_was_at_every_level_and_the_future_is_refused() {
         let future = with(&client, |options| options.as_of = Some(u64::MAX >> 1));
         let error = future.fetch_rows(get_nodes([made.id])).await.unwrap_err();
         assert!(matches!(error, ClusterError::Invalid(_)), "{error}");
+    });
+}
+
+#[test]
+fn the_history_of_an_entity_has_each_version_with_its_timestamp_and_cid() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let client = cluster.client_of(2);
+        let done = async |operation: Operation| client.execute_operation(operation).await.unwrap();
+        let node = done(create_node("A", [("n", 1.into())])).await;
+        let node_updated = done(update_node(node.id, [("n", 2.into())])).await;
+        let edge = done(create_edge("SELF", node.id, node.id)).await;
+        let edge_updated = done(update_edge(edge.id, [("n", 3.into())])).await;
+        let deleted = done(delete_node(node.id, true)).await;
+        let told = |history: GetHistoryResponse| -> Vec<_> {
+            let version = |version: Version| {
+                let cid = version.row.map(|row| match row.kind.unwrap() {
+                    row::Kind::Node(node) => node.cid,
+                    row::Kind::Edge(edge) => edge.cid,
+                });
+                (version.timestamp, cid.map(kotoba_proto::ContentId::from))
+            };
+            history.versions.into_iter().map(version).collect()
+        };
+        let of = |outcome: &OperationOutcome| (outcome.bookmark, Some(outcome.cid.clone()));
+        let gone = (deleted.bookmark, None);
+        let history = client.get_node_history(node.id, 0).await.unwrap();
+        assert!(!history.more);
+        assert_eq!(told(history), [gone.clone(), of(&node_updated), of(&node)]);
+        let history = client.get_edge_history(edge.id, 0).await.unwrap();
+        assert_eq!(told(history), [gone, of(&edge_updated), of(&edge)]);
+        let newest = client.get_node_history(node.id, 1).await.unwrap();
+        assert!(newest.more && newest.versions.len() == 1);
+        let earlier = with(&client, |options| options.as_of = Some(deleted.bookmark - 1));
+        let earlier = earlier.get_node_history(node.id, 1).await.unwrap();
+        assert_eq!(told(earlier), [of(&node_updated)]);
+        assert!(client.get_node_history(1, 0).await.unwrap().versions.is_empty());
     });
 }

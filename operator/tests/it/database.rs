@@ -353,6 +353,10 @@ impl ClusterService for Process {
         }))
     }
 
+    async fn get_history(&self, _: Request<v1::GetHistoryRequest>) -> Result<Response<v1::GetHistoryResponse>, Status> {
+        Err(Status::unimplemented("the operator has no business here"))
+    }
+
     async fn execute_operation(
         &self,
         _: Request<v1::ExecuteOperationRequest>,

@@ -20,8 +20,9 @@ pub use search::{Cursor, Pages, ParseCursorError, Search};
 
 use crate::v1::{
     CheckHealthRequest, CheckHealthResponse, Consistency, ExecuteOperationRequest, ExecuteOperationResponse,
-    ExecuteQueryRequest, GetClusterConfigRequest, GetClusterConfigResponse, GetStatusRequest, GetStatusResponse,
-    JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, Operation, Row, SubscribeEventsRequest,
+    ExecuteQueryRequest, GetClusterConfigRequest, GetClusterConfigResponse, GetHistoryRequest, GetHistoryResponse,
+    GetStatusRequest, GetStatusResponse, JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, Operation, Row,
+    SubscribeEventsRequest, get_history_request,
 };
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
@@ -211,6 +212,33 @@ impl KotobaCluster {
         self.call(Repeat::Always, move |client, _attempt| {
             let request = request.clone();
             async move { Rows::start(client, request, idle).await?.count().await }
+        })
+        .await
+    }
+
+    /// The kept versions of a node, newest first; at most `limit`, 0 for 100.
+    pub async fn get_node_history(&self, id: u64, limit: u32) -> Result<GetHistoryResponse, ClusterError> {
+        self.history(get_history_request::Entity::Node(id), limit).await
+    }
+
+    /// The kept versions of an edge, newest first; at most `limit`, 0 for 100.
+    pub async fn get_edge_history(&self, id: u64, limit: u32) -> Result<GetHistoryResponse, ClusterError> {
+        self.history(get_history_request::Entity::Edge(id), limit).await
+    }
+
+    async fn history(
+        &self,
+        entity: get_history_request::Entity,
+        limit: u32,
+    ) -> Result<GetHistoryResponse, ClusterError> {
+        let request = GetHistoryRequest {
+            entity: Some(entity),
+            limit,
+            as_of: self.options.as_of.unwrap_or_default(),
+        };
+        self.call(Repeat::Always, move |mut client, attempt| {
+            let request = with_deadline(request, attempt.left);
+            async move { client.get_history(request).await.map(tonic::Response::into_inner) }
         })
         .await
     }

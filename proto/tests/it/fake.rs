@@ -262,6 +262,11 @@ impl ClusterService for Script {
         }))
     }
 
+    async fn get_history(&self, _request: Request<GetHistoryRequest>) -> Result<Response<GetHistoryResponse>, Status> {
+        self.step().await?;
+        Ok(Response::new(GetHistoryResponse::default()))
+    }
+
     async fn leave_cluster(
         &self,
         _request: Request<LeaveClusterRequest>,

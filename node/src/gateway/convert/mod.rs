@@ -5,7 +5,7 @@ mod query;
 mod value;
 
 pub use operation::{operation_request, results};
-pub use query::{order, query, reading, row};
+pub use query::{order, query, reading, row, subject};
 
 /// A field of a request that cannot be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

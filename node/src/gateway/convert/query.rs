@@ -13,7 +13,7 @@ use kotoba_state::ids::Timestamp;
 use super::Invalid;
 use super::operation::entity_id;
 use super::value::{list_from, properties_to, value_from};
-use crate::gateway::{Level, Reading};
+use crate::gateway::{Level, Reading, Subject};
 
 /// What a query must see, as it was sent.
 pub fn reading(sent: &v1::ExecuteQueryRequest) -> Result<Reading, Invalid> {
@@ -29,6 +29,16 @@ pub fn reading(sent: &v1::ExecuteQueryRequest) -> Result<Reading, Invalid> {
         as_of: Some(Timestamp(sent.as_of)).filter(|at| at.0 > 0),
         max_staleness: Some(Duration::from_millis(sent.max_staleness_ms.into())).filter(|bound| !bound.is_zero()),
     })
+}
+
+/// Whose history is asked for.
+pub fn subject(sent: &v1::GetHistoryRequest) -> Result<Subject, Invalid> {
+    use v1::get_history_request::Entity as Sent;
+    match sent.entity {
+        Some(Sent::Node(number)) => Ok(Subject::Node(entity_id("node", number)?)),
+        Some(Sent::Edge(number)) => Ok(Subject::Edge(entity_id("edge", number)?)),
+        None => Err(Invalid::new("entity", "is missing: name a node or an edge")),
+    }
 }
 
 /// A query as it was sent.

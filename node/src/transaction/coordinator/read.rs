@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use kotoba_graph::id::Slot;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{PartitionId, Timestamp};
-use kotoba_state::partition::{Span, slot_of};
+use kotoba_state::partition::{KeptVersions, Key, Span, slot_of};
 
 use super::{Coordinator, ReadError, Transaction};
 use crate::transaction::message::{Reply, Request};
@@ -99,6 +99,16 @@ impl Coordinator {
             .partitions
             .call(partition, Request::Read { snapshot, reads })
             .await?)
+    }
+
+    /// The kept versions of a key up to a snapshot, newest first, and whether older ones were left out.
+    pub async fn history_of(&self, snapshot: Timestamp, key: Key, limit: u32) -> Result<KeptVersions, ReadError> {
+        let partition = self.partitions.partition_of(slot_of(&key));
+        let request = Request::History { snapshot, key, limit };
+        match self.partitions.call(partition, request).await? {
+            Reply::History { versions, more } => Ok(KeptVersions { versions, more }),
+            other => Err(ReadError::Broken(format!("{other:?} is no history"))),
+        }
     }
 
     fn route(&self, reads: Vec<Read>) -> Routed {

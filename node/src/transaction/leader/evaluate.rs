@@ -3,7 +3,9 @@
 use kotoba_graph::key;
 use kotoba_graph::read::{Answer, Pair, Read, SlotScan};
 use kotoba_state::ids::Timestamp;
-use kotoba_state::partition::{self as state, Known, MetIntent, ReadAt, ScanLimits, read_at, scan_at};
+use kotoba_state::partition::{
+    self as state, HistoryAt, KeptVersions, Known, MetIntent, ReadAt, ScanLimits, history_at, read_at, scan_at,
+};
 use kotoba_state::store::{Read as View, StoreError};
 
 /// Bytes of one request's answer, with room for its frame below the limit of a message between members.
@@ -12,9 +14,9 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 const DEFAULT_PAIRS: usize = 1_024;
 
 /// What came of evaluating a request.
-pub enum Evaluated {
-    /// To the first of the reads, at least one: as many as fit into one message.
-    Answers(Vec<Answer>),
+pub enum Evaluated<T> {
+    /// Of reads: to the first of them, at least one, as many as fit into one message.
+    Answers(T),
     /// Transactions that have to be asked about first.
     Blocked(Vec<MetIntent>),
     /// The snapshot lies below the versions that are kept.
@@ -26,7 +28,7 @@ pub fn evaluate(
     snapshot: Timestamp,
     reads: Vec<Read>,
     known: &Known,
-) -> Result<Evaluated, StoreError> {
+) -> Result<Evaluated<Vec<Answer>>, StoreError> {
     if snapshot < state::version_floor(view)? {
         return Ok(Evaluated::TooOld);
     }
@@ -47,6 +49,27 @@ pub fn evaluate(
     Ok(match reader.blocked.is_empty() {
         true => Evaluated::Answers(answers),
         false => Evaluated::Blocked(reader.blocked),
+    })
+}
+
+/// The versions of one key; what is gone below the version floor is not missed, for nobody asked for it by its timestamp.
+pub fn history(
+    view: &dyn View,
+    snapshot: Timestamp,
+    key: &[u8],
+    limit: u32,
+    known: &Known,
+) -> Result<Evaluated<KeptVersions>, StoreError> {
+    if snapshot < state::version_floor(view)? {
+        return Ok(Evaluated::TooOld);
+    }
+    let limits = ScanLimits {
+        pairs: limit as usize,
+        bytes: MAX_ANSWER_BYTES,
+    };
+    Ok(match history_at(view, key, snapshot, limits, known)? {
+        HistoryAt::Kept(kept) => Evaluated::Answers(kept),
+        HistoryAt::Blocked(intent) => Evaluated::Blocked(vec![intent]),
     })
 }
 

@@ -1,10 +1,12 @@
 //! Snapshot reads and refreshes: latches, barrier, one view, and again for what is not settled yet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::Timestamp;
-use kotoba_state::partition::{self as state, Known, RefreshOutcome, Refusal, Span};
+use kotoba_state::partition::{self as state, Key, Known, RefreshOutcome, Refusal, Span};
+use kotoba_state::store::{Read as View, StoreError};
 use tokio::time::Instant;
 
 use super::evaluate::{self, Evaluated};
@@ -12,7 +14,7 @@ use super::settle::Met;
 use super::{PartitionLeader, blocking, failure, latch_failure};
 use crate::transaction::coordinator::span_of;
 use crate::transaction::latch::LatchError;
-use crate::transaction::message::{Failure, Refresh, RefreshReply};
+use crate::transaction::message::{Failure, Refresh, RefreshReply, Reply};
 
 /// The longest that a read waits for latches and for undecided transactions together.
 const READ_WITHIN: Duration = Duration::from_secs(8);
@@ -24,8 +26,31 @@ const REFRESH_ROUNDS: usize = 8;
 impl PartitionLeader {
     /// Answers all reads at a snapshot, from one view.
     pub(super) async fn read(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, Failure> {
-        let deadline = Instant::now() + READ_WITHIN;
         let spans: Vec<Span> = reads.iter().map(span_of).collect();
+        let look = move |view: &dyn View, known: &Known| evaluate::evaluate(view, snapshot, reads.clone(), known);
+        self.look(snapshot, &spans, look).await
+    }
+
+    /// The kept versions of a key up to a snapshot.
+    pub(super) async fn history(&self, snapshot: Timestamp, key: Key, limit: u32) -> Result<Reply, Failure> {
+        let span = Span::Key(key.clone());
+        let look = move |view: &dyn View, known: &Known| evaluate::history(view, snapshot, &key, limit, known);
+        let kept = self.look(snapshot, &[span], look).await?;
+        Ok(Reply::History {
+            versions: kept.versions,
+            more: kept.more,
+        })
+    }
+
+    /// Looks at one view after latches and barrier, and again until nothing undecided is in the way.
+    async fn look<T: Send + 'static>(
+        &self,
+        snapshot: Timestamp,
+        spans: &[Span],
+        look: impl Fn(&dyn View, &Known) -> Result<Evaluated<T>, StoreError> + Send + Sync + 'static,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + READ_WITHIN;
+        let look = Arc::new(look);
         let mut known = Known::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -36,15 +61,15 @@ impl PartitionLeader {
             }
             let term = self.leading_term()?;
             self.latches
-                .wait_clear(term, None, &spans, left)
+                .wait_clear(term, None, spans, left)
                 .await
                 .map_err(latch_failure)?;
             self.group.read_barrier().await.map_err(failure)?;
             // Opened after both: a commit that was in flight is in it, and a later one is above the snapshot.
             let view = self.group.view().map_err(failure)?;
             self.note_seen(snapshot);
-            let (asked, seen) = (reads.clone(), known.clone());
-            match blocking(move || evaluate::evaluate(view.as_ref(), snapshot, asked, &seen)).await? {
+            let (look, seen) = (look.clone(), known.clone());
+            match blocking(move || look(view.as_ref(), &seen)).await? {
                 Evaluated::Answers(answers) => return Ok(answers),
                 Evaluated::TooOld => return Err(Failure::TooOld),
                 Evaluated::Blocked(intents) => self.settle_for_reading(intents, snapshot, &mut known).await?,

@@ -13,6 +13,7 @@ mod commit;
 mod conflict;
 mod digest;
 mod floors;
+mod history;
 mod intents;
 mod keys;
 mod one_phase;
@@ -33,6 +34,7 @@ pub use command::{
 pub use conflict::foresee;
 pub use digest::{StateDigest, digest, digest_by_scan};
 pub use floors::{closed_ts, record_floor, version_floor};
+pub use history::{HistoryAt, KeptVersions, history_at};
 pub use intents::{Intent, MetIntent, expired_intents, intent_of};
 pub use read::{Known, ReadAt, Settled, read_at};
 pub use records::{Unfinished, unfinished};

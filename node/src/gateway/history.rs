@@ -8,7 +8,7 @@ use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::KeptVersions;
 
 use super::snapshot::{Level, Reading};
-use super::{Gateway, QueryError, snapshot::Snapshots};
+use super::{Gateway, QueryError};
 use crate::transaction::ReadError;
 
 /// Versions of one answer; the next ones are asked for by the timestamp of the last.
@@ -35,17 +35,13 @@ impl Gateway {
             0 => DEFAULT_VERSIONS,
             limit => limit.min(MAX_VERSIONS),
         };
-        let snapshots = Snapshots {
-            coordinator: &self.coordinator,
-            closed: &self.closed,
-        };
         let reading = Reading {
             level: Level::Strong,
             bookmark: Timestamp(0),
             as_of,
             max_staleness: None,
         };
-        let snapshot = snapshots.of(reading).await?.at;
+        let snapshot = self.snapshots().of(reading).await?.at;
         let history = match subject {
             Subject::Node(id) => self.node_history(snapshot, id, limit).await,
             Subject::Edge(id) => self.edge_history(snapshot, id, limit).await,

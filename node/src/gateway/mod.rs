@@ -18,6 +18,7 @@ use std::time::Duration;
 pub use history::Subject;
 pub use operations::OperationError;
 pub use queries::{Ask, QueryError, QueryLimits, RowBatch};
+use snapshot::Snapshots;
 pub use snapshot::{Level, Reading};
 
 use crate::member::Sequences;
@@ -47,6 +48,13 @@ impl Gateway {
             sequences,
             request_timeout,
             query_limits,
+        }
+    }
+
+    fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots {
+            coordinator: &self.coordinator,
+            closed: &self.closed,
         }
     }
 }

@@ -97,11 +97,7 @@ pub type Parts = mpsc::Sender<Result<RowBatch, QueryError>>;
 impl Gateway {
     /// Runs a query and sends its rows; waits while the receiver is full, and stops when it is gone.
     pub async fn query(&self, ask: Ask, parts: Parts) {
-        let snapshots = Snapshots {
-            coordinator: &self.coordinator,
-            closed: &self.closed,
-        };
-        answer(snapshots, &self.query_limits, self.request_timeout, ask, parts).await;
+        answer(self.snapshots(), &self.query_limits, self.request_timeout, ask, parts).await;
     }
 }
 

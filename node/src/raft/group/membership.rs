@@ -71,11 +71,7 @@ impl Group {
         voters: BTreeSet<ReplicaId>,
         expected_membership_log_id: &str,
     ) -> Result<(), MembershipError> {
-        let expected = parse_log_id(expected_membership_log_id)
-            .ok_or_else(|| MembershipError::Refused(format!("{expected_membership_log_id:?} is no log id")))?;
-        let unchanged = Precondition::LastMembershipLogId {
-            last_membership_log_id: expected,
-        };
+        let unchanged = unchanged_since(expected_membership_log_id)?;
         self.change(move |raft| async move { raft.change_membership_if(voters, false, [unchanged]).await })
             .await
     }
@@ -101,11 +97,7 @@ impl Group {
         replica: ReplicaId,
         expected_membership_log_id: &str,
     ) -> Result<(), MembershipError> {
-        let expected = parse_log_id(expected_membership_log_id)
-            .ok_or_else(|| MembershipError::Refused(format!("{expected_membership_log_id:?} is no log id")))?;
-        let unchanged = Precondition::LastMembershipLogId {
-            last_membership_log_id: expected,
-        };
+        let unchanged = unchanged_since(expected_membership_log_id)?;
         let remove = ChangeMembers::RemoveNodes(BTreeSet::from([replica]));
         self.change(move |raft| async move { raft.change_membership_if(remove, false, [unchanged]).await })
             .await
@@ -167,6 +159,13 @@ impl Group {
             Ok(Ok(Err(RaftError::Fatal(_))) | Err(_)) | Err(_) => Err(MembershipError::Unknown),
         }
     }
+}
+
+/// The compare in compare-and-set: the newest membership is the one with this log id.
+fn unchanged_since(membership_log_id: &str) -> Result<Precondition<TypeConfig>, MembershipError> {
+    let last_membership_log_id = parse_log_id(membership_log_id)
+        .ok_or_else(|| MembershipError::Refused(format!("{membership_log_id:?} is no log id")))?;
+    Ok(Precondition::LastMembershipLogId { last_membership_log_id })
 }
 
 fn membership_error(error: ClientWriteError<TypeConfig>) -> MembershipError {

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use kotoba_state::ids::{MemberId, PartitionId};
 use kotoba_state::meta::Catalogue;
-use kotoba_state::meta::driver::{Policy, balance_leaders, next_member_steps, next_meta_step, next_removal, next_step};
+use kotoba_state::meta::driver::{
+    Policy, balance_leaders, next_member_steps, next_meta_step, next_removal, next_step, report_diverged,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +88,7 @@ impl Driver {
         let (policy, observed) = (self.policy(&observation), &observation.partitions);
         let steps = next_member_steps(&catalogue, observed, &policy).into_iter();
         let steps = steps.chain(next_step(&catalogue, observed));
+        let steps = steps.chain(report_diverged(&catalogue, &observation.noted_digests(), policy.now_ms));
         for action in steps.chain(balance_leaders(&catalogue, observed, &policy)) {
             self.execute(action, &observation).await;
         }

@@ -135,11 +135,20 @@ fn partition_record(partition: &PartitionStatus) -> Record {
 }
 
 fn replica_json(replica: &ReplicaStatus) -> Value {
-    json!({"replica_id": replica.replica_id, "member_id": replica.member_id, "role": role(replica.role())})
+    json!({
+        "replica_id": replica.replica_id,
+        "member_id": replica.member_id,
+        "role": role(replica.role()),
+        "diverged": replica.diverged,
+        "rebuilding": replica.rebuilding,
+    })
 }
 
 /// A voter is just its member; any other role is the exception and is named.
 fn replica_text(replica: &ReplicaStatus) -> String {
+    if replica.diverged {
+        return format!("{}(diverged)", replica.member_id);
+    }
     match replica.role() {
         ReplicaRole::Voter => replica.member_id.to_string(),
         other @ (ReplicaRole::Unspecified | ReplicaRole::Learner | ReplicaRole::Retiring) => {
@@ -262,11 +271,13 @@ mod tests {
                         replica_id: 1,
                         member_id: 1,
                         role: ReplicaRole::Voter.into(),
+                        ..ReplicaStatus::default()
                     },
                     ReplicaStatus {
                         replica_id: 2,
                         member_id: 2,
                         role: ReplicaRole::Learner.into(),
+                        ..ReplicaStatus::default()
                     },
                 ],
             }],

@@ -8,7 +8,9 @@ use serde::Deserialize;
 
 use crate::gateway::QueryLimits;
 
-use super::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing};
+use super::{
+    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, IntegrityConfig, MembershipConfig, Timing,
+};
 
 /// Below this a query's own buffers do not fit its memory.
 const LEAST_QUERY_BYTES: usize = 48 << 20;
@@ -85,6 +87,9 @@ pub struct StorageSettings {
     pub state_cache_mib: Option<usize>,
     pub snapshot_mib_per_s: Option<u64>,
     pub history_retention_s: Option<u64>,
+    pub digest_interval_s: Option<u64>,
+    pub scrub_interval_s: Option<u64>,
+    pub scrub_mib_per_s: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -128,6 +133,7 @@ impl Settings {
             timing: Timing::default(),
             state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,
             history_retention: Duration::from_secs(self.storage.history_retention_s.unwrap_or(600)),
+            integrity: self.storage.integrity()?,
             queries: self.queries.into_config()?,
             raft: self.storage.raft()?,
             link_filter: None,
@@ -136,6 +142,31 @@ impl Settings {
 }
 
 impl StorageSettings {
+    fn integrity(&self) -> Result<IntegrityConfig, SettingsError> {
+        let default = IntegrityConfig::default();
+        let scrub_bytes_per_s = match self.scrub_mib_per_s {
+            None => default.scrub_bytes_per_s,
+            Some(0) => {
+                return Err(SettingsError::Impossible {
+                    key: "storage.scrub_mib_per_s",
+                    rule: "at least 1; storage.scrub_interval_s = 0 is for never",
+                });
+            }
+            Some(mib) => mib.saturating_mul(1 << 20),
+        };
+        Ok(IntegrityConfig {
+            digest_interval: self
+                .digest_interval_s
+                .map_or(default.digest_interval, Duration::from_secs),
+            scrub_interval: match self.scrub_interval_s {
+                None => default.scrub_interval,
+                Some(0) => None,
+                Some(seconds) => Some(Duration::from_secs(seconds)),
+            },
+            scrub_bytes_per_s,
+        })
+    }
+
     fn raft(&self) -> Result<crate::raft::Settings, SettingsError> {
         let default = crate::raft::Settings::default();
         let snapshot_bytes_per_s = match self.snapshot_mib_per_s {

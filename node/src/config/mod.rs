@@ -44,6 +44,7 @@ pub struct Config {
     /// Bytes of memory for the caches of all state files together.
     pub state_cache_bytes: usize,
     pub history_retention: Duration,
+    pub integrity: IntegrityConfig,
     /// What one query may take.
     pub queries: QueryLimits,
     /// Intervals and bounds of consensus and of the stores.
@@ -94,6 +95,27 @@ impl MembershipConfig {
     /// Silence after which a member is suspected.
     pub fn suspect_after(&self) -> Duration {
         self.heartbeat_interval * self.max_missed_heartbeats
+    }
+}
+
+/// How replicas are checked against each other, and against what they wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IntegrityConfig {
+    /// The least time between two digests of a partition that are compared; where nothing changes none is written.
+    pub digest_interval: Duration,
+    /// In this time every replica here is read whole once; none: never.
+    pub scrub_interval: Option<Duration>,
+    /// Bytes read in a second for that.
+    pub scrub_bytes_per_s: u64,
+}
+
+impl Default for IntegrityConfig {
+    fn default() -> Self {
+        IntegrityConfig {
+            digest_interval: Duration::from_secs(60),
+            scrub_interval: Some(Duration::from_secs(24 * 60 * 60)),
+            scrub_bytes_per_s: 16 << 20,
+        }
     }
 }
 

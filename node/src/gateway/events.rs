@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use kotoba_proto::v1::{ClusterEvent, EventKind};
-use kotoba_state::ids::MemberId;
-use kotoba_state::meta::{Catalogue, Health, Member, MemberState, Move};
+use kotoba_state::ids::{MemberId, ReplicaId};
+use kotoba_state::meta::{Catalogue, Diverged, Evidence, Health, Member, MemberState, Move};
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::driver::now_ms;
@@ -66,6 +66,13 @@ fn differences(before: &Catalogue, after: &Catalogue) -> Vec<ClusterEvent> {
     }
     for row in before.moves.values().filter(|row| !after.moves.contains_key(&row.id)) {
         events.extend(of_ended_move(row, after));
+    }
+    for (replica, row) in after
+        .diverged
+        .iter()
+        .filter(|(id, _)| !before.diverged.contains_key(id))
+    {
+        events.extend(of_diverged(*replica, row, after));
     }
     if before.settings.is_some() && before.settings != after.settings {
         events.push(event(
@@ -141,6 +148,26 @@ fn change_of_plan(before: &Member, after: &Member) -> Option<String> {
     }
 }
 
+fn of_diverged(replica: ReplicaId, row: &Diverged, after: &Catalogue) -> Option<ClusterEvent> {
+    let member = after.partitions.get(&row.partition)?.replicas.get(&replica)?.member;
+    let how = match row.evidence {
+        Evidence::Scrub => "its disk gives back something else than was written",
+        Evidence::Comparison => "a majority of its group has another digest",
+    };
+    let what_now = match row.to_rebuild {
+        true => "it is rebuilt",
+        false => "no majority of others is sound to rebuild it from",
+    };
+    let text = format!(
+        "replica {replica} of partition {} on member {member} has diverged, for {how}; {what_now}",
+        row.partition
+    );
+    Some(ClusterEvent {
+        partition: Some(row.partition.0),
+        ..event(EventKind::ReplicaDiverged, member, text)
+    })
+}
+
 /// A move that ended with its new replica in place; one that was dropped before it began is no event.
 fn of_ended_move(row: &Move, after: &Catalogue) -> Option<ClusterEvent> {
     let replica = row.replica?;
@@ -160,7 +187,6 @@ fn of_ended_move(row: &Move, after: &Catalogue) -> Option<ClusterEvent> {
 
 #[cfg(test)]
 mod tests {
-    use kotoba_state::ids::ReplicaId;
     use kotoba_state::meta::Rebalance;
 
     use super::*;

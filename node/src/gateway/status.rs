@@ -73,7 +73,7 @@ fn build(
     let partitions: Vec<_> = catalogue
         .partitions
         .values()
-        .map(|partition| partition_status(partition, observed, leaders))
+        .map(|partition| partition_status(partition, &catalogue, observed, leaders))
         .collect();
     GetStatusResponse {
         cluster_id: running.cluster_id.clone(),
@@ -128,6 +128,7 @@ fn member_status(
 
 fn partition_status(
     partition: &Partition,
+    catalogue: &Catalogue,
     observed: &Observed,
     leaders: &BTreeMap<PartitionId, MemberId>,
 ) -> PartitionStatus {
@@ -136,6 +137,8 @@ fn partition_status(
         replica_id: id.0,
         member_id: replica.member.0,
         role: role(replica.role).into(),
+        diverged: catalogue.diverged.contains_key(id),
+        rebuilding: catalogue.diverged.get(id).is_some_and(|row| row.to_rebuild),
     });
     PartitionStatus {
         id: partition.id.0,
@@ -287,6 +290,21 @@ pub fn health(status: &GetStatusResponse) -> CheckHealthResponse {
         findings.push(format!(
             "partition {} has no leader: start the members that hold its replicas",
             partition.id
+        ));
+    }
+    for (partition, replica) in status
+        .partitions
+        .iter()
+        .flat_map(|partition| partition.replicas.iter().map(move |replica| (partition.id, replica)))
+        .filter(|(_, replica)| replica.diverged)
+    {
+        let member = replica.member_id;
+        let what_now = match replica.rebuilding {
+            true => "it is rebuilt from its leader; if it happens again, replace that member's disk",
+            false => "no majority of others is sound to rebuild it from: save what can be read",
+        };
+        findings.push(format!(
+            "the replica of partition {partition} on member {member} has diverged: {what_now}"
         ));
     }
     if !replication.quorum_critical_partitions.is_empty() {

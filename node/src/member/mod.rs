@@ -9,6 +9,7 @@ mod ready;
 mod removed;
 pub mod replicas;
 pub mod running;
+mod scrub;
 mod sequences;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};

@@ -4,8 +4,10 @@
 //! calls retiring is stopped, deleted and reported gone. A replica that the catalogue does not name any more is
 //! deleted too: it can only be one whose report of being gone had arrived when this member crashed.
 
+mod rebuild;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
@@ -13,6 +15,8 @@ use kotoba_state::meta::{Catalogue, Command, Founding, Partition, ReplicaRole};
 use kotoba_state::partition::PartitionMachine;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+
+pub use rebuild::report_diverged;
 
 use crate::catalogue::client::MetaClient;
 use crate::catalogue::local::LocalCatalogue;
@@ -75,6 +79,9 @@ pub struct ReplicaKeeper {
     pub catalogue: LocalCatalogue,
     pub partitions: LocalPartitions,
     pub serve: ServePartition,
+    /// Replicas that were rebuilt, each with the time of the report: the catalogue may say for a moment longer that they
+    /// have diverged.
+    pub rebuilt: Mutex<BTreeSet<(ReplicaId, u64)>>,
 }
 
 impl ReplicaKeeper {
@@ -100,8 +107,12 @@ impl ReplicaKeeper {
                 if placed.member != self.me {
                     continue;
                 }
+                let diverged = catalogue.diverged.get(replica).filter(|row| row.to_rebuild);
                 complete &= match placed.role {
-                    ReplicaRole::Voter | ReplicaRole::Learner => self.run_replica(partition, *replica).await,
+                    ReplicaRole::Voter | ReplicaRole::Learner => match diverged {
+                        Some(row) => self.rebuild(row, partition, *replica).await,
+                        None => self.run_replica(partition, *replica).await,
+                    },
                     ReplicaRole::Retiring => self.retire(partition.id, *replica).await,
                 };
             }
@@ -124,6 +135,9 @@ impl ReplicaKeeper {
                 Ok(group) => self.serve(partition, group),
                 Err(error) => {
                     warn!(%replica, partition = %partition.id, error = %error, "the replica cannot be started");
+                    if error.is_damage() {
+                        report_diverged(&self.meta, partition, replica).await;
+                    }
                     return false;
                 }
             },
@@ -141,6 +155,17 @@ impl ReplicaKeeper {
         };
         self.partitions.insert(partition.id, local);
         group
+    }
+
+    fn is_rebuilt(&self, this_time: (ReplicaId, u64)) -> bool {
+        let rebuilt = self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
+        rebuilt.contains(&this_time)
+    }
+
+    fn note_rebuilt(&self, this_time: (ReplicaId, u64)) {
+        let mut rebuilt = self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
+        rebuilt.retain(|(replica, _)| *replica != this_time.0);
+        rebuilt.insert(this_time);
     }
 
     async fn retire(&self, partition: PartitionId, replica: ReplicaId) -> bool {

@@ -14,12 +14,14 @@ use tracing::{error, info, warn};
 use super::addresses::AddressBook;
 use super::identity::Assignment;
 use super::replicas::{LocalPartitions, ReplicaKeeper, ServePartition};
+use super::scrub::Scrubber;
 use super::{Process, Sequences, founding, removed};
 use crate::catalogue::client::MetaClient;
 use crate::catalogue::driver::{Driver, Observation};
 use crate::catalogue::local::LocalCatalogue;
 use crate::catalogue::oracle::Oracle;
 use crate::catalogue::timestamps::TimestampSource;
+use crate::config::Config;
 use crate::gateway::{Gateway, events, status};
 use crate::peer::clients::PeerClients;
 use crate::raft::{self, Group, Groups, GroupsConfig};
@@ -154,9 +156,17 @@ impl Running {
             meta: self.meta_client.clone(),
             catalogue: self.catalogue.clone(),
             partitions: self.partitions.clone(),
-            serve: serve_partition(self.timestamps.clone(), self.router.clone(), config.history_retention),
+            serve: serve_partition(self.timestamps.clone(), self.router.clone(), leader_settings(config)),
+            rebuilt: Mutex::default(),
         };
         tokio::spawn(keeper.run(process.member_cancel.clone()));
+        let scrubber = Scrubber {
+            catalogue: self.catalogue.clone(),
+            partitions: self.partitions.clone(),
+            meta: self.meta_client.clone(),
+            config: config.integrity.clone(),
+        };
+        tokio::spawn(scrubber.run(process.member_cancel.clone()));
         let driver = Driver {
             meta: self.meta.clone(),
             client: self.meta_client.clone(),
@@ -247,18 +257,22 @@ impl Running {
     }
 }
 
-fn serve_partition(timestamps: Arc<TimestampSource>, router: Arc<Router>, retention: Duration) -> ServePartition {
+fn leader_settings(config: &Config) -> LeaderSettings {
+    LeaderSettings {
+        history_retention: config.history_retention.max(MIN_RETENTION),
+        digest_interval: config.integrity.digest_interval,
+        ..LeaderSettings::default()
+    }
+}
+
+fn serve_partition(timestamps: Arc<TimestampSource>, router: Arc<Router>, settings: LeaderSettings) -> ServePartition {
     Box::new(move |partition: &Partition, group: Group| {
-        let settings = LeaderSettings {
-            history_retention: retention.max(MIN_RETENTION),
-            ..LeaderSettings::default()
-        };
         PartitionLeader::start(
             partition.id,
             Arc::new(group),
             timestamps.clone(),
             router.clone(),
-            settings,
+            settings.clone(),
         )
     })
 }

@@ -9,17 +9,19 @@ use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::peer_service_server::PeerService;
 use kotoba_proto::v1::{
     AssignRequest, AssignResponse, ChangeReplicasRequest, ChangeReplicasResponse, Envelope, GetStatusResponse,
-    LeaderStatusRequest, MetaAnswer, MetaCommand, ObserveReplicasRequest, ObserveReplicasResponse, ObservedReplica,
-    PartitionRequest, PartitionResponse, ReplicaProgress, TakeTimestampsRequest, TakeTimestampsResponse,
+    LeaderStatusRequest, MetaAnswer, MetaCommand, NotedDigest, ObserveReplicasRequest, ObserveReplicasResponse,
+    ObservedReplica, PartitionRequest, PartitionResponse, ReplicaProgress, TakeTimestampsRequest,
+    TakeTimestampsResponse,
 };
-use kotoba_state::ids::{MemberId, PartitionId, ReplicaId};
+use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
+use kotoba_state::partition;
 use tonic::{Request, Response, Status};
 
 use super::clients::PEER_FORMAT;
 use crate::member::Process;
 use crate::member::identity::{Assignment, PeerAddress};
 use crate::member::running::Running;
-use crate::raft::{Group, GroupObservation, MembershipError, ProposeError};
+use crate::raft::{Group, MembershipError, ProposeError};
 use crate::transaction::{Failure, message};
 
 /// The service on the peer port.
@@ -156,14 +158,12 @@ impl PeerService for PeerEndpoint {
 
     async fn observe_replicas(&self, request: Request<ObserveReplicasRequest>) -> Answer<ObserveReplicasResponse> {
         let running = self.member(request.into_inner().envelope.as_ref())?;
+        let groups = running.groups.list();
+        let observe = move || groups.iter().map(observed).collect();
+        let replicas = tokio::task::spawn_blocking(observe).await;
         Ok(Response::new(ObserveReplicasResponse {
             member_id: running.me.0,
-            replicas: running
-                .groups
-                .list()
-                .iter()
-                .map(|group| observed(&group.observe()))
-                .collect(),
+            replicas: replicas.map_err(|panic| Status::internal(panic.to_string()))?,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stopping: running.stopping.load(Ordering::Relaxed),
         }))
@@ -186,7 +186,9 @@ async fn change_membership(group: &Group, change: Change) -> Result<(), Membersh
     }
 }
 
-fn observed(seen: &GroupObservation) -> ObservedReplica {
+/// Blocks on the disk.
+fn observed(group: &Group) -> ObservedReplica {
+    let seen = group.observe();
     ObservedReplica {
         group: seen.group.number(),
         replica_id: seen.replica.0,
@@ -208,5 +210,18 @@ fn observed(seen: &GroupObservation) -> ObservedReplica {
                 silent_ms: progress.silent_ms,
             })
             .collect(),
+        noted_digest: noted_digest_of(group),
     }
+}
+
+/// A state that cannot be read says nothing here; its own scrub does.
+fn noted_digest_of(group: &Group) -> Option<NotedDigest> {
+    let GroupId::Partition(_) = group.id() else {
+        return None;
+    };
+    let noted = partition::noted_digest(&group.view().ok()?).ok().flatten()?;
+    Some(NotedDigest {
+        index: noted.index,
+        digest: noted.digest.to_vec().into(),
+    })
 }

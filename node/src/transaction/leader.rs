@@ -32,6 +32,8 @@ pub struct LeaderSettings {
     pub maintenance_interval: Duration,
     /// How long outcomes of transactions are kept for those who ask late; longer than a transaction may live.
     pub record_retention: Duration,
+    /// The least time between two notes of the state's digest.
+    pub digest_interval: Duration,
 }
 
 impl Default for LeaderSettings {
@@ -40,6 +42,7 @@ impl Default for LeaderSettings {
             history_retention: Duration::from_secs(600),
             maintenance_interval: Duration::from_secs(5),
             record_retention: Duration::from_secs(30),
+            digest_interval: Duration::from_secs(60),
         }
     }
 }

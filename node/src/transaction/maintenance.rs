@@ -35,6 +35,7 @@ pub(super) async fn run(leader: Arc<PartitionLeader>) {
         samples: VecDeque::new(),
         proposed: None,
         looked_up_to: Vec::new(),
+        digest_noted: Instant::now(),
     };
     loop {
         sleep(leader.settings.maintenance_interval).await;
@@ -57,6 +58,8 @@ struct Tidier {
     proposed: Option<(Timestamp, Timestamp)>,
     /// Where the next look for expired intents begins.
     looked_up_to: Vec<u8>,
+    /// When the digest was noted last, or found to be the one that was noted.
+    digest_noted: Instant,
 }
 
 impl Tidier {
@@ -64,7 +67,26 @@ impl Tidier {
         self.end_expired().await?;
         self.finish_unresolved().await?;
         self.sample().await?;
-        self.raise_floors().await
+        self.raise_floors().await?;
+        self.note_digest().await
+    }
+
+    /// Has all replicas note the digest of their states, where it is another one than they noted last.
+    async fn note_digest(&mut self) -> Result<(), Failure> {
+        if self.digest_noted.elapsed() < self.leader.settings.digest_interval {
+            return Ok(());
+        }
+        let view = self.leader.group.view().map_err(failure)?;
+        let (now, noted) = blocking(move || {
+            let view = view.as_ref();
+            Ok::<_, kotoba_state::store::StoreError>((state::digest(view)?, state::noted_digest(view)?))
+        })
+        .await?;
+        if noted.is_none_or(|noted| noted.digest != now) {
+            self.leader.propose(&Command::NoteDigest).await?;
+        }
+        self.digest_noted = Instant::now();
+        Ok(())
     }
 
     /// Rolls back transactions whose deadline has passed, by asking their primaries to.

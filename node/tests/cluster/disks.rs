@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kotoba_state::ids::GroupId;
+use redb::{Database, ReadableTable, TableDefinition};
+
 /// Copies a directory that something may still write for a moment, until the copy is of one point in time.
 pub fn copy_crash_image(from: &Path, to: &Path) {
     /// The log's writer thread ends within its half second of patience; each round takes some milliseconds.
@@ -62,4 +65,32 @@ pub fn replica_directories(data_dir: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// The state file in use of the only replica of a group on a disk.
+pub fn state_file(data_dir: &Path, group: GroupId) -> PathBuf {
+    let prefix = format!("{}-", group.number());
+    let replica = replica_directories(data_dir)
+        .into_iter()
+        .find(|name| name.starts_with(&prefix))
+        .unwrap();
+    let directory = data_dir.join("replicas").join(replica);
+    let generation = fs::read_to_string(directory.join("CURRENT")).unwrap();
+    directory.join(format!("{}.redb", generation.trim()))
+}
+
+/// Changes one bit of the last value whose key begins so, as a bad disk would, but with a checksum that is right.
+pub fn flip_bit(state_file: &Path, key_prefix: &[u8]) {
+    const KEYS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("keys");
+    let database = Database::open(state_file).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut keys = write.open_table(KEYS).unwrap();
+        let pairs = keys.iter().unwrap().map(Result::unwrap);
+        let mut pairs = pairs.map(|(key, value)| (key.value().to_vec(), value.value().to_vec()));
+        let (key, mut value) = pairs.rfind(|(key, _)| key.starts_with(key_prefix)).unwrap();
+        *value.last_mut().unwrap() ^= 1;
+        keys.insert(key.as_slice(), value.as_slice()).unwrap();
+    }
+    write.commit().unwrap();
 }

@@ -9,6 +9,7 @@ mod concurrency;
 mod consistency;
 mod data_directory;
 mod disks;
+mod diverged;
 mod drain;
 mod events;
 mod exactly_once;

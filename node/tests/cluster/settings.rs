@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kotoba_node::config::{Config, MembershipConfig, Settings, Timing};
+use kotoba_node::config::{Config, IntegrityConfig, MembershipConfig, Settings, Timing};
 use kotoba_node::raft::{GroupSettings, Settings as RaftSettings};
 
 use crate::links::Links;
@@ -16,6 +16,7 @@ pub struct Pace {
     pub snapshot_every_entries: u64,
     pub kept_entries: u64,
     pub membership: MembershipConfig,
+    pub integrity: IntegrityConfig,
 }
 
 impl Default for Pace {
@@ -24,6 +25,7 @@ impl Default for Pace {
             snapshot_every_entries: 1_000,
             kept_entries: 500,
             membership: MembershipConfig::default(),
+            integrity: IntegrityConfig::default(),
         }
     }
 }
@@ -59,6 +61,7 @@ impl Pace {
             name: name.to_owned(),
             zone: zone.to_owned(),
             membership: self.membership.clone(),
+            integrity: self.integrity.clone(),
             timing: Timing {
                 driver_interval: Duration::from_millis(50),
                 request_timeout: Duration::from_secs(20),

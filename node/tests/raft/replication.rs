@@ -1,11 +1,12 @@
 //! Writes reach all replicas, outlive stops, and reach those that come back late as a snapshot.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kotoba_state::ids::MemberId;
 
-use crate::cluster::{Cluster, deadline, eventually, replica_of};
-use crate::machine::{all, get, set};
+use crate::cluster::{Cluster, GROUP, deadline, eventually, replica_of};
+use crate::machine::{Map, all, get, set};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_is_answered_by_the_state_machine_and_reaches_every_replica() {
@@ -209,4 +210,28 @@ async fn many_groups_share_the_log_and_the_lanes() {
     let counts = cluster.members[&MemberId(1)].groups.counts();
     assert!(counts.log_commits > 0 && counts.log_bytes > 0, "{counts:?}");
     cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_rebuilt_from_its_leader_and_from_nobody_else() {
+    let cluster = Cluster::calm(3).await;
+    cluster.fill("before", 100).await;
+    let leader = cluster.leader().await;
+    let mut others = cluster.members.keys().copied().filter(|member| *member != leader);
+    let (rebuilt, follower) = (others.next().unwrap(), others.next().unwrap());
+    let groups = &cluster.members[&rebuilt].groups;
+    let rebuild = |from| groups.rebuild_replica(GROUP, replica_of(rebuilt), from, Arc::new(Map));
+
+    let refused = rebuild(follower).await.err().unwrap().to_string();
+    assert!(refused.contains("no state was given"), "{refused}");
+    assert!(
+        groups.get(GROUP).is_none(),
+        "it waits, stopped, for a leader to be found"
+    );
+
+    cluster.fill("meanwhile", 50).await;
+    let group = rebuild(leader).await.unwrap();
+    let last = cluster.set("after", b"1").await;
+    group.wait_applied(last.index, deadline()).await.unwrap();
+    assert_eq!(all(&group.view().unwrap()), all(&cluster.group(leader).view().unwrap()));
 }

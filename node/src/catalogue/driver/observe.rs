@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use kotoba_proto::v1::{ObserveReplicasRequest, ObserveReplicasResponse, ObservedReplica};
 use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
-use kotoba_state::meta::driver::{LeaderView, Observed};
+use kotoba_state::meta::driver::{LeaderView, NotedDigests, Observed};
 use kotoba_state::meta::{Catalogue, MemberState};
+use kotoba_state::partition::NotedDigest;
 
 use crate::peer::clients::PeerClients;
 use crate::raft::{Group, GroupObservation, ReplicaProgress};
@@ -27,6 +28,28 @@ pub struct Observation {
 }
 
 impl Observation {
+    /// What the replicas of each partition noted last of their states.
+    pub fn noted_digests(&self) -> NotedDigests {
+        let mut digests = NotedDigests::new();
+        for replica in self.members.values().flat_map(|answer| &answer.replicas) {
+            let partition = match GroupId::from_number(replica.group) {
+                Some(GroupId::Partition(partition)) => partition,
+                Some(GroupId::Meta) | None => continue,
+            };
+            let Some(noted) = &replica.noted_digest else { continue };
+            let Ok(digest) = noted.digest[..].try_into() else {
+                continue;
+            };
+            let noted = NotedDigest {
+                index: noted.index,
+                digest,
+            };
+            let replicas = digests.entry(partition).or_default();
+            replicas.insert(ReplicaId(replica.replica_id), noted);
+        }
+        digests
+    }
+
     /// The meta group in the form that the rules take.
     pub fn meta_view(&self) -> LeaderView {
         let meta = &self.meta;

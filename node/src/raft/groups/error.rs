@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use kotoba_state::ids::ReplicaId;
 
 use crate::raft::log::LogError;
+use crate::raft::snapshot::FetchError;
 use crate::raft::state::StateError;
 use crate::raft::types::ReplicaKey;
 
@@ -45,6 +46,36 @@ pub enum StartError {
     Raft { key: ReplicaKey, reason: String },
     #[error("this member shuts down")]
     Closed,
+}
+
+impl StartError {
+    /// The state on disk is not what was written, or is missing; the log is as it was.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StartError::State(StateError::Damaged { .. }))
+    }
+}
+
+/// Why a replica was not rebuilt. Its log and its vote are as they were, and it may be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("{key} cannot be stopped while replica {running} of its group runs here")]
+    Occupied { key: ReplicaKey, running: ReplicaId },
+    #[error("the leader's state is older than what the log of {key} still holds")]
+    Older { key: ReplicaKey },
+    #[error("the log of {key} cannot be written")]
+    Log {
+        key: ReplicaKey,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("rebuilding failed unexpectedly: {0}")]
+    Panic(String),
 }
 
 /// Why a replica is not gone for good.

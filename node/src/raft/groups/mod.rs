@@ -2,6 +2,7 @@
 
 mod background;
 mod error;
+mod rebuild;
 mod slots;
 
 use std::fs;
@@ -15,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use error::{OpenError, RetireError, StartError};
+pub use error::{OpenError, RebuildError, RetireError, StartError};
 
 use self::slots::{Claim, Slots};
 use super::counters::{Counters, Counts};
@@ -86,7 +87,8 @@ impl Groups {
             snapshot_bytes_per_s: config.settings.snapshot_bytes_per_s,
             link_up,
         });
-        let endpoint = RaftEndpoint::new(cluster_id.clone(), config.member_id, registry.clone());
+        let pace = transport.snapshot_pace.clone();
+        let endpoint = RaftEndpoint::new(cluster_id.clone(), config.member_id, registry.clone(), pace);
         let inner = Inner {
             data_dir: config.data_dir,
             cluster_id,

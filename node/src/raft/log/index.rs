@@ -240,6 +240,13 @@ impl LogIndex {
         self.purged.is_some_and(|purged| index <= purged.index()) || (!self.slots.is_empty() && index < self.first)
     }
 
+    /// Whether entries from this index on stand in the way of it: they follow from another entry in its place, so no
+    /// majority can have them.
+    pub fn contradicts(&self, log_id: LogId) -> bool {
+        let index = log_id.index();
+        (self.first..self.end()).contains(&index) && self.log_id(index) != log_id
+    }
+
     /// The last entry of each leader in a range of entries, and the range's own last.
     pub fn key_log_ids(&self, range: &RangeInclusive<LogId>) -> Vec<LogId> {
         let (from, to) = (range.start().index(), range.end().index());

@@ -135,3 +135,15 @@ fn entries_that_are_not_durable_stay_in_memory_whatever_the_budget() {
     let selected = index.select(0..10, usize::MAX);
     assert_eq!((selected.cold.len(), selected.warm.len()), (4, 6));
 }
+
+#[test]
+fn only_another_entry_in_the_same_place_contradicts() {
+    let mut index = LogIndex::new(None, Arc::new(CacheBudget::new(1_000, 0)));
+    for number in 5..10 {
+        index.push(entry(2, number), number, 1).unwrap();
+    }
+    assert!(!index.contradicts(entry(2, 7).log_id), "it is the same");
+    assert!(index.contradicts(entry(3, 7).log_id));
+    assert!(!index.contradicts(entry(3, 10).log_id), "nothing is there yet");
+    assert!(!index.contradicts(entry(3, 4).log_id), "nothing is there any more");
+}

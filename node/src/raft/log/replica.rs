@@ -91,6 +91,29 @@ impl ReplicaLogHandle {
         lock(&self.log.state).index.purged().is_some()
     }
 
+    /// Makes room for a state as of a committed entry: drops, durably, what contradicts that entry. False where the log was
+    /// purged beyond it, so that such a state could not follow.
+    pub async fn make_room_for(&mut self, committed: LogId) -> io::Result<bool> {
+        let (purged, contradicts) = {
+            let index = &lock(&self.log.state).index;
+            (index.purged(), index.contradicts(committed))
+        };
+        if purged.is_some_and(|purged| purged.index() > committed.index()) {
+            return Ok(false);
+        }
+        if contradicts {
+            let before = committed.index().checked_sub(1);
+            // Only its index matters to what is dropped.
+            let before = before.map(|index| LogId::new(*committed.committed_leader_id(), index));
+            self.truncate_after(before).await?;
+        }
+        let log = self.clone();
+        tokio::task::spawn_blocking(move || log.wait_durable())
+            .await
+            .map_err(io::Error::other)??;
+        Ok(true)
+    }
+
     /// Bytes of entries this replica holds in memory.
     pub fn cached_bytes(&self) -> usize {
         lock(&self.log.state).index.cached_bytes()

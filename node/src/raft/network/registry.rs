@@ -34,6 +34,15 @@ impl Registry {
         lock(&self.0).values().cloned().collect()
     }
 
+    /// The replica of a group that runs here.
+    pub fn of_group(&self, group: u64) -> Result<LocalReplica, String> {
+        let replicas = lock(&self.0);
+        let found = replicas.values().find(|replica| replica.key.group.number() == group);
+        found
+            .cloned()
+            .ok_or_else(|| format!("no replica of group {group} runs here"))
+    }
+
     /// Exactly the replica that is meant, or why not: never another one of the same group.
     pub fn find(&self, group: u64, replica: u64) -> Result<LocalReplica, String> {
         let known = GroupId::from_number(group).ok_or_else(|| format!("no group has the number {group}"))?;

@@ -131,4 +131,12 @@ async fn feed(
             return;
         }
     }
+    // Where the replica was stopped its leader would wait for answers in vain, also when the replica runs again. A sender
+    // that has ended the stream itself does not hear this.
+    let ended = RaftMessage {
+        sequence,
+        body: Some(Body::Error(format!("{} stopped", replica.key))),
+        ..form
+    };
+    let _ = answers.send(ended).await;
 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kotoba_proto::v1::raft_service_server::{RaftService, RaftServiceServer};
-use kotoba_proto::v1::{Envelope, Frame, RaftMessage, SnapshotAnswer, SnapshotBlock};
+use kotoba_proto::v1::{Envelope, FetchSnapshotRequest, Frame, RaftMessage, SnapshotAnswer, SnapshotBlock};
 use kotoba_state::ids::MemberId;
+use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,7 +19,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::dial::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
 use super::registry::Registry;
 use super::{FRAME_MESSAGES, LANE_QUEUE, MAX_FRAME_BYTES, WIRE_FORMAT, frames, serve_append, serve_control};
-use crate::raft::snapshot;
+use crate::raft::snapshot::{self, Pace};
+use crate::raft::state::StateView;
+use crate::raft::types::Vote;
 
 /// A peer that connects and says nothing is let go.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +29,10 @@ const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CALLS_PER_CONNECTION: usize = 256;
 /// Snapshots this member takes in at a time: each fills the disk.
 const MAX_SNAPSHOTS_RECEIVED: usize = 2;
+/// Snapshots this member gives at a time to those who ask for one: each reads a whole state.
+const MAX_SNAPSHOTS_GIVEN: usize = 1;
+/// A leader that no majority confirms by then gives no state.
+const LEADERSHIP_PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who this member is, and what runs here.
 pub struct RaftEndpoint {
@@ -32,20 +40,26 @@ pub struct RaftEndpoint {
     member: MemberId,
     registry: Arc<Registry>,
     snapshots: Arc<Semaphore>,
+    given: Arc<Semaphore>,
+    pace: Arc<Pace>,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
 
 /// Answers of a lane.
 type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
+/// A snapshot that was asked for.
+type Blocks = Pin<Box<dyn Stream<Item = Result<SnapshotBlock, Status>> + Send>>;
 
 impl RaftEndpoint {
-    pub fn new(cluster_id: Arc<str>, member: MemberId, registry: Arc<Registry>) -> Self {
+    pub fn new(cluster_id: Arc<str>, member: MemberId, registry: Arc<Registry>, pace: Arc<Pace>) -> Self {
         RaftEndpoint {
             cluster_id,
             member,
             registry,
             snapshots: Arc::new(Semaphore::new(MAX_SNAPSHOTS_RECEIVED)),
+            given: Arc::new(Semaphore::new(MAX_SNAPSHOTS_GIVEN)),
+            pace,
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         }
@@ -90,6 +104,24 @@ impl RaftEndpoint {
             ));
         }
         Ok(())
+    }
+
+    /// A durable view of a group's state, and the vote under which it is given: only by a leader that proves to be one.
+    async fn leading_state(&self, group: u64) -> Result<(StateView, Vote), Status> {
+        let replica = self.registry.of_group(group).map_err(Status::not_found)?;
+        let proof = replica.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        match tokio::time::timeout(LEADERSHIP_PROOF_TIMEOUT, proof).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(Status::failed_precondition(error.to_string())),
+            Err(_) => return Err(Status::unavailable("no majority confirms this leader")),
+        }
+        let vote = replica.raft.metrics().borrow_watched().vote;
+        let view = tokio::task::spawn_blocking(move || replica.state.durable_view()).await;
+        match view {
+            Ok(Ok(view)) => Ok((view, vote)),
+            Ok(Err(error)) => Err(Status::internal(error.to_string())),
+            Err(error) => Err(Status::internal(error.to_string())),
+        }
     }
 
     /// Checks the first frame and runs the lane in a task of its own; its answers are the response.
@@ -153,6 +185,7 @@ fn answer_frames(queued: mpsc::Receiver<RaftMessage>) -> impl Stream<Item = Fram
 impl RaftService for RaftEndpoint {
     type ControlStream = Frames;
     type ReplicateStream = Frames;
+    type FetchSnapshotStream = Blocks;
 
     async fn control(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
         self.open_lane(request, serve_control::serve).await
@@ -176,6 +209,20 @@ impl RaftService for RaftEndpoint {
         answer
             .unwrap_or_else(|| Err(Status::unavailable("this member shuts down")))
             .map(Response::new)
+    }
+
+    async fn fetch_snapshot(&self, request: Request<FetchSnapshotRequest>) -> Result<Response<Blocks>, Status> {
+        let request = request.into_inner();
+        self.check(request.envelope.as_ref())?;
+        let Ok(turn) = self.given.clone().try_acquire_owned() else {
+            return Err(Status::resource_exhausted(
+                "another snapshot is being given; try again later",
+            ));
+        };
+        let (view, vote) = self.leading_state(request.group).await?;
+        let blocks = snapshot::serve(view, vote, self.pace.clone(), turn);
+        let closed = self.closed.clone().cancelled_owned();
+        Ok(Response::new(Box::pin(blocks.take_until(closed))))
     }
 }
 

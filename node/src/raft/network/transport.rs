@@ -103,14 +103,19 @@ impl Transport {
         peers.drop_unneeded();
     }
 
-    fn dial(&self, member: MemberId) -> Peer {
-        let dialer = Dialer {
+    /// What dials a member, for a connection beside its lanes.
+    pub fn dialer(&self, member: MemberId) -> Dialer {
+        Dialer {
             cluster_id: self.config.cluster_id.clone(),
             from: self.config.member,
             to: member,
             addresses: self.config.addresses.clone(),
             filter: self.config.filter.clone(),
-        };
+        }
+    }
+
+    fn dial(&self, member: MemberId) -> Peer {
+        let dialer = self.dialer(member);
         let ended = self.closed.child_token();
         let pending = Arc::new(PendingCalls::default());
         let (control, run) = Lane::new(dialer.clone(), LaneKind::Control, pending.clone(), || {});

@@ -1,6 +1,7 @@
 //! Snapshots: a pinned view at the sender, sorted blocks on the way, a state file not yet in use at the receiver.
 
 mod block;
+mod fetch;
 mod load;
 mod pace;
 mod receive;
@@ -8,10 +9,11 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+pub use fetch::{FetchError, fetch};
 pub use load::{LoadedFile, Loader};
 pub use pace::Pace;
 pub use receive::receive;
-pub use send::send;
+pub use send::{meta_of, send, serve};
 
 use super::state::StateView;
 

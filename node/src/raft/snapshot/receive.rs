@@ -61,10 +61,15 @@ fn early_answer(replica: &LocalReplica, header: &SnapshotHeader) -> Option<Vote>
 async fn load(
     replica: &LocalReplica,
     header: &SnapshotHeader,
-    mut blocks: Streaming<SnapshotBlock>,
+    blocks: Streaming<SnapshotBlock>,
 ) -> Result<LoadedFile, Status> {
     let (state, meta) = (replica.state.clone(), header.meta.clone());
-    let mut loader = blocking(move || state.loader(&meta)).await?;
+    let loader = blocking(move || state.loader(&meta)).await?;
+    load_all(loader, blocks).await
+}
+
+/// Takes blocks to the last one.
+pub(super) async fn load_all(mut loader: Loader, mut blocks: Streaming<SnapshotBlock>) -> Result<LoadedFile, Status> {
     while !loader.is_complete() {
         let block = next(&mut blocks).await?;
         loader = blocking(move || add(loader, block)).await?;
@@ -81,14 +86,14 @@ fn add(mut loader: Loader, block: SnapshotBlock) -> Result<Loader, StateError> {
     Ok(loader)
 }
 
-async fn next(blocks: &mut Streaming<SnapshotBlock>) -> Result<SnapshotBlock, Status> {
+pub(super) async fn next(blocks: &mut Streaming<SnapshotBlock>) -> Result<SnapshotBlock, Status> {
     match tokio::time::timeout(IDLE_TIMEOUT, blocks.message()).await {
         Ok(block) => block?.ok_or_else(|| Status::data_loss("the snapshot ends before its last block")),
         Err(_) => Err(Status::deadline_exceeded("the next block did not come in time")),
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     step: impl FnOnce() -> Result<T, StateError> + Send + 'static,
 ) -> Result<T, Status> {
     let result = tokio::task::spawn_blocking(step).await;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use kotoba_proto::v1::SnapshotBlock;
 use openraft::raft::SnapshotResponse;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::Status;
 
 use super::SnapshotData;
 use super::block::{Block, each_block};
@@ -17,7 +18,7 @@ use crate::raft::codec::{CodecError, SnapshotHeader, from_bytes, to_bytes};
 use crate::raft::counters::count;
 use crate::raft::network::{DialError, Dialer, Route, Transport};
 use crate::raft::state::{PinnedKeys, StateView};
-use crate::raft::types::{Snapshot, TypeConfig, Vote};
+use crate::raft::types::{Snapshot, SnapshotMeta, TypeConfig, Vote};
 
 /// Blocks read ahead of the stream.
 const BLOCK_QUEUE: usize = 2;
@@ -76,7 +77,8 @@ pub async fn send(
     };
     let (blocks, queued) = mpsc::channel(BLOCK_QUEUE);
     let stream = tokio_stream::once(first).chain(ReceiverStream::new(queued));
-    let read = read_blocks(view, blocks, dialer.clone(), transport.snapshot_pace.clone());
+    let is_cut = || dialer.is_cut().then(|| SendError::Dial(DialError::Cut(dialer.to)));
+    let read = read_blocks(view, blocks, is_cut, transport.snapshot_pace.clone());
     let answer = async {
         let answer = client.install_snapshot(stream).await;
         answer.map_err(|status| SendError::Refused(status.message().to_owned()))
@@ -94,24 +96,50 @@ pub async fn send(
     Ok(from_bytes(&answer.into_inner().body)?)
 }
 
+/// A snapshot as its receiver asked for it: the header, then all blocks.
+pub fn serve(
+    view: StateView,
+    vote: Vote,
+    pace: Arc<Pace>,
+    turn: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<SnapshotBlock, Status>> + Send {
+    let header = SnapshotHeader {
+        vote,
+        meta: meta_of(&view),
+    };
+    let first = SnapshotBlock {
+        header: to_bytes(&header).into(),
+        ..SnapshotBlock::default()
+    };
+    let (blocks, queued) = mpsc::channel(BLOCK_QUEUE);
+    tokio::spawn(async move {
+        let _turn = turn;
+        // A receiver that is gone ends the reading; one that gets too little notices that the last block is missing.
+        if let Err(error) = read_blocks(view, blocks, || None, pace).await {
+            tracing::warn!(%error, "a snapshot that was asked for was not sent whole");
+        }
+    });
+    tokio_stream::once(first).chain(ReceiverStream::new(queued)).map(Ok)
+}
+
 /// Reads on the blocking pool and queues for the stream, with an eye on the pace.
 async fn read_blocks(
     view: StateView,
     blocks: mpsc::Sender<SnapshotBlock>,
-    dialer: Dialer,
+    is_cut: impl Fn() -> Option<SendError>,
     pace: Arc<Pace>,
 ) -> Result<(), SendError> {
     let (sender, mut read) = mpsc::channel(1);
     let reader = tokio::task::spawn_blocking(move || read_all(view.keys(), &sender));
     while let Some(block) = read.recv().await {
-        if dialer.is_cut() {
-            return Err(SendError::Dial(DialError::Cut(dialer.to)));
+        if let Some(error) = is_cut() {
+            return Err(error);
         }
         pace.take(block.pairs.len()).await;
         match tokio::time::timeout(IDLE_TIMEOUT, blocks.send(block)).await {
             Ok(Ok(())) => {}
             // The stream has ended; its answer says why.
-            Ok(Err(_)) => std::future::pending().await,
+            Ok(Err(_)) => return Ok(()),
             Err(_) => return Err(SendError::Stalled),
         }
     }
@@ -133,5 +161,14 @@ fn on_wire(block: Block) -> SnapshotBlock {
         total_pairs: block.total_pairs,
         header: Bytes::new(),
         ..SnapshotBlock::default()
+    }
+}
+
+/// What a view holds, in the words of Raft.
+pub fn meta_of(view: &StateView) -> SnapshotMeta {
+    let applied = view.applied();
+    SnapshotMeta {
+        last_log_id: applied.log_id,
+        last_membership: applied.membership.clone(),
     }
 }

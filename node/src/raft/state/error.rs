@@ -25,7 +25,7 @@ pub enum StateError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the state file {path} is damaged: {what}; retire this replica and place it anew")]
+    #[error("the state file {path} is damaged: {what}; it is rebuilt where its group has a majority of others")]
     Damaged { path: PathBuf, what: String },
     #[error("the state file {path} has format {found}, this version reads {known}; start the version that wrote it")]
     Format { path: PathBuf, found: u8, known: u8 },
@@ -66,6 +66,16 @@ impl StateError {
         let path = path.to_owned();
         move |source| match source.into() {
             redb::Error::Corrupted(what) => StateError::Damaged { path, what },
+            // What a file that is cut short, of something else, or gone comes to.
+            redb::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::NotFound
+                ) =>
+            {
+                let what = error.to_string();
+                StateError::Damaged { path, what }
+            }
             source => StateError::Database {
                 path,
                 action,

@@ -51,6 +51,27 @@ impl ReplicaDirectory {
         }
     }
 
+    /// Opens the directory alone: whatever is in it is to be replaced, and may be damaged.
+    pub fn open_to_replace(path: &Path, key: ReplicaKey, cache_bytes: usize) -> Result<Self, StateError> {
+        fs::create_dir_all(path).map_err(StateError::file(path, "created"))?;
+        let listed = StateError::file(path, "listed");
+        let newest = || -> io::Result<u64> {
+            let mut newest = 0;
+            for entry in fs::read_dir(path)? {
+                let name = entry?.path();
+                let generation = name.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+                newest = newest.max(generation.unwrap_or(0));
+            }
+            Ok(newest)
+        };
+        Ok(ReplicaDirectory {
+            path: path.to_owned(),
+            key,
+            cache_bytes,
+            next: AtomicU64::new(newest().map_err(listed)? + 1),
+        })
+    }
+
     /// Creates an empty file of the next generation, not in use yet.
     pub fn create(&self) -> Result<(u64, StateFile), StateError> {
         let generation = self.next.fetch_add(1, Ordering::Relaxed);

@@ -12,6 +12,7 @@ mod view;
 
 pub use error::StateError;
 pub use file::{Applied, PinnedKeys, StateFile, open_keys, write_applied};
+pub use generation::ReplicaDirectory;
 pub use replica::{CheckpointPolicy, ReplicaState};
 pub use store::ReplicaStore;
 pub use view::StateView;

@@ -9,7 +9,7 @@ use openraft::{OptionalSend, RaftSnapshotBuilder};
 
 use super::error::StateError;
 use super::replica::ReplicaState;
-use crate::raft::snapshot::SnapshotData;
+use crate::raft::snapshot::{SnapshotData, meta_of};
 use crate::raft::types::{Answer, Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Bytes of commands applied in one transaction: more would only make readers of the newest state wait longer.
@@ -155,13 +155,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
 }
 
 fn snapshot_of(view: super::StateView) -> Snapshot {
-    let applied = view.applied();
-    let meta = SnapshotMeta {
-        last_log_id: applied.log_id,
-        last_membership: applied.membership.clone(),
-    };
     Snapshot {
-        meta,
+        meta: meta_of(&view),
         snapshot: SnapshotData::View(view),
     }
 }

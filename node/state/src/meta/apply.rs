@@ -91,6 +91,13 @@ impl Catalogue {
                 self.counters.next_incarnation += 1;
                 Ok(Answer::Incarnation(incarnation))
             }
+            Command::ReportDiverged {
+                partition,
+                replica,
+                evidence,
+                now_ms,
+            } => self.report_diverged(*partition, *replica, *evidence, *now_ms),
+            Command::ReportRebuilt { partition, replica } => self.report_rebuilt(*partition, *replica),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::diverged::Diverged;
 use super::rows;
 use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
 use crate::placement::{self, Candidate, Placement, Replacement};
@@ -196,6 +197,8 @@ pub struct Catalogue {
     pub members: BTreeMap<MemberId, Member>,
     pub partitions: BTreeMap<PartitionId, Partition>,
     pub moves: BTreeMap<u64, Move>,
+    /// Invariant: only learners and voters that are placed.
+    pub diverged: BTreeMap<ReplicaId, Diverged>,
     pub rebalance: Option<Rebalance>,
     pub counters: Counters,
 }

@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Health, MemberState, MoveStep};
+use super::diverged::Evidence;
 use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
 
 /// Of commands, answers and rows; a build that changes the shape of one writes another number.
@@ -116,6 +117,19 @@ pub enum Command {
     },
     /// Numbers a start of a member's process.
     NextIncarnation,
+    /// The state of this replica is not that of its group: it is stopped and rebuilt from the leader's, where a majority
+    /// of others is sound.
+    ReportDiverged {
+        partition: PartitionId,
+        replica: ReplicaId,
+        evidence: Evidence,
+        now_ms: u64,
+    },
+    /// A diverged replica has the leader's state now.
+    ReportRebuilt {
+        partition: PartitionId,
+        replica: ReplicaId,
+    },
 }
 
 /// A move as it was planned.

@@ -106,6 +106,16 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => (0u64..1 << 33).prop_map(|count| Command::ExtendTimestamps { count }),
         1 => (0u64..1 << 33).prop_map(|count| Command::LeaseSequences { count }),
         1 => Just(Command::NextIncarnation),
+        3 => (0u32..5, 0u64..40, 0u64..9).prop_map(|(partition, replica, now_ms)| Command::ReportDiverged {
+            partition: PartitionId(partition),
+            replica: ReplicaId(replica),
+            evidence: Evidence::Scrub,
+            now_ms,
+        }),
+        1 => (0u32..5, 0u64..40).prop_map(|(partition, replica)| Command::ReportRebuilt {
+            partition: PartitionId(partition),
+            replica: ReplicaId(replica),
+        }),
     ]
 }
 
@@ -170,6 +180,14 @@ fn check(catalogue: &Catalogue) {
         assert!(
             member.state != MemberState::Removed || left == 0,
             "a removed member holds {left} replicas"
+        );
+    }
+    for (replica, row) in &catalogue.diverged {
+        let placed = catalogue.partitions[&row.partition].replicas.get(replica);
+        let role = placed.map(|placed| placed.role);
+        assert!(
+            matches!(role, Some(ReplicaRole::Voter | ReplicaRole::Learner)),
+            "replica {replica} is to be rebuilt, but is {role:?}"
         );
     }
     let placeable = catalogue.candidates().len();
@@ -249,7 +267,9 @@ fn gives_something(command: &Command) -> bool {
         | Command::RemoveMember { .. }
         | Command::MarkFounded { .. }
         | Command::AdvanceMove { .. }
-        | Command::ForgetReplica { .. } => false,
+        | Command::ForgetReplica { .. }
+        | Command::ReportDiverged { .. }
+        | Command::ReportRebuilt { .. } => false,
     }
 }
 

@@ -158,5 +158,6 @@ impl Catalogue {
                 .replicas
                 .retain(|_, replica| replica.member != id || replica.role != ReplicaRole::Retiring);
         }
+        self.forget_diverged();
     }
 }

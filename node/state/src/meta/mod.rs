@@ -7,6 +7,7 @@ mod apply;
 mod catalogue;
 mod command;
 mod departures;
+mod diverged;
 pub mod driver;
 #[cfg(test)]
 mod laws;
@@ -23,3 +24,4 @@ pub use catalogue::{
     Rebalance, Replica, ReplicaRole, Settings,
 };
 pub use command::{Answer, Command, FirstMember, FormatError, PlannedMove};
+pub use diverged::{Diverged, Evidence};

@@ -171,6 +171,7 @@ fn put_back(catalogue: &mut Catalogue, mut row: Move) -> Result<Answer, Refusal>
     }
     row.step = MoveStep::Planned;
     catalogue.moves.insert(row.id, row);
+    catalogue.forget_diverged();
     Ok(Answer::Done)
 }
 
@@ -183,6 +184,7 @@ fn end(catalogue: &mut Catalogue, row: &Move) -> Result<Answer, Refusal> {
     if let Some(old) = old.and_then(|id| replicas.get_mut(&id)) {
         old.role = ReplicaRole::Retiring;
     }
+    catalogue.forget_diverged();
     catalogue.moves.remove(&row.id);
     catalogue.counters.moves_finished += 1;
     if let Some(rebalance) = &mut catalogue.rebalance {

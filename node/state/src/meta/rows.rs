@@ -1,4 +1,5 @@
-//! The catalogue as rows of the store: one key per member, partition and move, and three single ones.
+//! The catalogue as rows of the store: one key per member, partition, move and diverged replica, and
+//! three single ones.
 //!
 //! A change writes only the rows that differ, so that the log of changes stays small on disk.
 
@@ -15,6 +16,7 @@ const REBALANCE: &[u8] = b"r";
 const MEMBERS: u8 = b'm';
 const PARTITIONS: u8 = b'p';
 const MOVES: u8 = b'v';
+const DIVERGED: u8 = b'd';
 
 pub(super) fn load(view: &dyn Read) -> Result<Catalogue, StoreError> {
     Ok(Catalogue {
@@ -24,6 +26,7 @@ pub(super) fn load(view: &dyn Read) -> Result<Catalogue, StoreError> {
         members: all(view, MEMBERS)?,
         partitions: all(view, PARTITIONS)?,
         moves: all(view, MOVES)?,
+        diverged: all(view, DIVERGED)?,
     })
 }
 
@@ -38,7 +41,8 @@ pub(super) fn save(store: &mut dyn Write, before: &Catalogue, after: &Catalogue)
     save_all(store, PARTITIONS, &before.partitions, &after.partitions, |id| {
         u64::from(id.0)
     })?;
-    save_all(store, MOVES, &before.moves, &after.moves, |id| *id)
+    save_all(store, MOVES, &before.moves, &after.moves, |id| *id)?;
+    save_all(store, DIVERGED, &before.diverged, &after.diverged, |id| id.0)
 }
 
 fn single<T: DeserializeOwned>(view: &dyn Read, key: &[u8]) -> Result<Option<T>, StoreError> {

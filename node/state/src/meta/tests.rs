@@ -1,6 +1,7 @@
 //! What each command does; in the modules below, what the driver makes of the catalogue.
 
 mod cluster;
+mod diverged;
 mod drain;
 mod leaders;
 mod meta_group;

@@ -3,6 +3,7 @@
 use super::check_txn::check_txn;
 use super::command::{Answer, Command};
 use super::commit::{commit, forget};
+use super::digest::note_digest;
 use super::floors::{close_ts, raise_record_floor, raise_version_floor};
 use super::intents;
 use super::one_phase::commit_one_phase;
@@ -32,6 +33,7 @@ impl PartitionMachine {
             Command::CloseTs { closed } => close_ts(store, closed),
             Command::RecordFloor { floor, max_records } => raise_record_floor(store, floor, max_records),
             Command::VersionFloor { floor, max_versions } => raise_version_floor(store, floor, max_versions),
+            Command::NoteDigest => note_digest(store, at.index).map(|()| Answer::DigestNoted),
         }
     }
 }

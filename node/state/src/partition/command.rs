@@ -161,6 +161,8 @@ pub enum Command {
         floor: Timestamp,
         max_versions: u32,
     },
+    /// Every replica notes its state digest as of this entry, so that those of one index can be compared.
+    NoteDigest,
 }
 
 /// Why a transaction was refused; nothing was written.
@@ -245,6 +247,7 @@ pub enum Answer {
         /// More could be dropped below it than the command allowed to look at.
         more: bool,
     },
+    DigestNoted,
 }
 
 /// Bytes that are no command or answer of this build's format.

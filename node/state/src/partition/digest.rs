@@ -20,18 +20,73 @@ pub fn digest(store: &dyn Read) -> Result<[u8; 32], StoreError> {
 
 /// The same from a full scan, to prove that the kept one is right.
 pub fn digest_by_scan(store: &dyn Read) -> Result<[u8; 32], StoreError> {
-    let mut digest = StateDigest::default();
-    let mut last = None;
-    let (from, to) = keys::all_versions();
-    for pair in store.scan(&from, &to)? {
-        let (place, bytes) = pair?;
-        let (key, version) = Version::parse(&place, &bytes)?;
-        if last.as_ref() != Some(&key) {
-            digest.add(&key, &version);
-            last = Some(key);
+    let mut scan = DigestScan::default();
+    while !scan.step(store, usize::MAX)? {}
+    Ok(scan.digest.bytes())
+}
+
+/// A scan of one view, some bytes at a time, that finds out whether the kept digest is that of what is stored.
+#[derive(Clone, Debug, Default)]
+pub struct DigestScan {
+    digest: StateDigest,
+    /// Of the version that was read last: the next step begins behind it.
+    last: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl DigestScan {
+    /// Reads on for about so many bytes; true at the end. Every step has to be given the same view.
+    pub fn step(&mut self, view: &dyn Read, max_bytes: usize) -> Result<bool, StoreError> {
+        let (mut from, to) = keys::all_versions();
+        if let Some((place, _)) = &self.last {
+            from.clone_from(place);
+            from.push(0);
         }
+        let mut bytes_read = 0;
+        for pair in view.scan(&from, &to)? {
+            let (place, bytes) = pair?;
+            bytes_read += place.len() + bytes.len();
+            let (key, version) = Version::parse(&place, &bytes)?;
+            let is_newest = self.last.as_ref().is_none_or(|(_, last)| *last != key);
+            if is_newest {
+                self.digest.add(&key, &version);
+            }
+            self.last = Some((place, key));
+            if bytes_read >= max_bytes {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    Ok(digest.bytes())
+
+    /// Whether what was scanned, to its end, is what the view's own digest says.
+    pub fn agrees_with(&self, view: &dyn Read) -> Result<bool, StoreError> {
+        Ok(StateDigest::load(view)? == self.digest)
+    }
+}
+
+/// A replica's digest as of one entry of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotedDigest {
+    pub index: u64,
+    pub digest: [u8; 32],
+}
+
+pub(super) fn note_digest(store: &mut dyn Write, index: u64) -> Result<(), StoreError> {
+    let noted = [&index.to_be_bytes()[..], &digest(store)?].concat();
+    store.put(&keys::scalar(Scalar::NotedDigest), &noted)
+}
+
+/// The digest that was noted last; none before the first.
+pub fn noted_digest(view: &dyn Read) -> Result<Option<NotedDigest>, StoreError> {
+    let Some(bytes) = view.get(&keys::scalar(Scalar::NotedDigest))? else {
+        return Ok(None);
+    };
+    let damaged = || keys::damaged("noted digest");
+    let (index, digest) = bytes.split_first_chunk::<8>().ok_or_else(damaged)?;
+    Ok(Some(NotedDigest {
+        index: u64::from_be_bytes(*index),
+        digest: digest.try_into().map_err(|_| damaged())?,
+    }))
 }
 
 impl StateDigest {

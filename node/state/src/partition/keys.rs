@@ -29,6 +29,7 @@ pub(super) enum Scalar {
     RecordFloor = 2,
     VersionFloor = 3,
     Digest = 4,
+    NotedDigest = 5,
 }
 
 /// Bounds of a scan, `from` inclusive and `to` exclusive.

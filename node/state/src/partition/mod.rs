@@ -32,7 +32,7 @@ pub use command::{
     Key, OnePhaseAnswer, Op, Prepare, PrepareAnswer, Push, Refusal, TxnHead, TxnId, TxnStatus, Value,
 };
 pub use conflict::foresee;
-pub use digest::{StateDigest, digest, digest_by_scan};
+pub use digest::{DigestScan, NotedDigest, StateDigest, digest, digest_by_scan, noted_digest};
 pub use floors::{closed_ts, record_floor, version_floor};
 pub use history::{HistoryAt, KeptVersions, history_at};
 pub use intents::{Intent, MetIntent, expired_intents, intent_of};

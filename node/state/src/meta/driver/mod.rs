@@ -4,6 +4,7 @@
 //! anyone the next leader decides the same from what it sees. A move goes learner, caught up, one joint change that
 //! promotes the new replica and drops the old one, and only then retires the old one.
 
+mod diverged;
 mod leaders;
 mod members;
 mod meta_group;
@@ -12,6 +13,7 @@ mod removal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use diverged::{NotedDigests, report_diverged};
 pub use leaders::balance_leaders;
 pub use members::next_member_steps;
 pub use meta_group::{MetaAction, next_meta_step};

@@ -2,6 +2,7 @@
 
 mod collection;
 mod conditions;
+mod digests;
 mod laws;
 mod model;
 mod one_phase;

@@ -80,6 +80,7 @@ impl Model {
             }
             Command::RecordFloor { floor, .. } => self.raise_record_floor(*floor),
             Command::VersionFloor { floor, .. } => self.raise_version_floor(*floor),
+            Command::NoteDigest => Answer::DigestNoted,
         }
     }
 

@@ -234,7 +234,7 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::History { .. }
         | Request::Close { .. }
         | Request::ReadReplica { .. } => true,
-        Request::OnePhase(_) | Request::Commit(_) => false,
+        Request::OnePhase(_) | Request::OnePhaseEventual(_) | Request::Commit(_) => false,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Gateway;
 use super::exactly_once::Place;
-use crate::transaction::{CommitError, ReadError, Writes};
+use crate::transaction::{Acknowledgement, CommitError, ReadError, Writes};
 
 /// Pause before the second attempt at a transaction that conflicted; it doubles, with jitter, up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -29,6 +29,8 @@ pub struct OperationRequest {
     pub operations: Vec<Operation>,
     /// None where the client does not ask for exactly once.
     pub number: Option<Numbered>,
+    /// When the client is told.
+    pub acknowledgement: Acknowledgement,
 }
 
 /// By what a request is known when it comes again.
@@ -81,7 +83,7 @@ impl Gateway {
     pub async fn execute(&self, request: OperationRequest) -> Result<Outcome, OperationError> {
         let Some(number) = request.number else {
             let sequences = self.sequences_for(&request.operations, None).await?;
-            return self.execute_anew(&request.operations, &sequences, None).await;
+            return self.execute_anew(&request, &sequences, None).await;
         };
         let home = number.id.home(&request.operations);
         let place = Place {
@@ -96,7 +98,7 @@ impl Gateway {
         let together = RequestId::is_home_free(&request.operations) && number.bytes <= MAX_BYTES_TOGETHER;
         let near = together.then_some(home);
         let sequences = self.sequences_for(&request.operations, near).await?;
-        match self.execute_anew(&request.operations, &sequences, Some(&place)).await {
+        match self.execute_anew(&request, &sequences, Some(&place)).await {
             Err(OperationError::Repeated) => self.told_again(&place).await,
             Err(OperationError::Refused(refusal)) => self.refuse(&place, refusal).await,
             settled => settled,
@@ -105,7 +107,7 @@ impl Gateway {
 
     async fn execute_anew(
         &self,
-        operations: &[Operation],
+        request: &OperationRequest,
         sequences: &[u64],
         place: Option<&Place>,
     ) -> Result<Outcome, OperationError> {
@@ -113,7 +115,7 @@ impl Gateway {
         let mut pause = FIRST_PAUSE;
         loop {
             // The ids of an attempt that was not applied were never seen, so the next may have them.
-            let error = match self.attempt(operations.to_vec(), sequences, place).await {
+            let error = match self.attempt(request, sequences, place).await {
                 Err(error @ OperationError::Transient(_)) => error,
                 settled => return settled,
             };
@@ -142,14 +144,14 @@ impl Gateway {
 
     async fn attempt(
         &self,
-        operations: Vec<Operation>,
+        request: &OperationRequest,
         sequences: &[u64],
         place: Option<&Place>,
     ) -> Result<Outcome, OperationError> {
         let mut sequences = sequences.iter().copied();
         let mut next = || sequences.next().expect("a sequence was taken for every creation");
-        let mut batch = Batch::new(operations, &mut next)?;
-        let mut transaction = self.coordinator.begin();
+        let mut batch = Batch::new(request.operations.clone(), &mut next)?;
+        let mut transaction = self.coordinator.begin_to_be_told(request.acknowledgement);
         let mut answers = Vec::new();
         let mutation = loop {
             match batch.advance(answers)? {

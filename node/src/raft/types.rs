@@ -1,16 +1,55 @@
 //! The types openraft runs with, and short names for those it derives from them.
 
 use std::fmt;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use kotoba_state::ids::{GroupId, MemberId, ReplicaId};
 use openraft::type_config::alias;
+use tokio::sync::oneshot;
 
+use super::lock::lock;
 use super::state::ReplicaStore;
 
 /// What the leader appends: a command of the state machine above, opaque here.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Command(pub Bytes);
+#[derive(Clone)]
+pub struct Command {
+    pub bytes: Bytes,
+    /// Only at the member that proposed it, and only where somebody wants to know.
+    pub witness: Option<Witness>,
+}
+
+/// Tells a proposer that the entry is on the disk of the proposing member, which is before a majority has it.
+#[derive(Clone)]
+pub struct Witness(Arc<Mutex<Option<oneshot::Sender<()>>>>);
+
+impl Witness {
+    pub fn new(on_disk: oneshot::Sender<()>) -> Self {
+        Witness(Arc::new(Mutex::new(Some(on_disk))))
+    }
+
+    /// Once; whoever does not listen any more is not told.
+    pub fn tell(&self) {
+        if let Some(on_disk) = lock(&self.0).take() {
+            let _ = on_disk.send(());
+        }
+    }
+}
+
+impl From<Bytes> for Command {
+    fn from(bytes: Bytes) -> Self {
+        Command { bytes, witness: None }
+    }
+}
+
+/// Who wants to hear of a command is no part of it.
+impl PartialEq for Command {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Command {}
 
 /// What the state machine answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +63,7 @@ impl fmt::Debug for Command {
 
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+        write!(f, "{} bytes", self.bytes.len())
     }
 }
 

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::store::Read;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::message::{Failure, Reply, Request};
-use crate::raft::{BarrierError, Group, Leadership, ProposeError};
+use crate::raft::{BarrierError, Group, Leadership, ProposeError, Proposed};
 
 /// Why a group did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,8 @@ pub enum GroupError {
 pub trait PartitionGroup: Send + Sync + 'static {
     /// Proposes a command of the partition's state machine; returns its answer when it is applied and visible here.
     async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError>;
+    /// As `propose`, and tells before the answer that the entry is on this replica's disk.
+    async fn propose_told(&self, command: Vec<u8>, on_disk: oneshot::Sender<()>) -> Result<Vec<u8>, GroupError>;
     /// Returns once everything committed before the call is applied here. Only a leader can.
     async fn read_barrier(&self) -> Result<(), GroupError>;
     /// Pins the state as of the last applied entry.
@@ -75,13 +77,11 @@ pub trait Partitions: Send + Sync + 'static {
 #[async_trait]
 impl PartitionGroup for Group {
     async fn propose(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError> {
-        match Group::propose(self, command).await {
-            Ok(proposed) => Ok(proposed.answer),
-            Err(ProposeError::NotLeader { leader }) => Err(not_leader(leader)),
-            Err(ProposeError::Unknown) => Err(GroupError::Unknown),
-            Err(ProposeError::TooLarge { limit }) => Err(GroupError::TooLarge { limit }),
-            Err(ProposeError::Stopped) => Err(GroupError::NotLeader { leader: None }),
-        }
+        answer(Group::propose(self, command).await)
+    }
+
+    async fn propose_told(&self, command: Vec<u8>, on_disk: oneshot::Sender<()>) -> Result<Vec<u8>, GroupError> {
+        answer(Group::propose_told(self, command, on_disk).await)
     }
 
     async fn read_barrier(&self) -> Result<(), GroupError> {
@@ -105,6 +105,16 @@ impl PartitionGroup for Group {
 
     fn watch_leadership(&self) -> watch::Receiver<Leadership> {
         Group::watch_leadership(self)
+    }
+}
+
+fn answer(proposed: Result<Proposed, ProposeError>) -> Result<Vec<u8>, GroupError> {
+    match proposed {
+        Ok(proposed) => Ok(proposed.answer),
+        Err(ProposeError::NotLeader { leader }) => Err(not_leader(leader)),
+        Err(ProposeError::Unknown) => Err(GroupError::Unknown),
+        Err(ProposeError::TooLarge { limit }) => Err(GroupError::TooLarge { limit }),
+        Err(ProposeError::Stopped) => Err(GroupError::NotLeader { leader: None }),
     }
 }
 

@@ -77,9 +77,20 @@ pub struct Writes {
     pub conditions: Vec<Condition>,
 }
 
+/// When a commit is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// A majority has it on disk.
+    ByMajority,
+    /// Where one partition alone takes part, and nothing is in the way: its leader has it on disk. The commit is lost where
+    /// that leader is before a majority has it.
+    ByLeader,
+}
+
 /// A transaction under way.
 pub struct Transaction<'a> {
     coordinator: &'a Coordinator,
+    acknowledgement: Acknowledgement,
     id: TxnId,
     start: Option<Timestamp>,
     spans: Vec<Span>,
@@ -105,8 +116,14 @@ impl Coordinator {
 
     /// Begins a transaction; its snapshot is taken when it first reads.
     pub fn begin(&self) -> Transaction<'_> {
+        self.begin_to_be_told(Acknowledgement::ByMajority)
+    }
+
+    /// As [`Coordinator::begin`], for a client that may be told of the commit early.
+    pub fn begin_to_be_told(&self, acknowledgement: Acknowledgement) -> Transaction<'_> {
         Transaction {
             coordinator: self,
+            acknowledgement,
             id: TxnId {
                 member: self.member,
                 incarnation: self.incarnation,

@@ -24,6 +24,8 @@ pub enum LatchError {
 #[derive(Debug, Default)]
 struct Table {
     held: BTreeMap<Key, TxnId>,
+    /// What transactions read or require that were promised to commit: nobody may latch a key in there.
+    guarded: BTreeMap<TxnId, Vec<Span>>,
     /// The term in which the held ones were taken.
     term: u64,
     /// Leadership of every term up to this one is over for good: a term has one leader, which never comes back in it.
@@ -55,13 +57,31 @@ impl Latches {
         keys: impl Iterator<Item = &Key>,
         within: Duration,
     ) -> Result<Held, LatchError> {
+        self.acquire_guarded(term, txn, keys, Vec::new(), within).await
+    }
+
+    /// As [`Latches::acquire`], and keeps others from latching anything inside the spans. Waits while somebody else has.
+    pub async fn acquire_guarded(
+        self: &Arc<Self>,
+        term: u64,
+        txn: TxnId,
+        keys: impl Iterator<Item = &Key>,
+        guards: Vec<Span>,
+        within: Duration,
+    ) -> Result<Held, LatchError> {
         let keys: Vec<Key> = keys.cloned().collect();
         self.wait_until(term, within, |table| {
             // Not even an earlier attempt of the same transaction shares its latches: whichever ended first would
             // take them from the other, whose commit timestamp is still in flight.
-            let free = keys.iter().all(|key| !table.held.contains_key(key));
+            let free = keys
+                .iter()
+                .all(|key| !table.held.contains_key(key) && !table.is_guarded(txn, key))
+                && !table.foreign_inside(Some(txn), &guards);
             if free {
                 table.held.extend(keys.iter().map(|key| (key.clone(), txn)));
+                if !guards.is_empty() {
+                    table.guarded.insert(txn, guards.clone());
+                }
             }
             free
         })
@@ -96,7 +116,7 @@ impl Latches {
         let mut table = self.lock();
         table.ended = table.ended.max(term);
         if table.term <= term {
-            table.held.clear();
+            table.clear();
         }
         drop(table);
         self.changed.notify_waiters();
@@ -131,7 +151,7 @@ impl Table {
     /// Whoever comes first in a new term ends the ones before it.
     fn enter(&mut self, term: u64) -> Result<(), LatchError> {
         if term > self.term {
-            self.held.clear();
+            self.clear();
             self.ended = self.ended.max(self.term);
             self.term = term;
         }
@@ -139,6 +159,20 @@ impl Table {
             true => Err(LatchError::SteppedDown),
             false => Ok(()),
         }
+    }
+
+    fn clear(&mut self) {
+        self.held.clear();
+        self.guarded.clear();
+    }
+
+    /// Whether another transaction guards what holds the key.
+    fn is_guarded(&self, txn: TxnId, key: &Key) -> bool {
+        let mut foreign = self.guarded.iter().filter(|(holder, _)| **holder != txn);
+        foreign.any(|(_, spans)| {
+            let mut ranges = spans.iter().flat_map(Span::ranges);
+            ranges.any(|(from, to)| from <= *key && *key < to)
+        })
     }
 
     fn foreign_inside(&self, txn: Option<TxnId>, spans: &[Span]) -> bool {
@@ -169,6 +203,7 @@ impl Drop for Held {
                     table.held.remove(key);
                 }
             }
+            table.guarded.remove(&self.txn);
         }
         drop(table);
         self.latches.changed.notify_waiters();
@@ -221,6 +256,32 @@ mod tests {
         assert_eq!(latches.wait_clear(1, Some(txn(1)), &range, SHORT).await, Ok(()));
         drop(held);
         assert_eq!(latches.wait_clear(1, None, &range, SHORT).await, Ok(()));
+    }
+
+    #[tokio::test]
+    async fn nobody_latches_what_another_guards_until_that_one_is_done() {
+        let latches = Arc::new(Latches::default());
+        let guard = vec![Span::Range {
+            from: key("b"),
+            to: key("d"),
+        }];
+        let first = latches
+            .acquire_guarded(1, txn(1), [key("a")].iter(), guard.clone(), LONG)
+            .await
+            .unwrap();
+        let inside = latches.acquire(1, txn(2), [key("c")].iter(), SHORT).await;
+        assert_eq!(inside.unwrap_err(), LatchError::Timeout);
+        let beside = latches.acquire(1, txn(2), [key("d")].iter(), SHORT).await.unwrap();
+        let over_a_latch = vec![Span::Key(key("d"))];
+        let late = latches
+            .acquire_guarded(1, txn(3), [key("x")].iter(), over_a_latch, SHORT)
+            .await;
+        assert_eq!(late.unwrap_err(), LatchError::Timeout);
+        drop((first, beside));
+        latches
+            .acquire(1, txn(2), [key("c"), key("d")].iter(), SHORT)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]

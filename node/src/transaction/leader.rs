@@ -5,9 +5,11 @@
 
 mod commit;
 mod evaluate;
+mod eventual;
 mod read;
 mod replica;
 mod settle;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +19,7 @@ use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{self as state, CheckTxn, Command, Push, Status, TxnHead, TxnStatus};
 use tokio_util::sync::CancellationToken;
 
+use self::turns::Turns;
 use super::boundary::{GroupError, PartitionGroup, Partitions, Timestamps};
 use super::latch::{LatchError, Latches};
 use super::maintenance;
@@ -55,6 +58,9 @@ pub struct PartitionLeader {
     pub(super) partitions: Arc<dyn Partitions>,
     pub(super) settings: LeaderSettings,
     pub(super) latches: Arc<Latches>,
+    turns: Turns,
+    /// The newest term of which it is known that all entries of older ones are applied here.
+    settled_term: AtomicU64,
     /// The largest snapshot served: later intents commit above it anyway, and say so to readers below.
     pub(super) max_seen: AtomicU64,
     stop: CancellationToken,
@@ -76,6 +82,8 @@ impl PartitionLeader {
             partitions,
             settings,
             latches: Arc::default(),
+            turns: Turns::default(),
+            settled_term: AtomicU64::new(0),
             max_seen: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
@@ -105,6 +113,7 @@ impl PartitionLeader {
             Request::Read { snapshot, reads } => self.read(snapshot, reads).await.map(Reply::Read),
             Request::Refresh(refresh) => self.refresh(refresh).await.map(Reply::Refresh),
             Request::OnePhase(one_phase) => self.one_phase(one_phase).await.map(Reply::OnePhase),
+            Request::OnePhaseEventual(one_phase) => self.one_phase_eventual(one_phase).await.map(Reply::OnePhase),
             Request::Prepare(prepare) => self.prepare(prepare).await.map(Reply::Prepare),
             Request::Commit(commit) => match self.propose(&Command::Commit(commit)).await? {
                 state::Answer::Commit(answer) => Ok(Reply::Commit(answer)),
@@ -155,7 +164,22 @@ impl PartitionLeader {
         }
     }
 
+    /// Proposes anything but a one-phase commit, whose keys are latched.
     pub(super) async fn propose(&self, command: &Command) -> Result<state::Answer, Failure> {
+        let turn = self.turns.unlatched().await;
+        let answer = self.propose_latched(command).await;
+        match &answer {
+            Ok(_) => turn.applied(),
+            Err(Failure::NotLeader { .. } | Failure::Busy(_) | Failure::TooOld | Failure::TooLarge(_)) => {
+                turn.not_proposed();
+            }
+            // It may still be under way.
+            Err(Failure::Unknown | Failure::Broken(_)) => drop(turn),
+        }
+        answer
+    }
+
+    async fn propose_latched(&self, command: &Command) -> Result<state::Answer, Failure> {
         let answer = self.group.propose(command.encode()).await.map_err(failure)?;
         state::Answer::decode(&answer).map_err(|error| Failure::Broken(error.to_string()))
     }

@@ -55,6 +55,8 @@ pub enum Request {
         key: Key,
         limit: u32,
     },
+    /// As `OnePhase`, answered where it can be as soon as the leader has the entry on its own disk.
+    OnePhaseEventual(OnePhase),
 }
 
 /// Whether what was read still holds at a later timestamp.

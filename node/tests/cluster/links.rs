@@ -10,6 +10,8 @@ use kotoba_state::ids::MemberId;
 #[derive(Default)]
 pub struct Links {
     isolated: Mutex<BTreeSet<MemberId>>,
+    /// Pairs, the smaller first.
+    cut: Mutex<BTreeSet<(MemberId, MemberId)>>,
 }
 
 impl Links {
@@ -18,14 +20,21 @@ impl Links {
         self.isolated.lock().unwrap().insert(member);
     }
 
+    /// Cuts the link between two members, both ways.
+    pub fn cut(&self, a: MemberId, b: MemberId) {
+        self.cut.lock().unwrap().insert((a.min(b), a.max(b)));
+    }
+
     pub fn heal(&self) {
         self.isolated.lock().unwrap().clear();
+        self.cut.lock().unwrap().clear();
     }
 }
 
 impl LinkFilter for Links {
     fn allows(&self, from: MemberId, to: MemberId) -> bool {
         let isolated = self.isolated.lock().unwrap();
-        from == to || !(isolated.contains(&from) || isolated.contains(&to))
+        let cut = self.cut.lock().unwrap().contains(&(from.min(to), from.max(to)));
+        from == to || !(cut || isolated.contains(&from) || isolated.contains(&to))
     }
 }

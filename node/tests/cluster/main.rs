@@ -12,6 +12,7 @@ mod disks;
 mod diverged;
 mod drain;
 mod events;
+mod eventual_writes;
 mod exactly_once;
 mod founding;
 mod graph;

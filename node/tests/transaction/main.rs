@@ -3,6 +3,7 @@
 
 mod bank;
 mod edges;
+mod eventual;
 mod harness;
 mod holes_of_one_phase;
 mod holes_of_outcomes;

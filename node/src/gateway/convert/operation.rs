@@ -14,6 +14,7 @@ use prost::Message;
 use super::Invalid;
 use super::value::properties_from;
 use crate::gateway::operations::{Numbered, OperationRequest};
+use crate::transaction::Acknowledgement;
 
 /// A request as it was sent.
 pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationRequest, Invalid> {
@@ -31,7 +32,13 @@ pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationR
             repeated: sent.repeated,
         }),
     };
+    let acknowledgement = match v1::Consistency::try_from(sent.consistency) {
+        Ok(v1::Consistency::Strong | v1::Consistency::ReadYourWrites) => Acknowledgement::ByMajority,
+        Ok(v1::Consistency::Eventual) => Acknowledgement::ByLeader,
+        Err(_) => return Err(Invalid::new("consistency", "is of a kind this version does not know")),
+    };
     Ok(OperationRequest {
+        acknowledgement,
         operations: operations(sent.operations)?,
         number,
     })

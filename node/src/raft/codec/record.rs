@@ -131,15 +131,15 @@ impl Coded for SnapshotMeta {
 
 impl Coded for Command {
     fn encode(&self, out: &mut Vec<u8>) {
-        encode_count(self.0.len(), out);
-        out.extend_from_slice(&self.0);
+        encode_count(self.bytes.len(), out);
+        out.extend_from_slice(&self.bytes);
     }
 
     /// Copies: a command is kept in the log's cache, and a slice of it would keep the whole frame it came in.
     fn decode(input: &mut &[u8]) -> Result<Self, CodecError> {
         let count = u32::decode(input)?;
         let bytes = take(input, count as usize)?;
-        Ok(Command(Bytes::copy_from_slice(bytes)))
+        Ok(Command::from(Bytes::copy_from_slice(bytes)))
     }
 }
 

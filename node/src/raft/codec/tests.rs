@@ -1,5 +1,6 @@
 //! Records are read back as they were written, and nothing else is taken for one.
 
+use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
@@ -48,7 +49,7 @@ fn membership() -> impl Strategy<Value = Membership> {
 fn entry() -> impl Strategy<Value = Entry> {
     let payload = prop_oneof![
         Just(Payload::Blank),
-        prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| Payload::Normal(Command(bytes.into()))),
+        prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| Payload::Normal(Command::from(Bytes::from(bytes)))),
         membership().prop_map(Payload::Membership),
     ];
     (log_id(), payload).prop_map(|(log_id, payload)| Entry { log_id, payload })
@@ -133,7 +134,7 @@ fn the_layout_is_frozen() {
     let node_id = ReplicaId(0x0102);
     let entry = Entry {
         log_id: LogId::new(LeaderId { term: 3, node_id }, 4),
-        payload: Payload::Normal(Command(b"abc".as_slice().into())),
+        payload: Payload::Normal(Command::from(Bytes::from_static(b"abc"))),
     };
     let expected = [
         [1].as_slice(),

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader, RaftError};
 use openraft::raft::ClientWriteResponse;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Group, leader_of};
 use crate::raft::counters::count;
 use crate::raft::settings::MAX_PROPOSAL_BYTES;
-use crate::raft::types::{Command, TypeConfig};
+use crate::raft::types::{Command, TypeConfig, Witness};
 
 /// Bytes of proposals under way in all groups of a member; beyond, proposers wait.
 pub const ROOM_BYTES: usize = 64 << 20;
@@ -52,7 +53,20 @@ enum Attempt {
 impl Group {
     /// Proposes a command; answers when it is applied here.
     pub async fn propose(&self, command: Vec<u8>) -> Result<Proposed, ProposeError> {
-        if command.len() > MAX_PROPOSAL_BYTES {
+        self.propose_command(Command::from(Bytes::from(command))).await
+    }
+
+    /// As [`Group::propose`], and tells before the answer, where it comes to that, that the entry is on this member's disk.
+    pub async fn propose_told(&self, command: Vec<u8>, on_disk: oneshot::Sender<()>) -> Result<Proposed, ProposeError> {
+        let command = Command {
+            bytes: Bytes::from(command),
+            witness: Some(Witness::new(on_disk)),
+        };
+        self.propose_command(command).await
+    }
+
+    async fn propose_command(&self, command: Command) -> Result<Proposed, ProposeError> {
+        if command.bytes.len() > MAX_PROPOSAL_BYTES {
             return Err(ProposeError::TooLarge {
                 limit: MAX_PROPOSAL_BYTES,
             });
@@ -61,14 +75,14 @@ impl Group {
             return Err(ProposeError::Stopped);
         }
         let deadline = Instant::now() + self.inner.settings.propose_timeout;
-        match timeout_at(deadline, self.propose_in_turn(Command(Bytes::from(command)))).await {
+        match timeout_at(deadline, self.propose_in_turn(command)).await {
             Ok(result) => result,
             Err(_) => Err(ProposeError::Unknown),
         }
     }
 
     async fn propose_in_turn(&self, command: Command) -> Result<Proposed, ProposeError> {
-        let cost = u32::try_from(command.0.len() + PROPOSAL_OVERHEAD).expect("a proposal is limited to a few MiB");
+        let cost = u32::try_from(command.bytes.len() + PROPOSAL_OVERHEAD).expect("a proposal is limited to a few MiB");
         let room = self.inner.room.acquire_many(cost).await;
         let _room = room.map_err(|_| ProposeError::Stopped)?;
         let patience = Instant::now() + self.election_timeout();

@@ -1,5 +1,6 @@
 //! Crashes of the log: the disk dies at any write, keeps what was synced and any part of what was not, and is read again.
 
+use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -137,7 +138,10 @@ fn log_id(term: u64, index: u64) -> LogId {
 fn entry(term: u64, index: u64) -> Entry {
     Entry {
         log_id: log_id(term, index),
-        payload: Payload::Normal(Command(vec![term as u8; 40 + (index as usize * 37) % 300].into())),
+        payload: Payload::Normal(Command::from(Bytes::from(vec![
+            term as u8;
+            40 + (index as usize * 37) % 300
+        ]))),
     }
 }
 

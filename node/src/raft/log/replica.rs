@@ -17,7 +17,7 @@ use super::writer::{Change, Done, Queued};
 use super::{Shared, reply};
 use crate::raft::codec;
 use crate::raft::lock::lock;
-use crate::raft::types::{Entry, LogId, ReplicaKey, TypeConfig, Vote};
+use crate::raft::types::{Entry, LogId, Payload, ReplicaKey, TypeConfig, Vote, Witness};
 
 /// Bytes of entries in one replication request, or in one step of re-applying: big enough to use a link, small enough for
 /// the message limit and for memory times groups.
@@ -280,6 +280,7 @@ impl RaftLogStorage<TypeConfig> for ReplicaLogHandle {
             (entry, bytes)
         };
         let entries: Vec<_> = entries.into_iter().map(encode).collect();
+        let witnesses: Vec<Witness> = entries.iter().filter_map(|(entry, _)| witness(entry)).collect();
         let cost = self
             .shared
             .reserve(entries.iter().map(|(_, bytes)| bytes.len()).sum())
@@ -303,7 +304,12 @@ impl RaftLogStorage<TypeConfig> for ReplicaLogHandle {
             });
         }
         let log = self.log.clone();
-        let done = move |result: Result<(), LogError>| callback.io_completed(result.map_err(io::Error::from));
+        let done = move |result: Result<(), LogError>| {
+            if result.is_ok() {
+                witnesses.iter().for_each(Witness::tell);
+            }
+            callback.io_completed(result.map_err(io::Error::from));
+        };
         Ok(self.enqueue(Change::Append { log, records, end }, cost, Some(Box::new(done)))?)
     }
 
@@ -329,6 +335,14 @@ impl RaftLogStorage<TypeConfig> for ReplicaLogHandle {
             sequences: index.purge(upto),
         };
         self.enqueue_lazily(purge).await
+    }
+}
+
+/// Who wants to hear that an entry is on disk.
+fn witness(entry: &Entry) -> Option<Witness> {
+    match &entry.payload {
+        Payload::Normal(command) => command.witness.clone(),
+        Payload::Blank | Payload::Membership(_) => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Blocks on the way from one state file to another, and what becomes of those that do not arrive as they were sent.
 
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -78,7 +79,7 @@ fn fill(state: &ReplicaState, index: u64, values: u8) {
         node_id: ReplicaId(1),
     };
     let log_id = LogId::new(leader, index);
-    let payload = Payload::Normal(Command(vec![values].into()));
+    let payload = Payload::Normal(Command::from(Bytes::from(vec![values])));
     state.apply(&[Entry { log_id, payload }]).unwrap();
 }
 

@@ -163,7 +163,7 @@ impl ReplicaState {
                         index: at.index,
                         source,
                     };
-                    self.machine.apply(store, at, &command.0).map_err(failed)?
+                    self.machine.apply(store, at, &command.bytes).map_err(failed)?
                 }
                 Payload::Membership(membership) => {
                     applied.membership = StoredMembership::new(Some(*log_id), membership.clone());

@@ -77,7 +77,7 @@ async fn next_batch(
     {
         let (entry, responder) = item?;
         bytes += match &entry.payload {
-            Payload::Normal(command) => command.0.len(),
+            Payload::Normal(command) => command.bytes.len(),
             Payload::Blank | Payload::Membership(_) => 0,
         };
         batch.entries.push(entry);

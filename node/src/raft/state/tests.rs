@@ -1,5 +1,6 @@
 //! What a replica's state keeps, and when.
 
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -89,7 +90,7 @@ fn entry(index: u64) -> Entry {
     };
     Entry {
         log_id: LogId::new(leader, index),
-        payload: Payload::Normal(Command(vec![index as u8].into())),
+        payload: Payload::Normal(Command::from(Bytes::from(vec![index as u8]))),
     }
 }
 

@@ -10,7 +10,7 @@ use kotoba_state::partition::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{CommitError, Transaction, Writes};
+use super::{Acknowledgement, CommitError, Transaction, Writes};
 use crate::transaction::boundary::CallError;
 use crate::transaction::message::{Elsewhere, Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
 
@@ -123,13 +123,17 @@ impl Transaction<'_> {
             spans: part.spans,
             conditions: part.conditions,
         });
-        let request = Request::OnePhase(OnePhase {
+        let one_phase = OnePhase {
             head: head.clone(),
             writes: own.writes,
             reads: own.spans,
             conditions: own.conditions,
             elsewhere: elsewhere.collect(),
-        });
+        };
+        let request = match self.acknowledgement {
+            Acknowledgement::ByMajority => Request::OnePhase(one_phase),
+            Acknowledgement::ByLeader => Request::OnePhaseEventual(one_phase),
+        };
         match self.coordinator.partitions.call(partition, request).await {
             Ok(Reply::OnePhase(reply)) => one_phase_outcome(reply),
             Ok(other) => Err(CommitError::Broken(format!("{other:?} is no answer to a commit"))),

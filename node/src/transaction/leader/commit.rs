@@ -21,7 +21,7 @@ use crate::transaction::latch::{Held, LatchError};
 use crate::transaction::message::{Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
 
 /// How long a writer waits for others on its keys before it gives way; the client's transaction is then tried again.
-const WRITE_WAIT: Duration = Duration::from_secs(1);
+pub(super) const WRITE_WAIT: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// Latching anew after a change of term or a closed timestamp.
 const MAX_ATTEMPTS: usize = 8;
@@ -109,7 +109,7 @@ impl PartitionLeader {
             reads: request.reads.clone(),
             conditions: request.conditions.clone(),
         });
-        match self.propose(&command).await {
+        match self.propose_latched(&command).await {
             Ok(state::Answer::OnePhase(answer)) => Ok(answer),
             Ok(other) => Err(wrong_answer(&other)),
             Err(Failure::Unknown) => {
@@ -122,7 +122,7 @@ impl PartitionLeader {
 
     /// Keeps latches whose proposal was not answered, until a later entry of the same leader is applied: then the
     /// earlier one is, too, or never will be.
-    async fn hold_until_visible(self: Arc<Self>, held: Held) {
+    pub(super) async fn hold_until_visible(self: Arc<Self>, held: Held) {
         let probe = Command::CloseTs { closed: Timestamp(0) };
         while held.is_valid() && self.propose(&probe).await.is_err() {
             sleep(PROBE_AFTER).await;
@@ -159,7 +159,7 @@ impl PartitionLeader {
 
     /// Waits, holding nothing, until no intent is in the way of a one-phase transaction, on keys it writes, reads or
     /// requires something of. One that stays open until the deadline is left to the state machine to refuse.
-    async fn clear_the_way(&self, request: &OnePhase, deadline: Instant) -> Result<(), Failure> {
+    pub(super) async fn clear_the_way(&self, request: &OnePhase, deadline: Instant) -> Result<(), Failure> {
         loop {
             let view = self.group.view().map_err(failure)?;
             let asked = request.clone();

@@ -36,6 +36,7 @@ pub use digest::{DigestScan, NotedDigest, StateDigest, digest, digest_by_scan, n
 pub use floors::{closed_ts, record_floor, version_floor};
 pub use history::{HistoryAt, KeptVersions, history_at};
 pub use intents::{Intent, MetIntent, expired_intents, intent_of};
+pub use one_phase::would_commit;
 pub use read::{Known, ReadAt, Settled, read_at};
 pub use records::{Unfinished, unfinished};
 pub use refresh::{RefreshOutcome, refresh};

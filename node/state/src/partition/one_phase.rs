@@ -1,7 +1,7 @@
 //! CommitOnePhase: a transaction that writes one partition, checked and committed by one entry.
 
 use super::check_txn::{Status, status};
-use super::command::{CommitOnePhase, OnePhaseAnswer};
+use super::command::{CommitOnePhase, OnePhaseAnswer, Refusal};
 use super::conflict::{Wanted, check};
 use super::floors::closed_ts;
 use super::records;
@@ -13,14 +13,42 @@ pub(super) fn commit_one_phase(
     term: u64,
     command: CommitOnePhase,
 ) -> Result<OnePhaseAnswer, StoreError> {
-    match status(store, &command.head)? {
-        Status::Committed(commit_ts) => return Ok(OnePhaseAnswer::Committed(commit_ts)),
-        Status::Aborted => return Ok(OnePhaseAnswer::Aborted),
-        Status::Gone => return Ok(OnePhaseAnswer::TooOld),
-        Status::Absent | Status::Pending { .. } => {}
-    }
-    if must_retry(store, term, &command)? {
-        return Ok(OnePhaseAnswer::Retry);
+    let answer = match judge(store, term, &command)? {
+        Judgement::Decided(answer) => return Ok(answer),
+        Judgement::Refused(refusal) => {
+            // An earlier attempt may still be under way, and must not succeed after this refusal was told.
+            records::save_aborted(store, &command.head)?;
+            return Ok(OnePhaseAnswer::Refused(refusal));
+        }
+        Judgement::Commits => OnePhaseAnswer::Committed(command.commit_ts),
+    };
+    write_versions(store, command.head.txn, command.commit_ts, command.writes)?;
+    Ok(answer)
+}
+
+/// Whether applying the command to this very state, in this term, would commit it: what a leader that has nothing else under
+/// way may promise before a majority has the entry.
+pub fn would_commit(view: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<bool, StoreError> {
+    Ok(matches!(judge(view, term, command)?, Judgement::Commits))
+}
+
+/// What becomes of a command, before anything is written.
+enum Judgement {
+    Decided(OnePhaseAnswer),
+    Refused(Refusal),
+    Commits,
+}
+
+fn judge(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<Judgement, StoreError> {
+    let decided = match status(store, &command.head)? {
+        Status::Committed(commit_ts) => Some(OnePhaseAnswer::Committed(commit_ts)),
+        Status::Aborted => Some(OnePhaseAnswer::Aborted),
+        Status::Gone => Some(OnePhaseAnswer::TooOld),
+        Status::Absent | Status::Pending { .. } if must_retry(store, term, command)? => Some(OnePhaseAnswer::Retry),
+        Status::Absent | Status::Pending { .. } => None,
+    };
+    if let Some(answer) = decided {
+        return Ok(Judgement::Decided(answer));
     }
     let wanted = Wanted {
         head: &command.head,
@@ -29,19 +57,7 @@ pub(super) fn commit_one_phase(
         conditions: &command.conditions,
         commit_ts: Some(command.commit_ts),
     };
-    if let Some(refusal) = check(store, &wanted)? {
-        // An earlier attempt may still be under way, and must not succeed after this refusal was told.
-        records::save_aborted(store, &command.head)?;
-        return Ok(OnePhaseAnswer::Refused(refusal));
-    }
-    let CommitOnePhase {
-        head,
-        commit_ts,
-        writes,
-        ..
-    } = command;
-    write_versions(store, head.txn, commit_ts, writes)?;
-    Ok(OnePhaseAnswer::Committed(commit_ts))
+    Ok(check(store, &wanted)?.map_or(Judgement::Commits, Judgement::Refused))
 }
 
 /// Latched under another leadership, so that readers may have passed; or below what followers already show.

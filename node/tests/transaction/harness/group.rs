@@ -14,7 +14,7 @@ use kotoba_state::partition::{Answer, Command, PartitionMachine};
 use kotoba_state::store::{MemoryStore, Read};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::gate::Gate;
 
@@ -270,6 +270,13 @@ impl PartitionGroup for Replica {
             return Err(GroupError::Unknown);
         }
         held.await.ok().flatten().ok_or(GroupError::NotLeader { leader: None })
+    }
+
+    /// Here an entry is on disk when it is applied.
+    async fn propose_told(&self, command: Vec<u8>, on_disk: oneshot::Sender<()>) -> Result<Vec<u8>, GroupError> {
+        let answer = self.propose(command).await?;
+        let _ = on_disk.send(());
+        Ok(answer)
     }
 
     async fn read_barrier(&self) -> Result<(), GroupError> {

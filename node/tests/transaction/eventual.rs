@@ -58,9 +58,9 @@ impl SlowGroup {
     /// A majority has all that is in the log.
     fn apply_all(&self) {
         let term = self.term.borrow().term;
-        while let Some((command, answered)) = self.log.lock().unwrap().pop_front() {
+        while let Some((command, answered)) = self.log.lock().expect("no test panics with it").pop_front() {
             let index = *self.applied.borrow() + 1;
-            let store = &mut *self.store.lock().unwrap();
+            let store = &mut *self.store.lock().expect("no test panics with it");
             let answer = PartitionMachine
                 .apply(store, EntryPosition { term, index }, &command)
                 .expect("memory does not fail");
@@ -70,7 +70,7 @@ impl SlowGroup {
     }
 
     fn waiting(&self) -> usize {
-        self.log.lock().unwrap().len()
+        self.log.lock().expect("no test panics with it").len()
     }
 
     /// Waits until so many entries are in the log and not applied.
@@ -80,7 +80,10 @@ impl SlowGroup {
 
     fn append(&self, command: Vec<u8>) -> oneshot::Receiver<Vec<u8>> {
         let (answered, answer) = oneshot::channel();
-        self.log.lock().unwrap().push_back((command, answered));
+        self.log
+            .lock()
+            .expect("no test panics with it")
+            .push_back((command, answered));
         answer
     }
 }
@@ -105,7 +108,7 @@ impl PartitionGroup for SlowGroup {
     }
 
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
-        Ok(Box::new(self.store.lock().unwrap().clone()))
+        Ok(Box::new(self.store.lock().expect("no test panics with it").clone()))
     }
 
     fn leadership(&self) -> Leadership {

@@ -3,13 +3,16 @@
 //! Places come from the local copy of the catalogue, leaders from the replicas here, from the last answers, and by
 //! asking. A call is made again only where nothing was done, or where doing it twice does no harm.
 
+mod batch;
+
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use kotoba_proto::v1::PartitionRequest;
 use kotoba_state::ids::{MemberId, PartitionId};
 use kotoba_state::meta::ReplicaRole;
@@ -34,6 +37,7 @@ pub struct Router {
     pub peers: Arc<PeerClients>,
     leaders: Mutex<BTreeMap<PartitionId, MemberId>>,
     turn: AtomicUsize,
+    sent: AtomicU64,
 }
 
 /// What came of one attempt at one member.
@@ -54,6 +58,7 @@ impl Router {
             peers,
             leaders: Mutex::default(),
             turn: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
         }
     }
 
@@ -73,6 +78,11 @@ impl Router {
             .and_then(|local| local.group.leadership().leader);
         here.map(|(_, member)| member)
             .or_else(|| self.hints().get(&partition).copied())
+    }
+
+    /// Messages of the transaction protocol sent to other members since the start.
+    pub fn messages_sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Members to ask, the likeliest first, each once.
@@ -124,6 +134,7 @@ impl Router {
             Ok(client) => client,
             Err(error) => return Attempt::Elsewhere(None, error.to_string()),
         };
+        self.sent.fetch_add(1, Ordering::Relaxed);
         match client.partition(message).await {
             Ok(answer) => match message::decode::<Response>(&answer.into_inner().body) {
                 Ok(response) => of_response(response),
@@ -183,6 +194,24 @@ impl Partitions for Router {
         Err(CallError::Unavailable(format!(
             "partition {partition} has no leader that answers: {last}"
         )))
+    }
+
+    /// One message to each member, for all that it leads; whatever is not answered that way is asked for by itself.
+    async fn call_all(&self, requests: Vec<(PartitionId, Request)>) -> Vec<Result<Reply, CallError>> {
+        let batches = self.batches(&requests);
+        let answered = join_all(batches.iter().map(|batch| self.ask_at_once(batch, &requests))).await;
+        let mut answers: BTreeMap<usize, Result<Reply, CallError>> = answered.into_iter().flatten().collect();
+        let ask = |(position, (partition, request))| {
+            let answer = answers.remove(&position);
+            async move {
+                match answer {
+                    Some(answer) => answer,
+                    None => self.call(partition, request).await,
+                }
+            }
+        };
+        let asked: Vec<_> = requests.into_iter().enumerate().map(ask).collect();
+        join_all(asked).await
     }
 
     async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply> {

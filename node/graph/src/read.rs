@@ -124,6 +124,14 @@ impl SlotScan {
 }
 
 impl Answer {
+    /// About how much memory its keys and values take.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Answer::Value(value) => value.as_ref().map_or(0, Vec::len),
+            Answer::Pairs { pairs, .. } => pairs.iter().map(|pair| pair.0.len() + pair.1.len()).sum(),
+        }
+    }
+
     /// The answer to a get.
     pub fn into_value(self) -> Result<Option<Vec<u8>>, Error> {
         match self {

@@ -12,7 +12,7 @@ use kotoba_state::partition::{Condition, ConditionKind, Key, Op};
 use super::Gateway;
 use super::operations::{Numbered, OperationError, Outcome};
 use super::refusal::kind_of_refusal;
-use crate::transaction::{CommitError, ReadFrom, Writes};
+use crate::transaction::{CommitError, MAX_TRANSACTION_BYTES, ReadFrom, Writes};
 
 /// Where a request's receipt lies.
 pub struct Place {
@@ -46,7 +46,10 @@ impl Gateway {
     ) -> Result<Option<Result<Outcome, OperationError>>, OperationError> {
         let snapshot = self.coordinator.take_snapshot().await?;
         let get = Read::Get { key: place.key.clone() };
-        let answers = self.coordinator.read_at(snapshot, ReadFrom::Leaders, vec![get]).await?;
+        let answers = self
+            .coordinator
+            .read_at(snapshot, ReadFrom::Leaders, vec![get], MAX_TRANSACTION_BYTES)
+            .await?;
         let broken = |error: &dyn std::fmt::Display| OperationError::Broken(error.to_string());
         let Some(answer) = answers.into_iter().next() else {
             return Err(broken(&"a read was not answered"));

@@ -222,6 +222,7 @@ impl From<ReadError> for OperationError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Unavailable(_) | ReadError::TooOld => OperationError::Transient(error.to_string()),
+            ReadError::TooMuch { .. } => OperationError::TooLarge(error.to_string()),
             ReadError::Broken(cause) => OperationError::Broken(cause),
         }
     }

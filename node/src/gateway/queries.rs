@@ -148,7 +148,7 @@ impl Running<'_> {
                     let read = self
                         .snapshots
                         .coordinator
-                        .read_at(snapshot.at, snapshot.from, reads)
+                        .read_at(snapshot.at, snapshot.from, reads, self.limits.memory_bytes / 2)
                         .await;
                     answers = read.map_err(|error| too_old(error, &ask))?;
                 }

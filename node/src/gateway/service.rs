@@ -236,7 +236,9 @@ fn query_status(error: QueryError) -> Status {
             status(Kind::Refused, text)
         }
         QueryError::Refused(_) | QueryError::Bookmark(_) | QueryError::ForeignCursor => status(Kind::Invalid, text),
-        QueryError::CursorTooOld | QueryError::TooManyRows(_) => status(Kind::Refused, text),
+        QueryError::CursorTooOld | QueryError::TooManyRows(_) | QueryError::Read(ReadError::TooMuch { .. }) => {
+            status(Kind::Refused, text)
+        }
         QueryError::Read(ReadError::Broken(_)) => Status::internal(text),
         // Trying again would read an even older past; a present snapshot is only ever too old by chance.
         QueryError::TooFarBack(_) => status(Kind::Invalid, text),

@@ -2,16 +2,19 @@
 //! by anyone else.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures::Stream;
+use futures::stream::FuturesUnordered;
 use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::peer_service_server::PeerService;
 use kotoba_proto::v1::{
     AssignRequest, AssignResponse, ChangeReplicasRequest, ChangeReplicasResponse, Envelope, GetStatusResponse,
     LeaderStatusRequest, MetaAnswer, MetaCommand, NotedDigest, ObserveReplicasRequest, ObserveReplicasResponse,
-    ObservedReplica, PartitionRequest, PartitionResponse, ReplicaProgress, TakeTimestampsRequest,
-    TakeTimestampsResponse,
+    ObservedReplica, PartPartition, PartitionRequest, PartitionResponse, PartitionsRequest, PartitionsResponse,
+    ReplicaProgress, TakeTimestampsRequest, TakeTimestampsResponse,
 };
 use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
 use kotoba_state::partition;
@@ -29,6 +32,9 @@ use crate::transaction::{Failure, message};
 pub struct PeerEndpoint {
     pub process: Arc<Process>,
 }
+
+/// Partitions that one message may ask: as many as a cluster may have.
+const MAX_PARTS: usize = 1_024;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -59,6 +65,8 @@ impl PeerEndpoint {
 
 #[tonic::async_trait]
 impl PeerService for PeerEndpoint {
+    type PartitionsStream = Pin<Box<dyn Stream<Item = Result<PartitionsResponse, Status>> + Send>>;
+
     async fn assign(&self, request: Request<AssignRequest>) -> Answer<AssignResponse> {
         let request = request.into_inner();
         let assignment = Assignment {
@@ -122,13 +130,23 @@ impl PeerService for PeerEndpoint {
         let running = self.member(request.envelope.as_ref())?;
         let decoded: message::Request =
             message::decode(&request.body).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let response = match running.partitions.get(PartitionId(request.partition)) {
-            Some(local) => local.leader.handle(decoded).await,
-            None => Err(Failure::NotLeader { leader: None }),
-        };
+        let response = answer_of_partition(&running, PartitionId(request.partition), decoded).await;
         Ok(Response::new(PartitionResponse {
             body: message::encode(&response).into(),
         }))
+    }
+
+    async fn partitions(&self, request: Request<PartitionsRequest>) -> Answer<Self::PartitionsStream> {
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        if request.parts.len() > MAX_PARTS {
+            return Err(Status::invalid_argument(format!("more than {MAX_PARTS} parts")));
+        }
+        let answers: FuturesUnordered<_> = (0..)
+            .zip(request.parts)
+            .map(|(position, part)| answer_part(running.clone(), position, part))
+            .collect();
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn leader_status(&self, request: Request<LeaderStatusRequest>) -> Answer<GetStatusResponse> {
@@ -167,6 +185,27 @@ impl PeerService for PeerEndpoint {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stopping: running.stopping.load(Ordering::Relaxed),
         }))
+    }
+}
+
+async fn answer_part(running: Arc<Running>, position: u32, part: PartPartition) -> Result<PartitionsResponse, Status> {
+    let decoded: message::Request =
+        message::decode(&part.body).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let response = answer_of_partition(&running, PartitionId(part.partition), decoded).await;
+    Ok(PartitionsResponse {
+        position,
+        body: message::encode(&response).into(),
+    })
+}
+
+async fn answer_of_partition(
+    running: &Running,
+    partition: PartitionId,
+    request: message::Request,
+) -> message::Response {
+    match running.partitions.get(partition) {
+        Some(local) => local.leader.handle(request).await,
+        None => Err(Failure::NotLeader { leader: None }),
     }
 }
 

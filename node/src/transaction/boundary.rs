@@ -1,6 +1,7 @@
 //! The outside world of a transaction, each part one narrow trait, so that tests can break it on purpose.
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::store::Read;
 use tokio::sync::{oneshot, watch};
@@ -65,6 +66,15 @@ pub enum CallError {
 pub trait Partitions: Send + Sync + 'static {
     /// Asks a partition's leader; finds the new one after a change, as long as nothing was done yet.
     async fn call(&self, partition: PartitionId, request: Request) -> Result<Reply, CallError>;
+    /// Asks the leaders of several partitions at once; the answers are in the order of the requests.
+    async fn call_all(&self, requests: Vec<(PartitionId, Request)>) -> Vec<Result<Reply, CallError>> {
+        join_all(
+            requests
+                .into_iter()
+                .map(|(partition, request)| self.call(partition, request)),
+        )
+        .await
+    }
     /// Asks one replica, the nearest, whether it leads or not; none where it gave no answer.
     async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply>;
     fn partition_of(&self, slot: u16) -> PartitionId;

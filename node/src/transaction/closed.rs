@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::try_join_all;
 use kotoba_state::ids::Timestamp;
 use tokio::time::{Instant, timeout};
 
@@ -107,8 +106,11 @@ impl ClosedSnapshots {
         }
         let taken = Instant::now();
         let at = self.timestamps.take().await?;
-        let close = |partition| self.partitions.call(partition, Request::Close { at });
-        try_join_all(self.partitions.all().into_iter().map(close)).await?;
+        let close = |partition| (partition, Request::Close { at });
+        let requests = self.partitions.all().into_iter().map(close).collect();
+        for answer in self.partitions.call_all(requests).await {
+            answer?;
+        }
         let closed = ClosedSnapshot { at, taken };
         *self.newest_mut() = Some(closed);
         Ok(closed)

@@ -17,7 +17,7 @@ use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::partition::{Condition, Key, Op, Span, TxnHead, TxnId};
 use tokio::sync::Semaphore;
 
-pub use read::{ReadFrom, span_of};
+pub use read::{MAX_TRANSACTION_BYTES, ReadFrom, span_of};
 pub use resolve::by_partition;
 
 use super::boundary::{CallError, Partitions, Timestamps};
@@ -45,6 +45,8 @@ pub enum ReadError {
     Unavailable(String),
     #[error("the snapshot is older than the versions that are kept: begin again")]
     TooOld,
+    #[error("one step of reading takes more than {limit} bytes: narrow it down")]
+    TooMuch { limit: usize },
     #[error("a partition failed: {0}")]
     Broken(String),
 }

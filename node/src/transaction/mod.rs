@@ -14,7 +14,9 @@ pub mod message;
 
 pub use boundary::{CallError, GroupError, PartitionGroup, Partitions, Timestamps};
 pub use closed::{ClosedSnapshot, ClosedSnapshots};
-pub use coordinator::{Acknowledgement, CommitError, Coordinator, ReadError, ReadFrom, Transaction, Writes};
+pub use coordinator::{
+    Acknowledgement, CommitError, Coordinator, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Transaction, Writes,
+};
 pub use latch::{LatchError, Latches};
 pub use leader::{LeaderSettings, PartitionLeader};
 pub use message::{Failure, Reply, Request, Response};

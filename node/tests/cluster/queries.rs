@@ -15,7 +15,7 @@ use crate::graph::{
     update_node,
 };
 use crate::settings::Pace;
-use crate::wait::run;
+use crate::wait::{ensure, run, until};
 
 #[test]
 fn nodes_are_found_by_label_and_properties_everywhere_and_counted_alike() {
@@ -363,5 +363,27 @@ fn a_shortest_path_crosses_partitions_and_is_the_same_from_every_member() {
             assert!(client.fetch_rows(between(10, 7, 3)).await.unwrap().is_empty());
             assert!(client.fetch_rows(between(7, 10, 32)).await.unwrap().is_empty());
         }
+    });
+}
+
+#[test]
+fn a_round_of_a_query_takes_one_message_to_each_member() {
+    run(async {
+        let cluster = Cluster::with(Pace::default(), 3, 16).await;
+        let client = cluster.client_of(1);
+        for _ in 0..40 {
+            client.execute_operation(create_node("Item", [])).await.unwrap();
+        }
+        let router = cluster.running(1).router.clone();
+        // The first one learns who leads what.
+        assert_eq!(client.count(find_nodes("Item", [])).await.unwrap(), 40);
+        until("a query with two messages a round", || async {
+            let before = router.messages_sent();
+            assert_eq!(client.count(find_nodes("Item", [])).await.unwrap(), 40);
+            let sent = router.messages_sent() - before;
+            // Counting reads keys alone, page by page: a first one of each partition, then what is left.
+            ensure(sent <= 4, || format!("{sent} messages"))
+        })
+        .await;
     });
 }

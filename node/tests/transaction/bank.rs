@@ -40,7 +40,7 @@ enum Seen {
 /// All balances at a snapshot; none where a partition did not answer.
 async fn balances(cluster: &Cluster, reader: &Coordinator, snapshot: Timestamp) -> Option<Vec<i64>> {
     let answers = reader
-        .read_at(snapshot, ReadFrom::Leaders, accounts(cluster))
+        .read_at(snapshot, ReadFrom::Leaders, accounts(cluster), usize::MAX)
         .await
         .ok()?;
     Some(answers.into_iter().map(|answer| balance(value(answer))).collect())

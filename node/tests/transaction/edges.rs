@@ -136,7 +136,7 @@ async fn graph(cluster: &Cluster, snapshot: Timestamp) -> Option<Graph> {
     });
     let mut answers = cluster
         .coordinator()
-        .read_at(snapshot, ReadFrom::Leaders, reads.collect())
+        .read_at(snapshot, ReadFrom::Leaders, reads.collect(), usize::MAX)
         .await
         .ok()?
         .into_iter();

@@ -90,7 +90,11 @@ async fn hole_01_a_range_with_a_latched_key_inside_waits_too() {
     in_flight.reached().await;
     let snapshot = cluster.oracle.issue();
     let (coordinator, range) = (cluster.coordinator(), scan(&cluster.key(0, "a"), &cluster.key(0, "z")));
-    let mut reader = tokio::spawn(async move { coordinator.read_at(snapshot, ReadFrom::Leaders, vec![range]).await });
+    let mut reader = tokio::spawn(async move {
+        coordinator
+            .read_at(snapshot, ReadFrom::Leaders, vec![range], usize::MAX)
+            .await
+    });
     still_waits(&mut reader, "a key inside is latched").await;
     in_flight.open();
     joined(writer).await.unwrap();

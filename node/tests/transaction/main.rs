@@ -8,3 +8,4 @@ mod harness;
 mod holes_of_one_phase;
 mod holes_of_outcomes;
 mod holes_of_reads;
+mod reads;

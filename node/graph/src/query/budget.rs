@@ -9,8 +9,8 @@ use crate::value::{Properties, Value};
 
 /// What the values of one step should take together.
 const STEP_BYTES: usize = 8 << 20;
-/// Values of the first step, when no size is known: were each as large as an entity may be, they would take 32 MB.
-pub const FIRST_VALUES: usize = 32;
+/// Values of the first step, when no size is known: were each as large as an entity may be, they would take 20 MB.
+pub const FIRST_VALUES: usize = 20;
 /// Pairs of the first page of a scan over all partitions, per partition.
 const FIRST_PAIRS: usize = 4;
 /// How many times more values the next step may have, so that a few small ones do not let a thousand large ones in.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::future::join_all;
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{
     Commit, CommitAnswer, Condition, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Span, TxnHead, TxnStatus, slot_of,
@@ -206,9 +205,9 @@ impl Transaction<'_> {
                 conditions: part.conditions.clone(),
                 min_commit_hint: Timestamp(0),
             };
-            self.coordinator.partitions.call(*partition, Request::Prepare(prepare))
+            (*partition, Request::Prepare(prepare))
         });
-        for answer in join_all(calls).await {
+        for answer in self.coordinator.partitions.call_all(calls.collect()).await {
             match answer {
                 Ok(Reply::Prepare(PrepareAnswer::Prepared)) => {}
                 Ok(Reply::Prepare(PrepareAnswer::Refused(refusal))) => return Err(refused(refusal)),
@@ -259,9 +258,9 @@ impl Transaction<'_> {
                 conditions: conditions.cloned().collect(),
             };
             let needed = !refresh.spans.is_empty() || !refresh.conditions.is_empty();
-            needed.then(|| self.coordinator.partitions.call(*partition, Request::Refresh(refresh)))
+            needed.then_some((*partition, Request::Refresh(refresh)))
         });
-        for answer in join_all(calls).await {
+        for answer in self.coordinator.partitions.call_all(calls.collect()).await {
             match answer {
                 Ok(Reply::Refresh(RefreshReply::Valid)) => {}
                 Ok(Reply::Refresh(RefreshReply::Changed)) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use kotoba_graph::id::Slot;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{PartitionId, Timestamp};
@@ -13,6 +13,9 @@ use crate::transaction::message::{Reply, Request};
 
 /// Reads of one partition, each with the position of the read it answers.
 type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
+
+/// What the reads of one step of a transaction may give.
+pub const MAX_TRANSACTION_BYTES: usize = 256 << 20;
 
 /// Who answers reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +31,9 @@ impl Transaction<'_> {
     pub async fn read(&mut self, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
         let snapshot = self.snapshot().await?;
         self.spans.extend(reads.iter().map(span_of));
-        self.coordinator.read_at(snapshot, ReadFrom::Leaders, reads).await
+        self.coordinator
+            .read_at(snapshot, ReadFrom::Leaders, reads, MAX_TRANSACTION_BYTES)
+            .await
     }
 }
 
@@ -38,67 +43,70 @@ impl Coordinator {
         self.timestamp().await.map_err(ReadError::Unavailable)
     }
 
-    /// Answers each read at its position, at a snapshot, without any transaction.
+    /// Answers each read at its position, at a snapshot, without any transaction. It is given up where the answers take more
+    /// than `max_bytes`; then at most one message of each partition is held beyond that.
     pub async fn read_at(
         &self,
         snapshot: Timestamp,
         from: ReadFrom,
         reads: Vec<Read>,
+        max_bytes: usize,
     ) -> Result<Vec<Answer>, ReadError> {
         let mut answers: Vec<Answer> = reads.iter().map(empty_answer).collect();
-        let calls = self
-            .route(reads)
-            .into_iter()
-            .map(|(partition, routed)| self.read_partition(partition, snapshot, from, routed));
-        for (position, part) in try_join_all(calls).await?.into_iter().flatten() {
-            merge(&mut answers[position], part);
+        let mut left = self.route(reads);
+        let mut bytes = 0;
+        while !left.is_empty() {
+            // Each partition gives as much as goes into one message; what is left is asked for in the next round.
+            let replies = self.read_once(snapshot, from, &left).await?;
+            for ((partition, routed), reply) in std::mem::take(&mut left).into_iter().zip(replies) {
+                let (given, rest) = take_answers(routed, reply)?;
+                for (position, part) in given {
+                    bytes += part.bytes();
+                    merge(&mut answers[position], part);
+                }
+                if !rest.is_empty() {
+                    left.insert(partition, rest);
+                }
+            }
+            if bytes > max_bytes {
+                return Err(ReadError::TooMuch { limit: max_bytes });
+            }
         }
         Ok(answers)
     }
 
-    /// One partition's answers, in as many messages as they take.
-    async fn read_partition(
-        &self,
-        partition: PartitionId,
-        snapshot: Timestamp,
-        from: ReadFrom,
-        routed: Vec<(usize, Read)>,
-    ) -> Result<Vec<(usize, Answer)>, ReadError> {
-        let (positions, mut reads): (Vec<usize>, Vec<Read>) = routed.into_iter().unzip();
-        let mut answers = Vec::with_capacity(reads.len());
-        while !reads.is_empty() {
-            match self.read_once(partition, snapshot, from, &reads).await? {
-                Reply::Read(part) if (1..=reads.len()).contains(&part.len()) => {
-                    reads.drain(..part.len());
-                    answers.extend(part);
-                }
-                other => return Err(ReadError::Broken(format!("{other:?} is no answer to these reads"))),
-            }
+    /// One message of answers from each partition, in their order.
+    async fn read_once(&self, snapshot: Timestamp, from: ReadFrom, routed: &Routed) -> Result<Vec<Reply>, ReadError> {
+        let mut replies = match from {
+            ReadFrom::Leaders => BTreeMap::new(),
+            ReadFrom::Replicas => self.read_near(snapshot, routed).await,
+        };
+        let far = routed.iter().filter(|(partition, _)| !replies.contains_key(*partition));
+        let request = |(partition, routed): (&PartitionId, &Vec<(usize, Read)>)| {
+            let reads = reads_of(routed);
+            (*partition, Request::Read { snapshot, reads })
+        };
+        let requests: Vec<_> = far.map(request).collect();
+        let asked: Vec<PartitionId> = requests.iter().map(|(partition, _)| *partition).collect();
+        for (partition, reply) in asked.into_iter().zip(self.partitions.call_all(requests).await) {
+            replies.insert(partition, reply?);
         }
-        Ok(positions.into_iter().zip(answers).collect())
+        Ok(replies.into_values().collect())
     }
 
-    async fn read_once(
-        &self,
-        partition: PartitionId,
-        snapshot: Timestamp,
-        from: ReadFrom,
-        reads: &[Read],
-    ) -> Result<Reply, ReadError> {
-        let reads = reads.to_vec();
-        if from == ReadFrom::Replicas {
-            let reads = reads.clone();
-            let near = self
-                .partitions
-                .call_replica(partition, Request::ReadReplica { snapshot, reads });
-            if let Some(reply @ Reply::Read(_)) = near.await {
-                return Ok(reply);
+    /// What the nearest replicas give, those that have reached the snapshot.
+    async fn read_near(&self, snapshot: Timestamp, routed: &Routed) -> BTreeMap<PartitionId, Reply> {
+        let ask = |(partition, routed): (&PartitionId, &Vec<(usize, Read)>)| {
+            let reads = reads_of(routed);
+            let (partition, request) = (*partition, Request::ReadReplica { snapshot, reads });
+            async move {
+                match self.partitions.call_replica(partition, request).await {
+                    Some(reply @ Reply::Read(_)) => Some((partition, reply)),
+                    Some(_) | None => None,
+                }
             }
-        }
-        Ok(self
-            .partitions
-            .call(partition, Request::Read { snapshot, reads })
-            .await?)
+        };
+        join_all(routed.iter().map(ask)).await.into_iter().flatten().collect()
     }
 
     /// The kept versions of a key up to a snapshot, newest first, and whether older ones were left out.
@@ -138,6 +146,25 @@ impl Coordinator {
             }
         }
         routed
+    }
+}
+
+fn reads_of(routed: &[(usize, Read)]) -> Vec<Read> {
+    routed.iter().map(|(_, read)| read.clone()).collect()
+}
+
+/// Answers with their positions, and the reads that have yet to be answered.
+type Taken = (Vec<(usize, Answer)>, Vec<(usize, Read)>);
+
+/// Pairs a partition's reads with its answers to the first of them, of which there is at least one.
+fn take_answers(mut routed: Vec<(usize, Read)>, reply: Reply) -> Result<Taken, ReadError> {
+    match reply {
+        Reply::Read(part) if (1..=routed.len()).contains(&part.len()) => {
+            let rest = routed.split_off(part.len());
+            let positions = routed.into_iter().map(|(position, _)| position);
+            Ok((positions.zip(part).collect(), rest))
+        }
+        other => Err(ReadError::Broken(format!("{other:?} is no answer to these reads"))),
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::join_all;
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{Decided, Push, TxnHead, TxnStatus, slot_of};
 
@@ -24,15 +23,14 @@ impl Coordinator {
             let home = partitions.partition_of(slot_of(&head.primary));
             let mut elsewhere = by_partition(partitions.as_ref(), participants);
             elsewhere.remove(&home);
-            let calls = elsewhere.into_iter().map(|(partition, slots)| {
-                let partitions = &partitions;
-                async move {
-                    let decided = Decided::Committed(at);
-                    let reply = partitions.call(partition, Request::Resolve { txn, decided }).await;
-                    matches!(reply, Ok(Reply::Resolved)).then_some(slots)
-                }
-            });
-            let resolved: BTreeSet<u16> = join_all(calls).await.into_iter().flatten().flatten().collect();
+            let decided = Decided::Committed(at);
+            let resolve = |partition: &PartitionId| (*partition, Request::Resolve { txn, decided });
+            let replies = partitions.call_all(elsewhere.keys().map(resolve).collect()).await;
+            let answered = elsewhere.into_values().zip(replies);
+            let resolved: BTreeSet<u16> = answered
+                .filter(|(_, reply)| matches!(reply, Ok(Reply::Resolved)))
+                .flat_map(|(slots, _)| slots)
+                .collect();
             if !resolved.is_empty() {
                 // What is not forgotten now is found again by the primary's maintenance.
                 let _ = partitions.call(home, Request::Forget { txn, resolved }).await;
@@ -61,11 +59,9 @@ impl Coordinator {
                 return;
             }
             let written = by_partition(partitions.as_ref(), participants);
-            let calls = written.into_keys().map(|partition| {
-                let decided = Decided::Aborted;
-                partitions.call(partition, Request::Resolve { txn, decided })
-            });
-            join_all(calls).await;
+            let decided = Decided::Aborted;
+            let resolve = |partition| (partition, Request::Resolve { txn, decided });
+            partitions.call_all(written.into_keys().map(resolve).collect()).await;
         });
     }
 }

@@ -268,7 +268,9 @@ pub trait ReadValue {
 
 impl ReadValue for Coordinator {
     async fn read_value(self: Arc<Self>, key: &Key, snapshot: Timestamp) -> Result<Option<String>, ReadError> {
-        let answers = self.read_at(snapshot, ReadFrom::Leaders, vec![get(key)]).await?;
+        let answers = self
+            .read_at(snapshot, ReadFrom::Leaders, vec![get(key)], usize::MAX)
+            .await?;
         Ok(value(answers.into_iter().next().expect("one answer to one read")))
     }
 }

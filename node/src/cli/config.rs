@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::CliError;
 use super::output::Output;
-use crate::config::{DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig};
+use crate::config::{DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, IntegrityConfig, MembershipConfig};
 use crate::gateway::QueryLimits;
 
 /// Print all settings of `serve` with their defaults, as a settings file
@@ -25,6 +25,7 @@ pub(super) fn run(ConfigArgs {}: ConfigArgs, output: &mut Output<impl Write>) ->
 fn defaults() -> String {
     let membership = MembershipConfig::default();
     let queries = QueryLimits::default();
+    let integrity = IntegrityConfig::default();
     format!(
         "\
 # Settings of `kotoba serve`, with their defaults. An unknown key is refused.
@@ -69,6 +70,11 @@ state_cache_mib = {}
 snapshot_mib_per_s = {}
 # How long old versions stay readable.
 history_retention_s = {}
+# The least time between two digests of a partition that its replicas compare.
+digest_interval_s = {}
+# In this time every replica is read whole once, to find what the disk has damaged; 0: never. And how fast.
+scrub_interval_s = {}
+scrub_mib_per_s = {}
 
 [queries]
 # Most rows that one query may answer; a client asks for more in pages.
@@ -85,6 +91,9 @@ memory_mib = {}
         STATE_CACHE_MIB,
         crate::raft::Settings::default().snapshot_bytes_per_s >> 20,
         HISTORY_RETENTION_S,
+        integrity.digest_interval.as_secs(),
+        integrity.scrub_interval.map_or(0, |interval| interval.as_secs()),
+        integrity.scrub_bytes_per_s >> 20,
         queries.max_rows,
         queries.memory_bytes >> 20,
     )
@@ -109,6 +118,7 @@ mod tests {
             config.history_retention,
             config.raft.snapshot_bytes_per_s,
             &config.queries,
+            &config.integrity,
         );
         format!(
             "{addresses:?} {advertised:?} {names:?} {:?} {limits:?}",

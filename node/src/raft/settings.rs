@@ -46,7 +46,8 @@ pub struct Settings {
     pub checkpoint_dirty_bytes: usize,
     /// A state file with changes older than this is made durable: a restart re-applies no more than that.
     pub checkpoint_age: Duration,
-    /// Bytes of snapshots that this member sends in a second, to all others together.
+    /// Bytes of snapshots, and of entries read from the disk for those who are behind, that this member sends in a second, to
+    /// all others together.
     pub snapshot_bytes_per_s: u64,
     /// After this the outcome of a proposal counts as unknown.
     pub propose_timeout: Duration,

@@ -257,7 +257,9 @@ impl Inner {
             key,
             config: Arc::new(config),
             settings: self.settings.clone(),
-            log: log.guarded_by(state.durable_end()),
+            log: log
+                .guarded_by(state.durable_end())
+                .paced_by(self.transport.snapshot_pace.clone()),
             state: Arc::new(state),
             transport: self.transport.clone(),
             counters: self.counters.clone(),

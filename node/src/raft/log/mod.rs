@@ -11,6 +11,8 @@ mod index;
 #[cfg(test)]
 mod index_tests;
 mod replica;
+#[cfg(test)]
+mod replica_tests;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -17,6 +17,7 @@ use super::writer::{Change, Done, Queued};
 use super::{Shared, reply};
 use crate::raft::codec;
 use crate::raft::lock::lock;
+use crate::raft::snapshot::Pace;
 use crate::raft::types::{Entry, LogId, Payload, ReplicaKey, TypeConfig, Vote, Witness};
 
 /// Bytes of entries in one replication request, or in one step of re-applying: big enough to use a link, small enough for
@@ -69,6 +70,8 @@ pub struct ReplicaLogHandle {
     log: Arc<ReplicaLog>,
     /// State up to below this index is durable, so the log may forget it. `None` where no state watches over it.
     durable_state: Option<Arc<AtomicU64>>,
+    /// What followers are fed from the disk takes its bytes from here. `None` where it may be as fast as it can.
+    pace: Option<Arc<Pace>>,
 }
 
 impl ReplicaLogHandle {
@@ -77,12 +80,19 @@ impl ReplicaLogHandle {
             shared,
             log,
             durable_state: None,
+            pace: None,
         }
     }
 
     /// Refuses, from now on, to purge what the state has not made durable.
     pub fn guarded_by(mut self, durable_state: Arc<AtomicU64>) -> Self {
         self.durable_state = Some(durable_state);
+        self
+    }
+
+    /// Bounds, from now on, how fast followers that are behind are fed from the disk.
+    pub fn paced_by(mut self, pace: Arc<Pace>) -> Self {
+        self.pace = Some(pace);
         self
     }
 
@@ -149,9 +159,14 @@ impl ReplicaLogHandle {
     }
 
     async fn read(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<Entry>> {
+        Ok(self.read_counted(range, limit).await?.0)
+    }
+
+    /// Entries, and the bytes of those that came from the disk.
+    async fn read_counted(&self, range: Range<u64>, limit: usize) -> io::Result<(Vec<Entry>, usize)> {
         let selection = lock(&self.log.state).index.select(range.clone(), limit);
         if selection.cold.is_empty() {
-            return Ok(selection.warm);
+            return Ok((selection.warm, 0));
         }
         let log = self.clone();
         tokio::task::spawn_blocking(move || log.read_cold(range, limit))
@@ -160,13 +175,14 @@ impl ReplicaLogHandle {
     }
 
     /// The view is pinned while the index is locked, so that no entry of the selection can be deleted from it.
-    fn read_cold(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<Entry>> {
+    fn read_cold(&self, range: Range<u64>, limit: usize) -> io::Result<(Vec<Entry>, usize)> {
         let (selection, pinned) = {
             let state = lock(&self.log.state);
             (state.index.select(range, limit), self.shared.disk.pin()?)
         };
         let Selection { cold, warm } = selection;
         let mut entries = Vec::with_capacity(cold.len() + warm.len());
+        let mut cold_bytes = 0;
         for (log_id, sequence) in cold {
             let missing = || {
                 self.shared
@@ -174,6 +190,7 @@ impl ReplicaLogHandle {
                     .damaged(format!("entry {log_id} of {} is missing", self.log.key))
             };
             let bytes = pinned.read(sequence)?.ok_or_else(missing)?;
+            cold_bytes += bytes.len();
             let entry: Entry = codec::from_bytes(&bytes)?;
             if entry.log_id != log_id {
                 return Err(missing().into());
@@ -181,7 +198,7 @@ impl ReplicaLogHandle {
             entries.push(entry);
         }
         entries.extend(warm);
-        Ok(entries)
+        Ok((entries, cold_bytes))
     }
 }
 
@@ -202,7 +219,11 @@ impl RaftLogReader<TypeConfig> for ReplicaLogHandle {
         if lock(&self.log.state).index.is_purged(start) {
             return Ok(Vec::new());
         }
-        self.read(start..end, READ_BYTES).await
+        let (entries, cold_bytes) = self.read_counted(start..end, READ_BYTES).await?;
+        if let Some(pace) = &self.pace {
+            pace.take(cold_bytes).await;
+        }
+        Ok(entries)
     }
 
     async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend

@@ -1,4 +1,5 @@
-//! Bounds the bytes of snapshots that a member sends per second, so that copying a replica leaves room for clients.
+//! Bounds the bytes that a member sends per second to replicas that are behind, as snapshots or as entries that it has to read
+//! from its disk, so that copying a replica leaves room for clients.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::raft::lock::lock;
 
-/// All snapshots of one member share it.
+/// All that one member sends so shares it.
 #[derive(Debug)]
 pub struct Pace {
     bytes_per_s: u64,

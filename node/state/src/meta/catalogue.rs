@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::rows;
-use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
+use crate::ids::{GroupId, MemberId, PartitionId, ReplicaId, Timestamp};
 use crate::placement::{self, Candidate, Placement, Replacement};
 use crate::store::{Read, StoreError};
 
@@ -188,7 +188,14 @@ impl Default for Counters {
     }
 }
 
-/// Everything the meta group holds.
+/// Who was seen to lead a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    pub member: MemberId,
+    pub term: u64,
+}
+
+/// Everything the meta group holds, but for the events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
     /// None before the founding.
@@ -198,6 +205,8 @@ pub struct Catalogue {
     pub moves: BTreeMap<u64, Move>,
     pub rebalance: Option<Rebalance>,
     pub counters: Counters,
+    /// For events alone: requests go to whom the groups themselves name.
+    pub leaders: BTreeMap<GroupId, Leader>,
 }
 
 impl Catalogue {

@@ -8,6 +8,7 @@ mod catalogue;
 mod command;
 mod departures;
 pub mod driver;
+pub mod events;
 #[cfg(test)]
 mod laws;
 mod leases;
@@ -19,7 +20,7 @@ mod tests;
 
 pub use apply::{MetaMachine, check_founding};
 pub use catalogue::{
-    Catalogue, Counters, Drain, Founding, Health, Member, MemberState, Move, MoveReason, MoveStep, Partition,
+    Catalogue, Counters, Drain, Founding, Health, Leader, Member, MemberState, Move, MoveReason, MoveStep, Partition,
     Rebalance, Replica, ReplicaRole, Settings,
 };
-pub use command::{Answer, Command, FirstMember, FormatError, PlannedMove};
+pub use command::{Answer, Command, ElectedLeader, FirstMember, FormatError, PlannedMove};

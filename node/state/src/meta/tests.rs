@@ -2,6 +2,7 @@
 
 mod cluster;
 mod drain;
+mod events;
 mod leaders;
 mod meta_group;
 mod moves;

@@ -1,6 +1,6 @@
 //! Sends a snapshot: a header, then blocks from a pinned view, on a connection of its own.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +12,6 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::SnapshotData;
 use super::block::{Block, each_block};
-use super::pace::Pace;
 use crate::raft::codec::{CodecError, SnapshotHeader, from_bytes, to_bytes};
 use crate::raft::counters::count;
 use crate::raft::network::{DialError, Dialer, Route, Transport};
@@ -76,7 +75,7 @@ pub async fn send(
     };
     let (blocks, queued) = mpsc::channel(BLOCK_QUEUE);
     let stream = tokio_stream::once(first).chain(ReceiverStream::new(queued));
-    let read = read_blocks(view, blocks, dialer.clone(), transport.snapshot_pace.clone());
+    let read = read_blocks(view, blocks, dialer.clone(), transport);
     let answer = async {
         let answer = client.install_snapshot(stream).await;
         answer.map_err(|status| SendError::Refused(status.message().to_owned()))
@@ -99,7 +98,7 @@ async fn read_blocks(
     view: StateView,
     blocks: mpsc::Sender<SnapshotBlock>,
     dialer: Dialer,
-    pace: Arc<Pace>,
+    transport: &Transport,
 ) -> Result<(), SendError> {
     let (sender, mut read) = mpsc::channel(1);
     let reader = tokio::task::spawn_blocking(move || read_all(view.keys(), &sender));
@@ -107,9 +106,13 @@ async fn read_blocks(
         if dialer.is_cut() {
             return Err(SendError::Dial(DialError::Cut(dialer.to)));
         }
-        pace.take(block.pairs.len()).await;
+        let bytes = block.pairs.len();
+        transport.snapshot_pace.take(bytes).await;
         match tokio::time::timeout(IDLE_TIMEOUT, blocks.send(block)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => {
+                let sent = &transport.counters().snapshot_bytes_sent;
+                sent.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
             // The stream has ended; its answer says why.
             Ok(Err(_)) => std::future::pending().await,
             Err(_) => return Err(SendError::Stalled),

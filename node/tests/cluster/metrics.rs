@@ -157,3 +157,37 @@ fn check_by_promtool(page: &str) {
     let said = String::from_utf8_lossy(&checked.stderr) + String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success() && said.is_empty(), "{said}");
 }
+
+const MONITORING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/kotoba-operator/monitoring");
+
+/// Every metric that is named in a file, in whatever part of it.
+fn named_in(file: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(format!("{MONITORING}/{file}")).unwrap();
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let names = words.filter(|word| word.starts_with("kotoba_") || word.starts_with("process_"));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn dashboard_and_alerts_name_only_metrics_that_members_have() {
+    run(async {
+        let cluster = Cluster::with(Pace::default(), 3, PARTITIONS).await;
+        // Failures have a series from the first one on.
+        let missing = cluster
+            .client_of(1)
+            .execute_operation(delete_node(1 << 40, false))
+            .await;
+        assert!(missing.is_err());
+        let mut known = BTreeSet::new();
+        for member in 1..=3 {
+            let samples = samples_of(&cluster, member).await.into_keys();
+            known.extend(samples.map(|sample| sample.split('{').next().unwrap().to_owned()));
+        }
+        for file in ["dashboard.json", "rules.yaml", "rules.test.yaml"] {
+            let named = named_in(file);
+            assert!(named.len() > 10, "{file} names {named:?}");
+            let unknown: Vec<_> = named.difference(&known).collect();
+            assert!(unknown.is_empty(), "{file} names {unknown:?}, which no member has");
+        }
+    });
+}

@@ -10,6 +10,8 @@ COREDNS_VERSION=1.14.7
 HELM_VERSION=3.22.0
 KUBECONFORM_VERSION=0.8.0
 LOCAL_PATH_VERSION=0.0.30
+# --- and of what build-tool.sh builds besides
+PROMETHEUS_MODULE_VERSION=0.313.5 # Prometheus 3.13.5
 
 # --- folders
 KOTOBA_CACHE=${KOTOBA_CACHE:-$HOME/.cache/kotoba}

@@ -13,6 +13,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
+use crate::gateway::measured::Measured;
 use crate::gateway::service::ClientEndpoint;
 use crate::http;
 use crate::member::Process;
@@ -101,11 +102,11 @@ pub async fn serve_clients(
     process: Arc<Process>,
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
-    let service = ClusterServiceServer::new(ClientEndpoint { process })
+    let service = ClusterServiceServer::new(Measured::new(ClientEndpoint { process }))
         .max_decoding_message_size(kotoba_proto::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(kotoba_proto::MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<ClusterServiceServer<ClientEndpoint>>().await;
+    health.set_serving::<ClusterServiceServer<Measured>>().await;
     builder()
         .add_service(service)
         .add_service(health_service)

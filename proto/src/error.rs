@@ -48,6 +48,9 @@ pub enum ClusterError {
     /// A compare-and-set met another version than the one expected: read again, and decide anew.
     #[error("another version: {0}")]
     OtherVersion(String),
+    /// The subscriber was away for so long, or is so slow, that events it has not seen are no longer kept.
+    #[error("events were lost: the oldest that is kept has position {oldest}; read what they told of with get_status")]
+    EventsLost { oldest: u64 },
     /// The process has an empty disk and belongs to no cluster yet.
     #[error("the member belongs to no cluster yet: {0}")]
     Unassigned(String),
@@ -91,9 +94,24 @@ pub fn status(kind: Kind, message: impl Into<String>) -> Status {
     let detail = ErrorDetail {
         kind: kind.into(),
         message: message.into(),
-        leader_address: String::new(),
+        ..ErrorDetail::default()
     };
     to_status(detail, code_of(kind))
+}
+
+/// Builds the status for events that are no longer kept.
+pub fn events_lost(after: u64, oldest: u64) -> Status {
+    let message = format!(
+        "the events after {after} are no longer kept; subscribe again after {}",
+        oldest - 1
+    );
+    let detail = ErrorDetail {
+        kind: Kind::EventsLost.into(),
+        message,
+        oldest_position: oldest,
+        ..ErrorDetail::default()
+    };
+    to_status(detail, code_of(Kind::EventsLost))
 }
 
 /// The gRPC code that says the same as `kind` to software that does not know `ErrorDetail`.
@@ -106,6 +124,7 @@ pub fn code_of(kind: Kind) -> Code {
         Kind::Invalid => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
         Kind::Refused | Kind::OtherVersion => Code::FailedPrecondition,
+        Kind::EventsLost => Code::OutOfRange,
     }
 }
 
@@ -134,6 +153,7 @@ impl ClusterError {
             | ClusterError::NotFound(_)
             | ClusterError::Refused(_)
             | ClusterError::OtherVersion(_)
+            | ClusterError::EventsLost { .. }
             | ClusterError::Unassigned(_)
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -172,6 +192,9 @@ fn from_detail(detail: ErrorDetail) -> ClusterError {
         Kind::NotFound => ClusterError::NotFound(message),
         Kind::Refused => ClusterError::Refused(message),
         Kind::OtherVersion => ClusterError::OtherVersion(message),
+        Kind::EventsLost => ClusterError::EventsLost {
+            oldest: detail.oldest_position,
+        },
         Kind::Unassigned => ClusterError::Unassigned(message),
     }
 }
@@ -270,6 +293,7 @@ mod tests {
             (Kind::NotFound, ClusterError::NotFound(why())),
             (Kind::Refused, ClusterError::Refused(why())),
             (Kind::Unassigned, ClusterError::Unassigned(why())),
+            (Kind::EventsLost, ClusterError::EventsLost { oldest: 0 }),
         ];
         for (kind, error) in expected {
             let failure = round_trip(kind);
@@ -284,6 +308,7 @@ mod tests {
             kind: Kind::NotLeader.into(),
             message: String::new(),
             leader_address: "b:7700".into(),
+            ..ErrorDetail::default()
         };
         let status = to_status(detail, Code::Unavailable);
         let error = ClusterError::from_status(&status, "a:7700");
@@ -308,7 +333,7 @@ mod tests {
         let detail = ErrorDetail {
             kind: 4711,
             message: "new".into(),
-            leader_address: String::new(),
+            ..ErrorDetail::default()
         };
         let error = ClusterError::from_status(&to_status(detail, Code::NotFound), "a:7700");
         assert_eq!(error, ClusterError::NotFound("new".into()));

@@ -9,6 +9,7 @@ use kotoba_proto::v1::MetaCommand;
 use kotoba_state::ids::MemberId;
 use kotoba_state::meta::{Answer, Command};
 
+use super::driver::now_ms;
 use super::local::LocalCatalogue;
 use crate::peer::clients::PeerClients;
 use crate::raft::{Group, ProposeError};
@@ -41,7 +42,7 @@ impl MetaClient {
     /// Applies a command and returns its answer; the local copy has applied it too.
     pub async fn propose(&self, command: &Command, within: Duration) -> Result<Answer, MetaError> {
         let deadline = Instant::now() + within;
-        let body = command.encode();
+        let body = command.encode_at(now_ms());
         while Instant::now() < deadline {
             for member in self.candidates() {
                 if let Some((answer, index)) = self.propose_to(member, &body).await {

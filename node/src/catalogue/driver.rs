@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kotoba_state::ids::{MemberId, PartitionId};
-use kotoba_state::meta::Catalogue;
 use kotoba_state::meta::driver::{
-    Policy, balance_leaders, next_member_steps, next_meta_step, next_removal, next_step, report_diverged,
+    Policy, balance_leaders, elected_leaders, next_member_steps, next_meta_step, next_removal, next_step,
+    report_diverged,
 };
+use kotoba_state::meta::{Catalogue, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +84,7 @@ impl Driver {
         let observation = Arc::new(observe::observe(&catalogue, &self.meta, &self.peers).await);
         self.observed.send_replace(Some(observation.clone()));
         self.watch_health(&catalogue, &observation).await;
+        self.note_leaders(&catalogue, &observation).await;
         self.assign_joiners(&catalogue).await;
         self.drive_meta(&catalogue, &observation).await;
         let (policy, observed) = (self.policy(&observation), &observation.partitions);
@@ -91,6 +93,14 @@ impl Driver {
         let steps = steps.chain(report_diverged(&catalogue, &observation.noted_digests(), policy.now_ms));
         for action in steps.chain(balance_leaders(&catalogue, observed, &policy)) {
             self.execute(action, &observation).await;
+        }
+    }
+
+    /// Logs who was elected since the last pass, all in one command, so that subscribers hear of it.
+    async fn note_leaders(&self, catalogue: &Catalogue, observation: &Observation) {
+        let leaders = elected_leaders(catalogue, &observation.partitions, &observation.meta_view());
+        if !leaders.is_empty() {
+            self.propose(Command::NoteLeaders { leaders }).await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kotoba_state::meta::Catalogue;
+use kotoba_state::meta::{Catalogue, events};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -13,6 +13,7 @@ use crate::raft::Group;
 #[derive(Clone)]
 pub struct LocalCatalogue {
     current: watch::Receiver<Arc<Catalogue>>,
+    newest_event: watch::Receiver<u64>,
 }
 
 impl LocalCatalogue {
@@ -20,7 +21,9 @@ impl LocalCatalogue {
     pub async fn follow(meta: Group, cancel: CancellationToken) -> anyhow::Result<Self> {
         let mut applied = meta.applied();
         applied.mark_unchanged();
-        let (sender, current) = watch::channel(Arc::new(load(&meta).await?));
+        let (catalogue, newest) = load(&meta).await?;
+        let (sender, current) = watch::channel(Arc::new(catalogue));
+        let (newest_sender, newest_event) = watch::channel(newest);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -28,12 +31,15 @@ impl LocalCatalogue {
                     () = cancel.cancelled() => return,
                 }
                 match load(&meta).await {
-                    Ok(catalogue) => publish(&sender, catalogue),
+                    Ok((catalogue, newest)) => {
+                        publish(&sender, catalogue);
+                        newest_sender.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+                    }
                     Err(cause) => error!(error = %cause, "the local catalogue cannot be read"),
                 }
             }
         });
-        Ok(LocalCatalogue { current })
+        Ok(LocalCatalogue { current, newest_event })
     }
 
     pub fn get(&self) -> Arc<Catalogue> {
@@ -44,10 +50,16 @@ impl LocalCatalogue {
         self.current.clone()
     }
 
+    /// The position of the newest event, as it grows.
+    pub fn watch_events(&self) -> watch::Receiver<u64> {
+        self.newest_event.clone()
+    }
+
     /// A catalogue that never changes, for tests.
     pub fn fixed(catalogue: Catalogue) -> Self {
         LocalCatalogue {
             current: watch::channel(Arc::new(catalogue)).1,
+            newest_event: watch::channel(0).1,
         }
     }
 }
@@ -63,7 +75,7 @@ fn publish(sender: &watch::Sender<Arc<Catalogue>>, catalogue: Catalogue) {
     });
 }
 
-async fn load(meta: &Group) -> anyhow::Result<Catalogue> {
+async fn load(meta: &Group) -> anyhow::Result<(Catalogue, u64)> {
     let view = meta.view()?;
-    tokio::task::spawn_blocking(move || Ok(Catalogue::load(&view)?)).await?
+    tokio::task::spawn_blocking(move || Ok((Catalogue::load(&view)?, events::newest(&view)?))).await?
 }

@@ -85,6 +85,7 @@ fn exit_code_of(error: &ClusterError) -> u8 {
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
+        | ClusterError::EventsLost { .. }
         | ClusterError::Protocol(_) => REFUSED,
     }
 }
@@ -110,6 +111,7 @@ fn advice_for(error: &ClusterError) -> Option<&'static str> {
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
+        | ClusterError::EventsLost { .. }
         | ClusterError::Address { .. }
         | ClusterError::Protocol(_) => None,
     }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
+use kotoba_proto::ClusterError;
 use kotoba_proto::v1::{ClusterEvent, EventKind};
 use serde_json::json;
 
@@ -13,8 +14,12 @@ use super::{CliError, ClientArgs};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kotoba events
-  kotoba events --limit 1 -o json")]
+  kotoba events --after 0
+  kotoba events --after 1234 --limit 1 -o json")]
 pub struct EventsArgs {
+    /// Begin after the event with this position; 0 for the oldest that is kept, instead of from now on
+    #[arg(long, value_name = "POSITION")]
+    after: Option<u64>,
     /// Stop after so many events
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -26,39 +31,30 @@ pub(super) async fn run(
     output: &mut Output<impl Write>,
 ) -> Result<(), CliError> {
     let cluster = client.connect()?;
+    let mut events = match args.after {
+        None => cluster.subscribe_events().await?,
+        Some(position) => cluster.subscribe_events_after(position).await?,
+    };
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
-        let mut events = cluster.subscribe_events().await?;
-        left = follow(&mut events, left, output).await?;
-        if left > 0 {
-            eprintln!("kotoba: the member went away; following on another one, events in between are not shown");
-        }
-    }
-    Ok(())
-}
-
-/// Prints events until there were enough, or the member is gone; says how many are left to print.
-async fn follow(
-    events: &mut kotoba_proto::cluster::Events,
-    mut left: u64,
-    output: &mut Output<impl Write>,
-) -> Result<u64, CliError> {
-    while left > 0 {
         match events.next().await {
-            Ok(Some(event)) => print(&event, output)?,
-            Ok(None) => return Ok(left),
-            Err(error) if error.is_unreachable() => return Ok(left),
+            Ok(event) => print(&event, output)?,
+            Err(error @ ClusterError::EventsLost { .. }) => {
+                eprintln!("kotoba: {error}; going on from there");
+                continue;
+            }
             Err(error) => return Err(error.into()),
         }
         left -= 1;
     }
-    Ok(left)
+    Ok(())
 }
 
 /// Each event is flushed: whoever reads our pipe wants it now.
 fn print(event: &ClusterEvent, output: &mut Output<impl Write>) -> std::io::Result<()> {
     let time = time_text(event.time_ms);
     let json = json!({
+        "position": event.position,
         "time": time,
         "kind": name(event.kind()),
         "member_id": event.member_id,
@@ -68,7 +64,8 @@ fn print(event: &ClusterEvent, output: &mut Output<impl Write>) -> std::io::Resu
     let partition = event.partition.map(|id| format!(" partition {id}")).unwrap_or_default();
     let message: String = event.message.escape_debug().collect();
     let text = format!(
-        "{time}  {:<18} member {}{partition}  {message}\n",
+        "{:>6}  {time}  {:<18} member {}{partition}  {message}\n",
+        event.position,
         name(event.kind()),
         event.member_id
     );
@@ -114,6 +111,7 @@ mod tests {
             partition: Some(7),
             message: "term 3".into(),
             time_ms: 86_400_123,
+            position: 41,
         }
     }
 
@@ -122,7 +120,7 @@ mod tests {
         let text = printed(Format::Table, |output| print(&elected(), output));
         assert_eq!(
             text,
-            "1970-01-02T00:00:00.123Z  LeaderElected      member 2 partition 7  term 3\n"
+            "    41  1970-01-02T00:00:00.123Z  LeaderElected      member 2 partition 7  term 3\n"
         );
     }
 
@@ -131,6 +129,7 @@ mod tests {
         let text = printed(Format::Json, |output| print(&elected(), output));
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["kind"], "LeaderElected");
+        assert_eq!(json["position"], 41);
         assert_eq!(json["time"], "1970-01-02T00:00:00.123Z");
     }
 }

@@ -1,293 +1,201 @@
-//! Events: what changed from one catalogue to the next, and who leads the meta group.
+//! Events for a subscriber: read from the local replica of the meta group, page by page, as fast as the subscriber takes them.
 //!
-//! Every member sees every change of the catalogue, so a client may listen at any of them.
+//! Every member has the same events at the same positions (`kotoba_state::meta::events`), so a client may listen at any of
+//! them. Nothing is buffered for a slow one: what it has not taken when it is no longer kept is lost, and it is told so.
 
-use std::sync::Arc;
-
+use kotoba_proto::error::{events_lost, status};
+use kotoba_proto::v1::error_detail::Kind;
 use kotoba_proto::v1::{ClusterEvent, EventKind};
-use kotoba_state::ids::{MemberId, ReplicaId};
-use kotoba_state::meta::{Catalogue, Diverged, Evidence, Health, Member, MemberState, Move};
-use tokio_util::sync::CancellationToken;
+use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
+use kotoba_state::meta::events::{Event, Recorded, read_after};
+use kotoba_state::meta::{Diverged, Evidence, Health};
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+use tracing::error;
 
-use crate::catalogue::driver::now_ms;
-use crate::member::running::Running;
+use crate::raft::Group;
 
-/// Publishes events until cancelled.
-pub async fn follow(running: Arc<Running>, cancel: CancellationToken) {
-    let mut changes = running.catalogue.watch();
-    let mut leadership = running.meta.watch_leadership();
-    let mut before = changes.borrow_and_update().clone();
-    let mut leader = None;
+/// Events on their way to one subscriber.
+pub const EVENTS_IN_FLIGHT: usize = 64;
+/// Events read at a time: a few kilobytes.
+const PAGE: usize = 256;
+
+type Sender = mpsc::Sender<Result<ClusterEvent, Status>>;
+
+/// Sends what comes after a position until the subscriber goes away, or is too slow, or the member ends.
+pub async fn send(meta: Group, mut newest: watch::Receiver<u64>, mut after: u64, sender: Sender) {
     loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            changed = changes.changed() => {
-                if changed.is_err() { return }
-                let after = changes.borrow_and_update().clone();
-                for event in differences(&before, &after) {
-                    publish(&running, event);
-                }
-                before = after;
+        newest.mark_unchanged();
+        let page = match page(&meta, after).await {
+            Ok(page) => page,
+            // An error says that nobody listens any more.
+            Err(status) => return drop(sender.send(Err(status)).await),
+        };
+        if page.is_empty() {
+            tokio::select! {
+                () = sender.closed() => return,
+                changed = newest.changed() => if changed.is_err() { return },
             }
-            changed = leadership.changed() => {
-                if changed.is_err() { return }
-                let now = leadership.borrow_and_update().leader.map(|(_, member)| member);
-                if let Some(member) = now.filter(|_| now != leader) {
-                    let text = format!("member {member} leads the meta group");
-                    publish(&running, event(EventKind::LeaderElected, member, text));
-                }
-                leader = now.or(leader);
+        }
+        for recorded in page {
+            after = recorded.position;
+            if sender.send(Ok(on_the_wire(recorded))).await.is_err() {
+                return;
             }
         }
     }
 }
 
-fn publish(running: &Running, mut event: ClusterEvent) {
-    event.time_ms = now_ms();
-    // An error says that nobody listens.
-    let _ = running.events.send(event);
+async fn page(meta: &Group, after: u64) -> Result<Vec<Recorded>, Status> {
+    let unreadable = |cause: &dyn std::fmt::Display| {
+        error!(%cause, "the events cannot be read");
+        status(Kind::Transient, "this member cannot read the events: ask another")
+    };
+    let view = meta.view().map_err(|cause| unreadable(&cause))?;
+    let read = tokio::task::spawn_blocking(move || read_after(&view, after, PAGE)).await;
+    let read = read.map_err(|cause| unreadable(&cause))?;
+    let kept = read.map_err(|cause| unreadable(&cause))?;
+    kept.map_err(|not_kept| events_lost(after, not_kept.oldest))
 }
 
-fn event(kind: EventKind, member: MemberId, message: String) -> ClusterEvent {
+/// An event in words; nothing but this file words them.
+fn on_the_wire(recorded: Recorded) -> ClusterEvent {
+    let Recorded {
+        position,
+        time_ms,
+        event,
+    } = recorded;
+    let (kind, member, partition, message) = worded(event);
     ClusterEvent {
         kind: kind.into(),
         member_id: member.0,
-        partition: None,
+        partition: partition.map(|partition| partition.0),
         message,
-        time_ms: 0,
+        time_ms,
+        position,
     }
 }
 
-/// The events between two catalogues, members first, then partitions, then jobs.
-fn differences(before: &Catalogue, after: &Catalogue) -> Vec<ClusterEvent> {
-    let mut events = Vec::new();
-    for member in after.members.values() {
-        events.extend(of_member(before.members.get(&member.id), member));
-    }
-    for row in before.moves.values().filter(|row| !after.moves.contains_key(&row.id)) {
-        events.extend(of_ended_move(row, after));
-    }
-    for (replica, row) in after
-        .diverged
-        .iter()
-        .filter(|(id, _)| !before.diverged.contains_key(id))
-    {
-        events.extend(of_diverged(*replica, row, after));
-    }
-    if before.settings.is_some() && before.settings != after.settings {
-        events.push(event(
-            EventKind::ConfigChanged,
-            MemberId(0),
-            "the cluster's settings changed".to_owned(),
-        ));
-    }
-    let (old_job, job) = (before.rebalance.as_ref(), after.rebalance.as_ref());
-    if let Some(job) = job.filter(|job| old_job.map(|old| old.job) != Some(job.job)) {
-        let text = format!("rebalance {} moves {} replicas", job.job, job.moves_planned);
-        events.push(event(EventKind::RebalanceStarted, MemberId(0), text));
-    }
-    if let Some(job) = job.filter(|_| !before.moves.is_empty() && after.moves.is_empty()) {
-        let text = format!("rebalance {} has moved {} replicas", job.job, job.moves_finished);
-        events.push(event(EventKind::RebalanceFinished, MemberId(0), text));
-    }
-    events
-}
+type Worded = (EventKind, MemberId, Option<PartitionId>, String);
 
-fn of_member(before: Option<&Member>, after: &Member) -> Vec<ClusterEvent> {
-    let mut events = Vec::new();
-    let id = after.id;
-    let state = before.map(|member| member.state);
-    let was_in = matches!(state, Some(MemberState::Active | MemberState::Draining));
-    if after.state == MemberState::Active && !was_in {
-        events.push(event(
-            EventKind::NodeJoined,
-            id,
-            format!("member {id} at {} is active", after.peer_address),
-        ));
-    }
-    if after.state == MemberState::Removed && state != Some(MemberState::Removed) {
-        events.push(event(EventKind::NodeLeft, id, format!("member {id} is removed")));
-    }
-    if let Some(text) = before.and_then(|before| change_of_plan(before, after)) {
-        events.push(event(EventKind::ConfigChanged, id, text));
-    }
-    let health = before.map_or(Health::Alive, |member| member.health);
-    if health != after.health {
-        let (kind, text) = match after.health {
-            Health::Alive => (EventKind::NodeRecovered, "is heard from again"),
-            Health::Suspected => (EventKind::NodeSuspected, "is silent"),
-            Health::Failed => (EventKind::NodeFailed, "has been silent for too long"),
-        };
-        events.push(event(kind, id, format!("member {id} {text}")));
-    }
-    events
-}
-
-/// Drains that begin or are cancelled, and members that count as gone or no longer do.
-fn change_of_plan(before: &Member, after: &Member) -> Option<String> {
-    let id = after.id;
-    match (before.drain, after.drain) {
-        (None, Some(drain)) if drain.then_remove => return Some(format!("member {id} is drained, and then removed")),
-        (None, Some(_)) => return Some(format!("member {id} is drained")),
-        (Some(old), Some(new)) if new.then_remove && !old.then_remove => {
-            return Some(format!("member {id} is removed once it is drained"));
+fn worded(event: Event) -> Worded {
+    use EventKind::*;
+    let nobody = MemberId(0);
+    let changed = |member: MemberId, text: &str| (ConfigChanged, member, None, format!("member {member} {text}"));
+    match event {
+        Event::MemberJoined { member, address } => {
+            let text = format!("member {member} at {address} is active");
+            (NodeJoined, member, None, text)
         }
-        (Some(_), None) if after.state != MemberState::Removed => {
-            return Some(format!("the drain of member {id} is cancelled"));
+        Event::MemberRemoved { member } => (NodeLeft, member, None, format!("member {member} is removed")),
+        Event::HealthChanged { member, health } => {
+            let (kind, text) = match health {
+                Health::Alive => (NodeRecovered, "is heard from again"),
+                Health::Suspected => (NodeSuspected, "is silent"),
+                Health::Failed => (NodeFailed, "has been silent for too long"),
+            };
+            (kind, member, None, format!("member {member} {text}"))
         }
-        (Some(_), _) | (None, None) => {}
-    }
-    match (before.gone, after.gone) {
-        (false, true) => Some(format!(
-            "member {id} has failed for too long: its replicas are placed elsewhere"
-        )),
-        (true, false) if after.state == MemberState::Active => {
-            Some(format!("member {id} is back: a rebalance gives it replicas again"))
+        Event::DrainBegun {
+            member,
+            then_remove: true,
+        } => changed(member, "is drained, and then removed"),
+        Event::DrainBegun { member, .. } => changed(member, "is drained"),
+        Event::RemovalAsked { member } => changed(member, "is removed once it is drained"),
+        Event::DrainCancelled { member } => changed(member, "is kept: its drain is cancelled"),
+        Event::CountedAsGone { member } => {
+            changed(member, "has failed for too long: its replicas are placed elsewhere")
         }
-        (true, _) | (false, false) => None,
+        Event::CameBack { member } => changed(member, "is back: a rebalance gives it replicas again"),
+        Event::SettingsChanged => (ConfigChanged, nobody, None, "the cluster's settings changed".to_owned()),
+        Event::PartitionMoved { partition, from, to } => {
+            let to = to.unwrap_or(nobody);
+            let from = from.map_or("nobody".to_owned(), |member| format!("member {member}"));
+            let text = format!("partition {partition} moved from {from} to member {to}");
+            (PartitionMoved, to, Some(partition), text)
+        }
+        Event::RebalanceStarted { job, moves } => {
+            let text = format!("rebalance {job} moves {moves} replicas");
+            (RebalanceStarted, nobody, None, text)
+        }
+        Event::RebalanceFinished { job, moves } => {
+            let text = format!("rebalance {job} has moved {moves} replicas");
+            (RebalanceFinished, nobody, None, text)
+        }
+        Event::LeaderElected { group, member, term } => elected(group, member, term),
+        Event::ReplicaDiverged {
+            replica,
+            member,
+            diverged,
+        } => found_diverged(replica, member, diverged),
+        Event::ReplicaRebuilt {
+            replica,
+            member,
+            partition,
+        } => {
+            let text = format!("replica {replica} of partition {partition} on member {member} is rebuilt");
+            (ConfigChanged, member, Some(partition), text)
+        }
     }
 }
 
-fn of_diverged(replica: ReplicaId, row: &Diverged, after: &Catalogue) -> Option<ClusterEvent> {
-    let member = after.partitions.get(&row.partition)?.replicas.get(&replica)?.member;
-    let how = match row.evidence {
+fn found_diverged(replica: ReplicaId, member: MemberId, diverged: Diverged) -> Worded {
+    let how = match diverged.evidence {
         Evidence::Scrub => "its disk gives back something else than was written",
         Evidence::Comparison => "a majority of its group has another digest",
     };
-    let what_now = match row.to_rebuild {
+    let what_now = match diverged.to_rebuild {
         true => "it is rebuilt",
         false => "no majority of others is sound to rebuild it from",
     };
-    let text = format!(
-        "replica {replica} of partition {} on member {member} has diverged, for {how}; {what_now}",
-        row.partition
-    );
-    Some(ClusterEvent {
-        partition: Some(row.partition.0),
-        ..event(EventKind::ReplicaDiverged, member, text)
-    })
+    let partition = diverged.partition;
+    let text =
+        format!("replica {replica} of partition {partition} on member {member} has diverged, for {how}; {what_now}");
+    (EventKind::ReplicaDiverged, member, Some(partition), text)
 }
 
-/// A move that ended with its new replica in place; one that was dropped before it began is no event.
-fn of_ended_move(row: &Move, after: &Catalogue) -> Option<ClusterEvent> {
-    let replica = row.replica?;
-    let partition = after.partitions.get(&row.partition)?;
-    partition.replicas.contains_key(&replica).then(|| {
-        let to = row.to.unwrap_or_default();
-        let from = row
-            .from
-            .map_or("nobody".to_owned(), |member| format!("member {member}"));
-        let text = format!("partition {} moved from {from} to member {to}", row.partition);
-        ClusterEvent {
-            partition: Some(row.partition.0),
-            ..event(EventKind::PartitionMoved, to, text)
-        }
-    })
+fn elected(group: GroupId, member: MemberId, term: u64) -> Worded {
+    let (led, partition) = match group {
+        GroupId::Meta => ("the meta group".to_owned(), None),
+        GroupId::Partition(partition) => (group.to_string(), Some(partition)),
+    };
+    let text = format!("member {member} leads {led} in term {term}");
+    (EventKind::LeaderElected, member, partition, text)
 }
 
 #[cfg(test)]
 mod tests {
-    use kotoba_state::meta::Rebalance;
-
     use super::*;
 
-    fn member(id: u64, state: MemberState, health: Health) -> Member {
-        Member {
-            id: MemberId(id),
-            disk_id: String::new(),
-            peer_address: "m:7600".to_owned(),
-            client_address: String::new(),
-            zone: String::new(),
-            name: String::new(),
-            version: String::new(),
-            state,
-            health,
-            health_since_ms: 0,
-            meta_replica: ReplicaId(id),
-            meta_voter: true,
-            drain: None,
-            gone: false,
-        }
-    }
-
-    fn with(members: Vec<Member>) -> Catalogue {
-        Catalogue {
-            members: members.into_iter().map(|member| (member.id, member)).collect(),
-            ..Catalogue::default()
-        }
-    }
-
-    fn kinds(before: &Catalogue, after: &Catalogue) -> Vec<EventKind> {
-        differences(before, after).iter().map(ClusterEvent::kind).collect()
+    #[test]
+    fn an_event_is_told_in_words_with_its_place_and_time() {
+        let recorded = Recorded {
+            position: 9,
+            time_ms: 5,
+            event: Event::LeaderElected {
+                group: GroupId::Partition(PartitionId(3)),
+                member: MemberId(2),
+                term: 7,
+            },
+        };
+        let event = on_the_wire(recorded);
+        assert_eq!((event.position, event.time_ms, event.member_id), (9, 5, 2));
+        assert_eq!((event.kind(), event.partition), (EventKind::LeaderElected, Some(3)));
+        assert_eq!(event.message, "member 2 leads partition 3 in term 7");
     }
 
     #[test]
-    fn a_member_joins_when_it_is_active_and_not_before() {
-        let joining = with(vec![member(1, MemberState::Joining, Health::Alive)]);
-        let active = with(vec![member(1, MemberState::Active, Health::Alive)]);
-        assert_eq!(kinds(&Catalogue::default(), &joining), []);
-        assert_eq!(kinds(&joining, &active), [EventKind::NodeJoined]);
-        assert_eq!(kinds(&active, &active), []);
-    }
-
-    #[test]
-    fn a_drain_is_told_from_its_start_to_its_end() {
-        let draining = |then_remove| {
-            let drain = kotoba_state::meta::Drain {
-                number: 1,
-                then_remove,
-                before: MemberState::Active,
-            };
-            let mut row = member(1, MemberState::Draining, Health::Alive);
-            row.drain = Some(drain);
-            with(vec![row])
+    fn each_turn_of_a_members_health_has_a_kind_of_its_own() {
+        let kind = |health| {
+            let member = MemberId(1);
+            worded(Event::HealthChanged { member, health }).0
         };
-        let active = with(vec![member(1, MemberState::Active, Health::Alive)]);
-        let removed = with(vec![member(1, MemberState::Removed, Health::Alive)]);
-        let changed = [EventKind::ConfigChanged];
-        assert_eq!(kinds(&active, &draining(false)), changed);
-        assert_eq!(kinds(&draining(false), &active), changed);
-        assert_eq!(kinds(&draining(false), &draining(true)), changed);
-        assert_eq!(kinds(&draining(true), &draining(true)), []);
-        assert_eq!(kinds(&draining(true), &removed), [EventKind::NodeLeft]);
-    }
-
-    #[test]
-    fn health_is_told_at_each_turn() {
-        let with_health = |health| with(vec![member(1, MemberState::Active, health)]);
-        let (alive, suspected, failed) = (Health::Alive, Health::Suspected, Health::Failed);
-        let turn = |a, b| kinds(&with_health(a), &with_health(b));
-        assert_eq!(turn(alive, suspected), [EventKind::NodeSuspected]);
-        assert_eq!(turn(suspected, failed), [EventKind::NodeFailed]);
-        assert_eq!(turn(failed, alive), [EventKind::NodeRecovered]);
-    }
-
-    #[test]
-    fn a_rebalance_is_told_from_its_start_to_its_end() {
-        let row = Move {
-            id: 1,
-            partition: kotoba_state::ids::PartitionId(0),
-            from: Some(MemberId(1)),
-            to: Some(MemberId(2)),
-            replica: None,
-            step: kotoba_state::meta::MoveStep::Planned,
-            reason: kotoba_state::meta::MoveReason::Balance,
-        };
-        let running = Catalogue {
-            moves: [(1, row)].into(),
-            rebalance: Some(Rebalance {
-                job: 1,
-                started_at_ms: 0,
-                moves_planned: 1,
-                moves_finished: 0,
-            }),
-            ..Catalogue::default()
-        };
-        let finished = Catalogue {
-            moves: Default::default(),
-            ..running.clone()
-        };
-        assert_eq!(kinds(&Catalogue::default(), &running), [EventKind::RebalanceStarted]);
-        assert_eq!(kinds(&running, &finished), [EventKind::RebalanceFinished]);
+        let kinds = [Health::Alive, Health::Suspected, Health::Failed].map(kind);
+        let expected = [
+            EventKind::NodeRecovered,
+            EventKind::NodeSuspected,
+            EventKind::NodeFailed,
+        ];
+        assert_eq!(kinds, expected);
     }
 }

@@ -5,6 +5,7 @@ pub mod events;
 mod exactly_once;
 mod history;
 pub mod leaving;
+pub mod measured;
 mod operations;
 mod queries;
 mod refusal;
@@ -22,7 +23,7 @@ use snapshot::Snapshots;
 pub use snapshot::{Level, Reading};
 
 use crate::member::Sequences;
-use crate::transaction::{ClosedSnapshots, Coordinator};
+use crate::transaction::{ClosedSnapshots, Coordinator, Outcomes};
 
 /// Runs the operations and queries of this member's clients.
 pub struct Gateway {
@@ -49,6 +50,11 @@ impl Gateway {
             request_timeout,
             query_limits,
         }
+    }
+
+    /// How the transactions of this member's clients ended.
+    pub fn outcomes(&self) -> &Outcomes {
+        self.coordinator.outcomes()
     }
 
     fn snapshots(&self) -> Snapshots<'_> {

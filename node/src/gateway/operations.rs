@@ -124,6 +124,7 @@ impl Gateway {
                 return Err(error);
             }
             sleep(jittered).await;
+            self.outcomes().retried.inc();
             pause = (pause * 2).min(LAST_PAUSE);
         }
     }

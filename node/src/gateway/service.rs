@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use kotoba_graph::query::Row;
+use kotoba_proto::cluster::AFTER_POSITION_KEY;
 use kotoba_proto::error::status;
 use kotoba_proto::v1::cluster_service_server::ClusterService;
 use kotoba_proto::v1::error_detail::Kind;
@@ -17,13 +18,13 @@ use kotoba_state::ids::{MemberId, Timestamp};
 use kotoba_state::meta::{Answer as MetaAnswer, Command};
 use kotoba_state::placement::VIRTUAL_NODES;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{BroadcastStream, ReceiverStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::queries::PARTS_IN_FLIGHT;
 use super::refusal::kind_of_refusal;
-use super::{Ask, Gateway, OperationError, QueryError, RowBatch, convert, leaving, status as cluster_status};
+use super::{Ask, Gateway, OperationError, QueryError, RowBatch, convert, events, leaving, status as cluster_status};
 use crate::member::Process;
 use crate::member::running::Running;
 use crate::transaction::ReadError;
@@ -115,19 +116,17 @@ impl ClusterService for ClientEndpoint {
         )))
     }
 
-    async fn subscribe_events(&self, _: Request<SubscribeEventsRequest>) -> Answer<Self::SubscribeEventsStream> {
+    async fn subscribe_events(&self, request: Request<SubscribeEventsRequest>) -> Answer<Self::SubscribeEventsStream> {
         let running = self.member()?;
-        let events = BroadcastStream::new(running.events.subscribe()).map(|event| {
-            event.map_err(|lagged| {
-                status(
-                    Kind::Transient,
-                    format!("this subscriber is too slow, {lagged}: subscribe again"),
-                )
-            })
-        });
+        let newest = running.catalogue.watch_events();
+        let after = request.into_inner().after_position.unwrap_or(*newest.borrow());
+        let (sender, sent) = mpsc::channel(events::EVENTS_IN_FLIGHT);
+        tokio::spawn(events::send(running.meta.clone(), newest, after, sender));
         // Nothing more happens here once the member is removed: the subscriber goes elsewhere.
-        let events = futures::StreamExt::take_until(events, self.process.member_ended());
-        Ok(Response::new(Box::pin(events)))
+        let sent = futures::StreamExt::take_until(ReceiverStream::new(sent), self.process.member_ended());
+        let mut answer: Response<Self::SubscribeEventsStream> = Response::new(Box::pin(sent));
+        answer.metadata_mut().insert(AFTER_POSITION_KEY, after.into());
+        Ok(answer)
     }
 
     async fn join_cluster(&self, request: Request<JoinClusterRequest>) -> Answer<JoinClusterResponse> {

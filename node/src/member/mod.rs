@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::member::directory::{Directory, DirectoryError};
 use crate::member::identity::{Assignment, Identity, IdentityError};
 use crate::member::running::{Running, StartError};
+use crate::metrics::Requests;
 use crate::peer::raft_door::RaftDoor;
 
 /// What a removed member answers to everything.
@@ -55,6 +56,8 @@ pub enum OpenError {
 pub struct Process {
     pub config: Config,
     pub raft_door: RaftDoor,
+    /// What clients asked of this process.
+    pub requests: Requests,
     /// Ends everything that runs.
     pub cancel: CancellationToken,
     identity: Mutex<Identity>,
@@ -75,6 +78,7 @@ impl Process {
         Ok(Arc::new(Process {
             config,
             raft_door: RaftDoor::default(),
+            requests: Requests::default(),
             member_cancel: cancel.child_token(),
             cancel,
             identity: Mutex::new(identity),

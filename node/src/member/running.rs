@@ -4,10 +4,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use kotoba_proto::v1::{ClusterEvent, GetStatusResponse};
+use kotoba_proto::v1::GetStatusResponse;
 use kotoba_state::ids::{GroupId, MemberId};
 use kotoba_state::meta::{Answer, Command, MetaMachine, Partition};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -22,7 +22,7 @@ use crate::catalogue::local::LocalCatalogue;
 use crate::catalogue::oracle::Oracle;
 use crate::catalogue::timestamps::TimestampSource;
 use crate::config::Config;
-use crate::gateway::{Gateway, events, status};
+use crate::gateway::{Gateway, status};
 use crate::peer::clients::PeerClients;
 use crate::raft::{self, Group, Groups, GroupsConfig};
 use crate::router::Router;
@@ -33,8 +33,6 @@ const COME_UP_STEP: Duration = Duration::from_secs(5);
 /// Versions are kept this long whatever is asked for: receipts of numbered requests live as long, and clients repeat
 /// requests for less; and so do queries that run.
 const MIN_RETENTION: Duration = Duration::from_secs(120);
-/// Events kept for subscribers that are slower than the cluster.
-const MAX_EVENTS: usize = 1_024;
 
 /// Why the member cannot run on this disk.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +65,6 @@ pub struct Running {
     pub partitions: LocalPartitions,
     pub router: Arc<Router>,
     pub observed: watch::Receiver<Option<Arc<Observation>>>,
-    pub events: broadcast::Sender<ClusterEvent>,
     /// The process ends: leaders are handed over, and none is wanted here.
     pub stopping: AtomicBool,
     gateway: OnceLock<Arc<Gateway>>,
@@ -142,7 +139,6 @@ impl Running {
             peers,
             partitions,
             observed,
-            events: broadcast::Sender::new(MAX_EVENTS),
             stopping: AtomicBool::new(false),
             gateway: OnceLock::new(),
         }
@@ -179,7 +175,6 @@ impl Running {
             transfers: Mutex::default(),
         };
         tokio::spawn(driver.run(process.member_cancel.clone()));
-        tokio::spawn(events::follow(self.clone(), process.member_cancel.clone()));
         tokio::spawn(removed::watch(self.clone(), process.clone()));
     }
 

@@ -2,15 +2,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::Seconds;
+
 /// Counts, one set per member; only ever growing.
 #[derive(Debug, Default)]
 pub struct Counters {
     pub proposals: AtomicU64,
     pub log_bytes: AtomicU64,
     pub log_commits: AtomicU64,
+    /// Time of each commit of the log file.
+    pub log_fsync: Seconds,
     pub checkpoints: AtomicU64,
+    /// Time of each durable commit of a state file.
+    pub checkpoint: Seconds,
     pub leader_changes: AtomicU64,
     pub snapshots_sent: AtomicU64,
+    pub snapshot_bytes_sent: AtomicU64,
     pub snapshots_installed: AtomicU64,
 }
 
@@ -42,6 +52,56 @@ impl Counters {
             leader_changes: read(&self.leader_changes),
             snapshots_sent: read(&self.snapshots_sent),
             snapshots_installed: read(&self.snapshots_installed),
+        }
+    }
+}
+
+impl Counters {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "raft_log_fsync_seconds",
+            "Time of the log's commits, each of which is one sync of the disk",
+            self.log_fsync.histogram(),
+        );
+        registry.register(
+            "checkpoint_seconds",
+            "Time in which states were made durable",
+            self.checkpoint.histogram(),
+        );
+        let counts = [
+            (
+                "raft_proposals",
+                "Commands that groups led here have applied",
+                &self.proposals,
+            ),
+            (
+                "raft_log_written_bytes",
+                "Bytes of entries written to the log",
+                &self.log_bytes,
+            ),
+            (
+                "raft_leader_changes",
+                "Times that a replica here learnt of another leader of its group",
+                &self.leader_changes,
+            ),
+            (
+                "snapshots_sent",
+                "Snapshots that other members installed from here",
+                &self.snapshots_sent,
+            ),
+            (
+                "snapshot_sent_bytes",
+                "Bytes of replicas that were sent to other members as snapshots",
+                &self.snapshot_bytes_sent,
+            ),
+            (
+                "snapshots_installed",
+                "Snapshots installed here",
+                &self.snapshots_installed,
+            ),
+        ];
+        for (name, help, count) in counts {
+            registry.register(name, help, ConstCounter::new(count.load(Ordering::Relaxed)));
         }
     }
 }

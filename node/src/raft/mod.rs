@@ -27,7 +27,7 @@ pub use group::{
     BarrierError, Group, GroupObservation, Leadership, MembershipError, ProposeError, Proposed, ReplicaProgress,
     WaitError,
 };
-pub use groups::{Groups, GroupsConfig, OpenError, RebuildError, RetireError, StartError};
+pub use groups::{DiskUsage, Groups, GroupsConfig, OpenError, RebuildError, RetireError, StartError};
 pub use network::{LinkFilter, PeerAddresses, RaftEndpoint, peer_server};
 pub use settings::{GroupSettings, MAX_PROPOSAL_BYTES, Settings};
 pub use state::StateView;

@@ -21,6 +21,7 @@ pub use read::{MAX_TRANSACTION_BYTES, ReadFrom, span_of};
 pub use resolve::by_partition;
 
 use super::boundary::{CallError, Partitions, Timestamps};
+use super::outcomes::Outcomes;
 use crate::catalogue::driver::now_ms;
 
 /// From when on anyone may roll back a transaction whose coordinator is silent. Only liveness hangs on it.
@@ -36,6 +37,7 @@ pub struct Coordinator {
     timestamps: Arc<dyn Timestamps>,
     partitions: Arc<dyn Partitions>,
     resolving: Arc<Semaphore>,
+    outcomes: Outcomes,
 }
 
 /// A read did not get its answer; nothing is changed by it.
@@ -113,6 +115,7 @@ impl Coordinator {
             timestamps,
             partitions,
             resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
+            outcomes: Outcomes::default(),
         }
     }
 
@@ -139,6 +142,11 @@ impl Coordinator {
     /// A timestamp that was issued, the largest that is known here; zero where none was of late.
     pub fn known_issued(&self) -> Timestamp {
         self.timestamps.recent().unwrap_or_default()
+    }
+
+    /// How its transactions ended.
+    pub fn outcomes(&self) -> &Outcomes {
+        &self.outcomes
     }
 
     pub fn partition_of(&self, slot: u16) -> PartitionId {

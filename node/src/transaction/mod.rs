@@ -11,6 +11,7 @@ mod latch;
 mod leader;
 mod maintenance;
 pub mod message;
+mod outcomes;
 
 pub use boundary::{CallError, GroupError, PartitionGroup, Partitions, Timestamps};
 pub use closed::{ClosedSnapshot, ClosedSnapshots};
@@ -20,3 +21,4 @@ pub use coordinator::{
 pub use latch::{LatchError, Latches};
 pub use leader::{LeaderSettings, PartitionLeader};
 pub use message::{Failure, Reply, Request, Response};
+pub use outcomes::Outcomes;

@@ -56,7 +56,7 @@ async fn found_and_rebuilt_after(cluster: &mut Cluster, member: u64, how: impl F
     let mut events = cluster.client_of(1).subscribe_events().await.unwrap();
     damage(cluster, member, how).await;
     let reported = async {
-        while let Ok(Some(event)) = events.next().await {
+        while let Ok(event) = events.next().await {
             if event.kind() == EventKind::ReplicaDiverged {
                 return Some(event);
             }

@@ -118,7 +118,7 @@ fn four_members_drain_to_three_under_a_writer_and_no_request_fails() {
             let event = tokio::time::timeout(Duration::from_secs(10), events.next())
                 .await
                 .unwrap();
-            kinds.push(event.unwrap().unwrap().kind());
+            kinds.push(event.unwrap().kind());
         }
         assert!(kinds.contains(&EventKind::ConfigChanged) && kinds.contains(&EventKind::PartitionMoved));
 

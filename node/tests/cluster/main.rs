@@ -23,6 +23,7 @@ mod leaders;
 mod ledger;
 mod links;
 mod lost_disk;
+mod metrics;
 mod operations;
 mod process;
 mod queries;

@@ -3,6 +3,7 @@
 //! Any member answers any call, so the addresses are asked in turn; connections are made when needed and made again when lost.
 
 mod addresses;
+mod events;
 mod retry;
 mod rows;
 mod search;
@@ -15,14 +16,15 @@ use prost::Message;
 use tonic::{Request, Status};
 
 pub use addresses::endpoint;
-pub use rows::{Events, Rows, Snapshot};
+pub use events::{AFTER_POSITION_KEY, Events};
+pub use rows::{Rows, Snapshot};
 pub use search::{Cursor, Pages, ParseCursorError, Search};
 
 use crate::v1::{
     CheckHealthRequest, CheckHealthResponse, Consistency, ExecuteOperationRequest, ExecuteOperationResponse,
     ExecuteQueryRequest, GetClusterConfigRequest, GetClusterConfigResponse, GetHistoryRequest, GetHistoryResponse,
     GetStatusRequest, GetStatusResponse, JoinClusterRequest, JoinClusterResponse, LeaveClusterRequest, Operation, Row,
-    SubscribeEventsRequest, get_history_request,
+    get_history_request,
 };
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
@@ -270,14 +272,17 @@ impl KotobaCluster {
         .await
     }
 
-    /// Events from now on, as one member sees them. When that member goes away the stream ends with an error, and what
-    /// happened until the caller subscribes again is not seen.
+    /// Events from now on, each once and in order, whichever members come and go meanwhile.
     pub async fn subscribe_events(&self) -> Result<Events, ClusterError> {
-        self.call(Repeat::Always, |mut client, _attempt| async move {
-            let response = client.subscribe_events(SubscribeEventsRequest {}).await?;
-            Ok(Events::new(response.into_inner()))
-        })
-        .await
+        Events::subscribe(self.clone(), None).await
+    }
+
+    /// Events after a position that an earlier event had; after 0 from the oldest that is kept.
+    ///
+    /// # Errors
+    /// [`Events::next`] answers `EventsLost` where they are no longer kept.
+    pub async fn subscribe_events_after(&self, position: u64) -> Result<Events, ClusterError> {
+        Events::subscribe(self.clone(), Some(position)).await
     }
 
     /// Takes a process with an empty disk into the cluster; idempotent by its `disk_id`.

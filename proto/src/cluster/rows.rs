@@ -1,6 +1,6 @@
-//! The two answers that come as streams: rows of a query, and events.
+//! The rows of a query, which come as a stream.
 //!
-//! A query's stream says when it is complete; one that ends without saying so was cut off and is an error, never a short answer.
+//! It says when it is complete; a stream that ends without saying so was cut off and is an error, never a short answer.
 
 use std::time::Duration;
 use std::vec;
@@ -10,7 +10,7 @@ use tonic::{Status, Streaming};
 use super::addresses::Client;
 use super::search::Cursor;
 use crate::ClusterError;
-use crate::v1::{ClusterEvent, ExecuteQueryRequest, ExecuteQueryResponse, Row};
+use crate::v1::{ExecuteQueryRequest, ExecuteQueryResponse, Row};
 
 /// The timestamp a query read at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,24 +118,5 @@ impl Rows {
             self.cursor = Cursor::of_answer(message.cursor);
         }
         Ok(())
-    }
-}
-
-/// Events of the cluster, as one member sees them.
-pub struct Events {
-    stream: Streaming<ClusterEvent>,
-}
-
-impl Events {
-    pub(super) fn new(stream: Streaming<ClusterEvent>) -> Self {
-        Events { stream }
-    }
-
-    /// The next event; `None` when the member ended the stream in order.
-    pub async fn next(&mut self) -> Result<Option<ClusterEvent>, ClusterError> {
-        self.stream
-            .message()
-            .await
-            .map_err(|status| ClusterError::from_status(&status, "the member that sent events"))
     }
 }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kotoba_proto::cluster::AFTER_POSITION_KEY;
 use kotoba_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
 use kotoba_proto::v1::error_detail::Kind;
 use kotoba_proto::v1::*;
@@ -80,6 +81,10 @@ impl Fake {
     }
 }
 
+/// Where a fake's events begin that it still has, and where those of now do.
+pub const OLDEST_EVENT: u64 = 100;
+pub const NEWEST_EVENT: u64 = 200;
+
 /// An address at which nobody listens.
 pub async fn refusing_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -125,6 +130,7 @@ impl Script {
                     kind: Kind::NotLeader.into(),
                     message: "by script".into(),
                     leader_address,
+                    ..ErrorDetail::default()
                 };
                 Err(error::to_status(detail, Code::Unavailable))
             }
@@ -239,16 +245,24 @@ impl ClusterService for Script {
 
     async fn subscribe_events(
         &self,
-        _request: Request<SubscribeEventsRequest>,
+        request: Request<SubscribeEventsRequest>,
     ) -> Result<Response<Self::SubscribeEventsStream>, Status> {
         self.step().await?;
-        let events = [EventKind::NodeJoined, EventKind::LeaderElected].map(|kind| {
-            Ok(ClusterEvent {
-                kind: kind.into(),
-                ..Default::default()
-            })
-        });
-        Ok(Response::new(Box::pin(tokio_stream::iter(events))))
+        let after = request.into_inner().after_position.unwrap_or(NEWEST_EVENT);
+        let is_lost = after > 0 && after < OLDEST_EVENT - 1;
+        // Two at a time, and then the member goes away.
+        let events = (after.max(OLDEST_EVENT - 1) + 1..)
+            .take(2)
+            .map(move |position| match is_lost {
+                true => Err(error::events_lost(after, OLDEST_EVENT)),
+                false => Ok(ClusterEvent {
+                    position,
+                    ..Default::default()
+                }),
+            });
+        let mut answer: Response<Self::SubscribeEventsStream> = Response::new(Box::pin(tokio_stream::iter(events)));
+        answer.metadata_mut().insert(AFTER_POSITION_KEY, after.into());
+        Ok(answer)
     }
 
     async fn join_cluster(

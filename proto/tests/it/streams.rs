@@ -2,10 +2,10 @@
 
 use kotoba_proto::cluster::Search;
 use kotoba_proto::v1::error_detail::Kind;
-use kotoba_proto::v1::{Consistency, CreateNode, EventKind, FindNodes, OrderBy, row};
+use kotoba_proto::v1::{Consistency, CreateNode, FindNodes, OrderBy, row};
 use kotoba_proto::{ClusterError, Options};
 
-use crate::fake::{Answer, Fake, client};
+use crate::fake::{Answer, Fake, NEWEST_EVENT, OLDEST_EVENT, client};
 
 const AMPLE_MS: u64 = 10_000;
 
@@ -89,12 +89,43 @@ async fn reading_your_writes_carries_the_bookmark_of_the_last_write() {
 }
 
 #[tokio::test]
-async fn events_arrive_in_order_until_the_member_ends_them() {
-    let fake = Fake::start([]).await;
-    let mut events = client(&[&fake.address], AMPLE_MS).subscribe_events().await.unwrap();
-    let mut kinds = Vec::new();
-    while let Some(event) = events.next().await.unwrap() {
-        kinds.push(event.kind());
+async fn events_go_on_where_a_member_left_off() {
+    let fakes = [
+        Fake::start([]).await,
+        Fake::start([Answer::Fails(Kind::NoLeader)]).await,
+    ];
+    let cluster = client(&[&fakes[0].address, &fakes[1].address], AMPLE_MS);
+    let mut events = cluster.subscribe_events().await.unwrap();
+    assert_eq!(events.position(), NEWEST_EVENT);
+    for position in NEWEST_EVENT + 1..NEWEST_EVENT + 8 {
+        assert_eq!(events.next().await.unwrap().position, position);
     }
-    assert_eq!(kinds, [EventKind::NodeJoined, EventKind::LeaderElected]);
+    assert!(fakes.iter().all(|fake| fake.calls() > 1));
+}
+
+#[tokio::test]
+async fn events_that_are_lost_are_told_of_and_those_after_them_come() {
+    let fake = Fake::start([]).await;
+    let cluster = client(&[&fake.address], AMPLE_MS);
+    let mut late = cluster.subscribe_events_after(7).await.unwrap();
+    let error = late.next().await.unwrap_err();
+    assert_eq!(error, ClusterError::EventsLost { oldest: OLDEST_EVENT });
+    assert_eq!(late.next().await.unwrap().position, OLDEST_EVENT);
+    let mut oldest = cluster.subscribe_events_after(0).await.unwrap();
+    assert_eq!(oldest.next().await.unwrap().position, OLDEST_EVENT);
+}
+
+#[tokio::test]
+async fn events_are_given_up_when_nobody_has_sent_any_for_as_long_as_the_deadline() {
+    let fake = Fake::start([]).await;
+    let mut events = client(&[&fake.address], 600).subscribe_events().await.unwrap();
+    fake.stop().await;
+    let mut heard = 0;
+    let error = loop {
+        match events.next().await {
+            Ok(_) => heard += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_unreachable() && heard <= 2, "{error} after {heard}");
 }

@@ -5,6 +5,7 @@ mod error;
 mod rebuild;
 mod slots;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::counters::{Counters, Counts};
 use super::fatal::FatalHook;
 use super::group::{Group, Parts, ROOM_BYTES};
 use super::lock::sync_directory;
-use super::log::{LogStore, ReplicaLogHandle};
+use super::log::{LOG_FILE, LogStore, ReplicaLogHandle};
 use super::network::{LinkFilter, PeerAddresses, RaftEndpoint, Registry, Transport, TransportConfig};
 use super::settings::Settings;
 use super::state::ReplicaState;
@@ -49,6 +50,13 @@ pub struct GroupsConfig {
 #[derive(Clone)]
 pub struct Groups {
     inner: Arc<Inner>,
+}
+
+/// Bytes of files; of one that is being replaced or retired, what can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskUsage {
+    pub log_bytes: u64,
+    pub state_bytes: BTreeMap<GroupId, u64>,
 }
 
 struct Inner {
@@ -78,7 +86,7 @@ impl Groups {
         let cluster_id: Arc<str> = config.cluster_id.into();
         let (link_up, links) = mpsc::channel(LINK_HINTS);
         let registry = Arc::new(Registry::default());
-        let transport = Transport::new(TransportConfig {
+        let transport = Arc::new(Transport::new(TransportConfig {
             cluster_id: cluster_id.clone(),
             member: config.member_id,
             addresses: peers,
@@ -86,15 +94,19 @@ impl Groups {
             counters: counters.clone(),
             snapshot_bytes_per_s: config.settings.snapshot_bytes_per_s,
             link_up,
-        });
-        let pace = transport.snapshot_pace.clone();
-        let endpoint = RaftEndpoint::new(cluster_id.clone(), config.member_id, registry.clone(), pace);
+        }));
+        let endpoint = RaftEndpoint::new(
+            cluster_id.clone(),
+            config.member_id,
+            registry.clone(),
+            transport.clone(),
+        );
         let inner = Inner {
             data_dir: config.data_dir,
             cluster_id,
             settings: config.settings,
             log,
-            transport: Arc::new(transport),
+            transport,
             endpoint: Arc::new(endpoint),
             registry,
             slots: Slots::default(),
@@ -211,6 +223,22 @@ impl Groups {
     /// What happened since the start.
     pub fn counts(&self) -> Counts {
         self.inner.counters.read()
+    }
+
+    /// Registers what was counted since the start.
+    pub fn register(&self, registry: &mut prometheus_client::registry::Registry) {
+        self.inner.counters.register(registry);
+    }
+
+    /// What the log and the running replicas take on disk now. Blocks.
+    pub fn disk_usage(&self) -> DiskUsage {
+        let state = |group: &Group| (group.id(), self.inner.replica_directory(group.local().key));
+        let states = self.list();
+        let states = states.iter().map(state);
+        DiskUsage {
+            log_bytes: file_bytes(&self.inner.data_dir.join(LOG_FILE)),
+            state_bytes: states.map(|(group, path)| (group, directory_bytes(&path))).collect(),
+        }
     }
 
     /// Stops all replicas, makes their states durable, and closes the log.
@@ -349,6 +377,15 @@ fn parse_directory(name: &str) -> Option<ReplicaKey> {
         group: GroupId::from_number(group.parse().ok()?)?,
         replica: ReplicaId(replica.parse().ok()?),
     })
+}
+
+fn file_bytes(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
+}
+
+fn directory_bytes(path: &Path) -> u64 {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| file_bytes(&entry.path())).sum()
 }
 
 fn remove_directory(path: &Path) -> std::io::Result<()> {

@@ -160,8 +160,10 @@ impl Writer {
         if batch == Batch::default() {
             return self.complete(changes);
         }
+        let begun = Instant::now();
         match self.shared.disk.commit(&batch) {
             Ok(()) => {
+                self.shared.counters.log_fsync.observe(begun.elapsed());
                 self.count(&batch);
                 self.complete(changes);
             }

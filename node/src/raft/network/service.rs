@@ -18,8 +18,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::dial::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
 use super::registry::Registry;
+use super::transport::Transport;
 use super::{FRAME_MESSAGES, LANE_QUEUE, MAX_FRAME_BYTES, WIRE_FORMAT, frames, serve_append, serve_control};
-use crate::raft::snapshot::{self, Pace};
+use crate::raft::snapshot;
 use crate::raft::state::StateView;
 use crate::raft::types::Vote;
 
@@ -41,7 +42,7 @@ pub struct RaftEndpoint {
     registry: Arc<Registry>,
     snapshots: Arc<Semaphore>,
     given: Arc<Semaphore>,
-    pace: Arc<Pace>,
+    transport: Arc<Transport>,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
@@ -52,14 +53,14 @@ type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 type Blocks = Pin<Box<dyn Stream<Item = Result<SnapshotBlock, Status>> + Send>>;
 
 impl RaftEndpoint {
-    pub fn new(cluster_id: Arc<str>, member: MemberId, registry: Arc<Registry>, pace: Arc<Pace>) -> Self {
+    pub fn new(cluster_id: Arc<str>, member: MemberId, registry: Arc<Registry>, transport: Arc<Transport>) -> Self {
         RaftEndpoint {
             cluster_id,
             member,
             registry,
             snapshots: Arc::new(Semaphore::new(MAX_SNAPSHOTS_RECEIVED)),
             given: Arc::new(Semaphore::new(MAX_SNAPSHOTS_GIVEN)),
-            pace,
+            transport,
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         }
@@ -220,7 +221,7 @@ impl RaftService for RaftEndpoint {
             ));
         };
         let (view, vote) = self.leading_state(request.group).await?;
-        let blocks = snapshot::serve(view, vote, self.pace.clone(), turn);
+        let blocks = snapshot::serve(view, vote, self.transport.clone(), turn);
         let closed = self.closed.clone().cancelled_owned();
         Ok(Response::new(Box::pin(blocks.take_until(closed))))
     }

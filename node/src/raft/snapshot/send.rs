@@ -1,6 +1,7 @@
 //! Sends a snapshot: a header, then blocks from a pinned view, on a connection of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,6 @@ use tonic::Status;
 
 use super::SnapshotData;
 use super::block::{Block, each_block};
-use super::pace::Pace;
 use crate::raft::codec::{CodecError, SnapshotHeader, from_bytes, to_bytes};
 use crate::raft::counters::count;
 use crate::raft::network::{DialError, Dialer, Route, Transport};
@@ -78,7 +78,7 @@ pub async fn send(
     let (blocks, queued) = mpsc::channel(BLOCK_QUEUE);
     let stream = tokio_stream::once(first).chain(ReceiverStream::new(queued));
     let is_cut = || dialer.is_cut().then(|| SendError::Dial(DialError::Cut(dialer.to)));
-    let read = read_blocks(view, blocks, is_cut, transport.snapshot_pace.clone());
+    let read = read_blocks(view, blocks, is_cut, transport);
     let answer = async {
         let answer = client.install_snapshot(stream).await;
         answer.map_err(|status| SendError::Refused(status.message().to_owned()))
@@ -100,7 +100,7 @@ pub async fn send(
 pub fn serve(
     view: StateView,
     vote: Vote,
-    pace: Arc<Pace>,
+    transport: Arc<Transport>,
     turn: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<SnapshotBlock, Status>> + Send {
     let header = SnapshotHeader {
@@ -115,7 +115,7 @@ pub fn serve(
     tokio::spawn(async move {
         let _turn = turn;
         // A receiver that is gone ends the reading; one that gets too little notices that the last block is missing.
-        if let Err(error) = read_blocks(view, blocks, || None, pace).await {
+        if let Err(error) = read_blocks(view, blocks, || None, &transport).await {
             tracing::warn!(%error, "a snapshot that was asked for was not sent whole");
         }
     });
@@ -127,7 +127,7 @@ async fn read_blocks(
     view: StateView,
     blocks: mpsc::Sender<SnapshotBlock>,
     is_cut: impl Fn() -> Option<SendError>,
-    pace: Arc<Pace>,
+    transport: &Transport,
 ) -> Result<(), SendError> {
     let (sender, mut read) = mpsc::channel(1);
     let reader = tokio::task::spawn_blocking(move || read_all(view.keys(), &sender));
@@ -135,9 +135,13 @@ async fn read_blocks(
         if let Some(error) = is_cut() {
             return Err(error);
         }
-        pace.take(block.pairs.len()).await;
+        let bytes = block.pairs.len();
+        transport.snapshot_pace.take(bytes).await;
         match tokio::time::timeout(IDLE_TIMEOUT, blocks.send(block)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => {
+                let sent = &transport.counters().snapshot_bytes_sent;
+                sent.fetch_add(bytes as u64, Ordering::Relaxed);
+            }
             // The stream has ended; its answer says why.
             Ok(Err(_)) => return Ok(()),
             Err(_) => return Err(SendError::Stalled),

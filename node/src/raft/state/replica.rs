@@ -205,6 +205,7 @@ impl ReplicaState {
     /// The order matters: no entry can be applied while the transaction is open, so the log that is awaited inside it
     /// holds everything that its commit makes durable.
     fn try_checkpoint(&self) -> Result<(), StateError> {
+        let begun = Instant::now();
         let file = self.file()?;
         let path = file.path();
         let write = file.begin_durable().map_err(StateError::database(&path, "written"))?;
@@ -217,6 +218,7 @@ impl ReplicaState {
         write.commit().map_err(StateError::database(&path, "written"))?;
         self.durable_end.fetch_max(applied.end(), Ordering::AcqRel);
         count(&self.counters.checkpoints);
+        self.counters.checkpoint.observe(begun.elapsed());
         Ok(())
     }
 

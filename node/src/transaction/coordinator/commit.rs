@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{Acknowledgement, CommitError, Transaction, Writes};
 use crate::transaction::boundary::CallError;
 use crate::transaction::message::{Elsewhere, Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
+use crate::transaction::outcomes::Phases;
 
 /// How often readers may push a commit up before it gives way to them.
 const MAX_PUSHES: u32 = 8;
@@ -29,8 +30,18 @@ struct Part {
 
 impl Transaction<'_> {
     /// Commits; the timestamp is the client's bookmark. Every other outcome says what is known.
-    pub async fn commit(mut self, writes: Writes) -> Result<Timestamp, CommitError> {
-        let start = self.start_for_writing().await?;
+    pub async fn commit(self, writes: Writes) -> Result<Timestamp, CommitError> {
+        let outcomes = self.coordinator.outcomes();
+        let (phases, ended) = self.run_phases(writes).await;
+        outcomes.note(phases, &ended);
+        ended
+    }
+
+    async fn run_phases(mut self, writes: Writes) -> (Phases, Result<Timestamp, CommitError>) {
+        let start = match self.start_for_writing().await {
+            Ok(start) => start,
+            Err(error) => return (Phases::None, Err(error)),
+        };
         let parts = self.split(writes);
         let written: Vec<PartitionId> = parts
             .iter()
@@ -38,12 +49,12 @@ impl Transaction<'_> {
             .map(|(id, _)| *id)
             .collect();
         let Some(primary) = written.first().and_then(|id| parts[id].writes.keys().next()).cloned() else {
-            return self.check_only(start, parts).await;
+            return (Phases::None, self.check_only(start, parts).await);
         };
         let head = self.head(start, primary);
         match written.as_slice() {
-            [only] => self.one_phase(*only, head, parts).await,
-            _ => self.two_phase(head, parts).await,
+            [only] => (Phases::One, self.one_phase(*only, head, parts).await),
+            _ => (Phases::Two, self.two_phase(head, parts).await),
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::catalogue::{Catalogue, Founding, Health, Member, MemberState, Partition, Replica, ReplicaRole, Settings};
-use super::command::{Answer, Command, FirstMember};
-use super::{departures, moves, rows};
-use crate::ids::{MemberId, PartitionId, ReplicaId};
+use super::catalogue::{
+    Catalogue, Founding, Health, Leader, Member, MemberState, Partition, Replica, ReplicaRole, Settings,
+};
+use super::command::{Answer, Command, ElectedLeader, FirstMember, Proposed};
+use super::{departures, events, moves, rows};
+use crate::ids::{GroupId, MemberId, PartitionId, ReplicaId};
 use crate::machine::{EntryPosition, StateMachine};
 use crate::placement::{self, MAX_PARTITIONS, MAX_REPLICATION_FACTOR, Placement};
 use crate::store::{StoreError, Write};
@@ -18,12 +20,13 @@ pub struct MetaMachine;
 
 impl StateMachine for MetaMachine {
     fn apply(&self, store: &mut dyn Write, _: EntryPosition, command: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let command = Command::decode(command).map_err(StoreError::new)?;
+        let Proposed { command, now_ms } = Proposed::decode(command).map_err(StoreError::new)?;
         let before = rows::load(store)?;
         let mut after = before.clone();
         let answer = match after.apply(&command) {
             Ok(answer) => {
                 rows::save(store, &before, &after)?;
+                events::record(store, &before, &after, now_ms)?;
                 answer
             }
             Err(reason) => Answer::Refused(reason),
@@ -98,6 +101,7 @@ impl Catalogue {
                 now_ms,
             } => self.report_diverged(*partition, *replica, *evidence, *now_ms),
             Command::ReportRebuilt { partition, replica } => self.report_rebuilt(*partition, *replica),
+            Command::NoteLeaders { leaders } => Ok(self.note_leaders(leaders)),
         }
     }
 
@@ -311,6 +315,22 @@ impl Catalogue {
             }
             Some(ReplicaRole::Learner | ReplicaRole::Voter) => Err(format!("replica {replica} is not retiring")),
         }
+    }
+
+    /// News of an older term, or of what does not exist, comes too late and changes nothing.
+    fn note_leaders(&mut self, leaders: &[ElectedLeader]) -> Answer {
+        for elected in leaders {
+            let exists = match elected.group {
+                GroupId::Meta => true,
+                GroupId::Partition(partition) => self.partitions.contains_key(&partition),
+            };
+            let known = self.leaders.get(&elected.group).map_or(0, |leader| leader.term);
+            if exists && elected.term > known && self.members.contains_key(&elected.member) {
+                let (member, term) = (elected.member, elected.term);
+                self.leaders.insert(elected.group, Leader { member, term });
+            }
+        }
+        Answer::Done
     }
 
     pub(super) fn take_replica_id(&mut self) -> ReplicaId {

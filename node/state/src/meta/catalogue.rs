@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::diverged::Diverged;
 use super::rows;
-use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
+use crate::ids::{GroupId, MemberId, PartitionId, ReplicaId, Timestamp};
 use crate::placement::{self, Candidate, Placement, Replacement};
 use crate::store::{Read, StoreError};
 
@@ -189,7 +189,14 @@ impl Default for Counters {
     }
 }
 
-/// Everything the meta group holds.
+/// Who was seen to lead a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leader {
+    pub member: MemberId,
+    pub term: u64,
+}
+
+/// Everything the meta group holds, but for the events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Catalogue {
     /// None before the founding.
@@ -201,6 +208,8 @@ pub struct Catalogue {
     pub diverged: BTreeMap<ReplicaId, Diverged>,
     pub rebalance: Option<Rebalance>,
     pub counters: Counters,
+    /// For events alone: requests go to whom the groups themselves name.
+    pub leaders: BTreeMap<GroupId, Leader>,
 }
 
 impl Catalogue {

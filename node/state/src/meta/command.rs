@@ -5,10 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::{Health, MemberState, MoveStep};
 use super::diverged::Evidence;
-use crate::ids::{MemberId, PartitionId, ReplicaId, Timestamp};
+use crate::ids::{GroupId, MemberId, PartitionId, ReplicaId, Timestamp};
 
 /// Of commands, answers and rows; a build that changes the shape of one writes another number.
 pub(super) const FORMAT: u8 = 1;
+/// Of commands that carry the time of their proposal.
+const TIMED_FORMAT: u8 = 2;
 
 /// A member of the first hour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +132,26 @@ pub enum Command {
         partition: PartitionId,
         replica: ReplicaId,
     },
+    /// Who was seen to lead in a newer term than the catalogue knows of; older news changes nothing.
+    NoteLeaders {
+        leaders: Vec<ElectedLeader>,
+    },
+}
+
+/// The leader of a group, as its own members tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElectedLeader {
+    pub group: GroupId,
+    pub member: MemberId,
+    pub term: u64,
+}
+
+/// A command as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    pub command: Command,
+    /// When it was proposed, in milliseconds since the epoch by the proposer's clock; 0 where that was not told.
+    pub now_ms: u64,
 }
 
 /// A move as it was planned.
@@ -183,12 +205,24 @@ pub enum FormatError {
 }
 
 impl Command {
+    /// For commands that bring no event: without the time.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
     }
 
+    /// With the time for the events it brings.
+    pub fn encode_at(&self, now_ms: u64) -> Vec<u8> {
+        encode_as(TIMED_FORMAT, &(now_ms, self))
+    }
+}
+
+impl Proposed {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        decode(bytes)
+        let (now_ms, command) = match bytes.split_first() {
+            Some((&TIMED_FORMAT, body)) => postcard::from_bytes(body).map_err(FormatError::Damaged)?,
+            Some(_) | None => (0, decode(bytes)?),
+        };
+        Ok(Proposed { command, now_ms })
     }
 }
 
@@ -203,7 +237,11 @@ impl Answer {
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![FORMAT]).expect("memory takes every byte, and every field has a postcard form")
+    encode_as(FORMAT, value)
+}
+
+fn encode_as<T: Serialize>(format: u8, value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![format]).expect("memory takes every byte, and every field has a postcard form")
 }
 
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {

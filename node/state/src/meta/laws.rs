@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::ids::{MemberId, PartitionId, ReplicaId};
+use crate::ids::{GroupId, MemberId, PartitionId, ReplicaId};
 use crate::machine::{EntryPosition, StateMachine};
 use crate::store::MemoryStore;
 
@@ -55,6 +55,15 @@ fn describe(number: u64, disk: u64) -> Command {
 
 fn any_health() -> impl Strategy<Value = Health> {
     prop_oneof![Just(Health::Alive), Just(Health::Suspected), Just(Health::Failed)]
+}
+
+fn any_leaders() -> impl Strategy<Value = Vec<ElectedLeader>> {
+    let leader = (0u64..6, 0u64..6, 0u64..9).prop_map(|(group, member, term)| ElectedLeader {
+        group: GroupId::from_number(group).unwrap(),
+        member: MemberId(member),
+        term,
+    });
+    prop::collection::vec(leader, 0..4)
 }
 
 /// Commands about few things, among them things that do not exist, so that they meet often.
@@ -116,12 +125,13 @@ fn any_command() -> impl Strategy<Value = Command> {
             partition: PartitionId(partition),
             replica: ReplicaId(replica),
         }),
+        4 => any_leaders().prop_map(|leaders| Command::NoteLeaders { leaders }),
     ]
 }
 
 fn apply(store: &mut MemoryStore, index: u64, command: &Command) -> Answer {
     let answer = MetaMachine
-        .apply(store, EntryPosition { term: 1, index }, &command.encode())
+        .apply(store, EntryPosition { term: 1, index }, &command.encode_at(index))
         .unwrap();
     Answer::decode(&answer).unwrap()
 }
@@ -246,6 +256,16 @@ fn check_change(before: &Catalogue, after: &Catalogue) {
     }
 }
 
+/// Positions follow each other without a gap, and what was recorded stays as it was.
+fn check_events(before: &MemoryStore, after: &MemoryStore, index: u64) {
+    let all = |store| events::read_after(store, 0, usize::MAX).unwrap().unwrap();
+    let (old, new) = (all(before), all(after));
+    assert_eq!(new[..old.len()], old, "an event changed after it was recorded");
+    assert!(new.iter().map(|recorded| recorded.position).eq(1..=new.len() as u64));
+    assert!(new[old.len()..].iter().all(|recorded| recorded.time_ms == index));
+    assert_eq!(events::newest(after).unwrap(), new.len() as u64);
+}
+
 /// Commands that give something new each time; all others do no more the second time.
 fn gives_something(command: &Command) -> bool {
     match command {
@@ -269,7 +289,8 @@ fn gives_something(command: &Command) -> bool {
         | Command::AdvanceMove { .. }
         | Command::ForgetReplica { .. }
         | Command::ReportDiverged { .. }
-        | Command::ReportRebuilt { .. } => false,
+        | Command::ReportRebuilt { .. }
+        | Command::NoteLeaders { .. } => false,
     }
 }
 
@@ -291,6 +312,7 @@ proptest! {
             let catalogue = Catalogue::load(&store).unwrap();
             check(&catalogue);
             check_change(&Catalogue::load(&before).unwrap(), &catalogue);
+            check_events(&before, &store, index);
             if !gives_something(command) {
                 let mut again = store.clone();
                 apply(&mut again, index + 1, command);
@@ -336,7 +358,7 @@ fn entity_sequences_end_where_their_bits_do() {
 #[test]
 fn a_command_of_another_format_stops_the_replica() {
     let mut command = found(0).encode();
-    command[0] = 2;
+    command[0] = 3;
     let at = EntryPosition { term: 1, index: 1 };
     assert!(MetaMachine.apply(&mut MemoryStore::default(), at, &command).is_err());
     assert!(MetaMachine.apply(&mut MemoryStore::default(), at, &[]).is_err());

@@ -9,6 +9,7 @@ mod command;
 mod departures;
 mod diverged;
 pub mod driver;
+pub mod events;
 #[cfg(test)]
 mod laws;
 mod leases;
@@ -20,8 +21,8 @@ mod tests;
 
 pub use apply::{MetaMachine, check_founding};
 pub use catalogue::{
-    Catalogue, Counters, Drain, Founding, Health, Member, MemberState, Move, MoveReason, MoveStep, Partition,
+    Catalogue, Counters, Drain, Founding, Health, Leader, Member, MemberState, Move, MoveReason, MoveStep, Partition,
     Rebalance, Replica, ReplicaRole, Settings,
 };
-pub use command::{Answer, Command, FirstMember, FormatError, PlannedMove};
+pub use command::{Answer, Command, ElectedLeader, FirstMember, FormatError, PlannedMove};
 pub use diverged::{Diverged, Evidence};

@@ -1,5 +1,5 @@
 //! The catalogue as rows of the store: one key per member, partition, move and diverged replica, and
-//! three single ones.
+//! four single ones.
 //!
 //! A change writes only the rows that differ, so that the log of changes stays small on disk.
 
@@ -13,6 +13,8 @@ use crate::store::{Read, StoreError, Write};
 const SETTINGS: &[u8] = b"s";
 const COUNTERS: &[u8] = b"c";
 const REBALANCE: &[u8] = b"r";
+/// All of them in one row: they change together, when a member is lost.
+const LEADERS: &[u8] = b"l";
 const MEMBERS: u8 = b'm';
 const PARTITIONS: u8 = b'p';
 const MOVES: u8 = b'v';
@@ -23,6 +25,7 @@ pub(super) fn load(view: &dyn Read) -> Result<Catalogue, StoreError> {
         settings: single(view, SETTINGS)?,
         counters: single(view, COUNTERS)?.unwrap_or_default(),
         rebalance: single(view, REBALANCE)?,
+        leaders: single(view, LEADERS)?.unwrap_or_default(),
         members: all(view, MEMBERS)?,
         partitions: all(view, PARTITIONS)?,
         moves: all(view, MOVES)?,
@@ -36,6 +39,9 @@ pub(super) fn save(store: &mut dyn Write, before: &Catalogue, after: &Catalogue)
     save_single(store, REBALANCE, &before.rebalance, &after.rebalance)?;
     if before.counters != after.counters {
         store.put(COUNTERS, &encode(&after.counters))?;
+    }
+    if before.leaders != after.leaders {
+        store.put(LEADERS, &encode(&after.leaders))?;
     }
     save_all(store, MEMBERS, &before.members, &after.members, |id| id.0)?;
     save_all(store, PARTITIONS, &before.partitions, &after.partitions, |id| {

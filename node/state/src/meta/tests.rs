@@ -3,6 +3,7 @@
 mod cluster;
 mod diverged;
 mod drain;
+mod events;
 mod leaders;
 mod meta_group;
 mod moves;

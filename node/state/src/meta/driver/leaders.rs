@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::{Action, LeaderView, Observed, Policy};
-use crate::ids::{MemberId, ReplicaId};
+use crate::ids::{GroupId, MemberId, ReplicaId};
 use crate::meta::catalogue::{Catalogue, Member};
+use crate::meta::command::ElectedLeader;
 
 /// A successor this close to the leader takes over in a moment; one that is further behind would have the group wait.
 const CLOSE_ENTRIES: u64 = 100;
@@ -74,4 +75,23 @@ fn is_close(view: &LeaderView, replica: ReplicaId) -> bool {
 pub(super) fn successor(catalogue: &Catalogue, view: &LeaderView) -> Option<ReplicaId> {
     let best = successors(catalogue, view).min_by_key(|(member, replica)| (view.lag(*replica), *member));
     best.map(|(_, replica)| replica)
+}
+
+/// Leaders in newer terms than the catalogue knows of: none in a cluster at rest, so nothing is logged there.
+pub fn elected_leaders(catalogue: &Catalogue, observed: &Observed, meta: &LeaderView) -> Vec<ElectedLeader> {
+    let of_partitions = observed
+        .iter()
+        .filter_map(|(partition, view)| Some((GroupId::Partition(*partition), view.as_ref()?)));
+    let seen = of_partitions.chain([(GroupId::Meta, meta)]);
+    let newer = seen.filter(|(group, view)| {
+        let known = catalogue.leaders.get(group).map_or(0, |leader| leader.term);
+        view.term > known && catalogue.members.contains_key(&view.member)
+    });
+    newer
+        .map(|(group, view)| ElectedLeader {
+            group,
+            member: view.member,
+            term: view.term,
+        })
+        .collect()
 }

@@ -14,7 +14,7 @@ mod removal;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use diverged::{NotedDigests, report_diverged};
-pub use leaders::balance_leaders;
+pub use leaders::{balance_leaders, elected_leaders};
 pub use members::next_member_steps;
 pub use meta_group::{MetaAction, next_meta_step};
 pub use moves::{Action, next_step, why_not_begin};

@@ -1,0 +1,91 @@
+//! How transactions ended, counted as they do.
+
+use kotoba_state::ids::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::CommitError;
+
+/// How a transaction that was sent to its partitions commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phases {
+    /// Nothing was written.
+    None,
+    One,
+    Two,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+const OUTCOMES: [&str; 9] = [
+    "read_only",
+    "one_phase",
+    "two_phase",
+    "conflict",
+    "condition",
+    "unavailable",
+    "too_large",
+    "unknown",
+    "broken",
+];
+
+/// Counts of one coordinator; clones share them.
+#[derive(Clone, Debug)]
+pub struct Outcomes {
+    ended: Family<OutcomeLabel, Counter>,
+    /// Attempts that were not the first of their request.
+    pub retried: Counter,
+}
+
+impl Default for Outcomes {
+    fn default() -> Self {
+        let ended = Family::<OutcomeLabel, Counter>::default();
+        // Known from the start: a rate needs a zero to begin with.
+        for outcome in OUTCOMES {
+            drop(ended.get_or_create(&OutcomeLabel { outcome }));
+        }
+        Outcomes {
+            ended,
+            retried: Counter::default(),
+        }
+    }
+}
+
+impl Outcomes {
+    pub(super) fn note(&self, phases: Phases, ended: &Result<Timestamp, CommitError>) {
+        let outcome = name(phases, ended);
+        self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "transactions",
+            "Attempts at transactions of this member's clients, by how they ended",
+            self.ended.clone(),
+        );
+        registry.register(
+            "transactions_retried",
+            "Attempts at transactions that follow one of the same request",
+            self.retried.clone(),
+        );
+    }
+}
+
+fn name(phases: Phases, ended: &Result<Timestamp, CommitError>) -> &'static str {
+    match (ended, phases) {
+        (Ok(_), Phases::None) => "read_only",
+        (Ok(_), Phases::One) => "one_phase",
+        (Ok(_), Phases::Two) => "two_phase",
+        (Err(CommitError::Conflict(_)), _) => "conflict",
+        (Err(CommitError::ConditionFailed(_)), _) => "condition",
+        (Err(CommitError::Unavailable(_)), _) => "unavailable",
+        (Err(CommitError::TooLarge(_)), _) => "too_large",
+        (Err(CommitError::UnknownOutcome(_)), _) => "unknown",
+        (Err(CommitError::Broken(_)), _) => "broken",
+    }
+}

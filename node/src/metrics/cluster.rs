@@ -73,6 +73,11 @@ fn members(registry: &mut Registry, catalogue: &Catalogue) {
         ),
         ("partitions", "Partitions of the cluster", catalogue.partitions.len()),
         (
+            "diverged_replicas",
+            "Replicas whose state is not that of their group, or is damaged, and that are not mended yet",
+            catalogue.diverged.len(),
+        ),
+        (
             "replication_factor",
             "Replicas that each partition is to have",
             settings.map_or(0, |settings| settings.replication_factor as usize),

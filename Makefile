@@ -19,7 +19,7 @@ fix: generate ## Format, apply lint suggestions, write generated files
 	cargo fmt --all
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-generate: ## Write crds/ and the chart's copy of it from the operator's types
+generate: ## Write crds/, the chart's copy of it and docs/settings.md from the code
 	scripts/generate.sh
 
 up: bin/kotoba ## A real three-node Kubernetes with the operator and a sample cluster, left running

@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
-# Writes the generated files (the CRD), or with --check says which differ from what the code gives.
+# Writes the generated files (the CRD, the table of settings), or with --check says which differ from what the code gives.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 crd=crds/kotobaclusters.yaml
-fresh=$(mktemp)
-trap 'rm -f "$fresh"' EXIT
-cargo run --quiet --locked -p kotoba-operator -- crd > "$fresh"
+settings=docs/settings.md
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+cargo run --quiet --locked -p kotoba-operator -- crd > "$fresh/crd"
+cargo run --quiet --locked -p kotoba-node --bin kotoba -- config --table > "$fresh/settings"
+
+# same FILE FRESH
+same() { diff -u "$1" "$fresh/$2" || { echo "$1 is not what the code gives: run 'make fix'" >&2; exit 1; }; }
+
 if [[ "${1:-}" == --check ]]; then
-  diff -u "$crd" "$fresh" || { echo "$crd is not what the code gives: run 'make fix'" >&2; exit 1; }
-  diff -u "$crd" charts/kotoba-operator/crds-source/kotobaclusters.yaml ||
-    { echo "the chart's copy of the CRD differs: run 'make fix'" >&2; exit 1; }
+  same "$crd" crd
+  same charts/kotoba-operator/crds-source/kotobaclusters.yaml crd
+  same "$settings" settings
 else
-  cp "$fresh" "$crd"
   mkdir -p charts/kotoba-operator/crds-source
-  cp "$fresh" charts/kotoba-operator/crds-source/kotobaclusters.yaml
+  cp "$fresh/crd" "$crd"
+  cp "$fresh/crd" charts/kotoba-operator/crds-source/kotobaclusters.yaml
+  cp "$fresh/settings" "$settings"
 fi

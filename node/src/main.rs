@@ -8,6 +8,6 @@ use kotoba_node::cli::{self, Cli};
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    cli::init_logging(&cli.command);
+    cli.command.start_logging();
     cli::run(cli).await
 }

@@ -55,6 +55,7 @@ impl Driver {
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut leadership = self.meta.watch_leadership();
         let mut was_leading = false;
+        let mut judged: Option<Instant> = None;
         loop {
             let leading = leadership.borrow_and_update().leading;
             if leading && !was_leading {
@@ -62,7 +63,11 @@ impl Driver {
             }
             was_leading = leading;
             if leading {
-                self.pass().await;
+                let is_due = judged.is_none_or(|at| at.elapsed() >= self.membership.failure_detection_interval);
+                if is_due {
+                    judged = Some(Instant::now());
+                }
+                self.pass(is_due).await;
             } else {
                 self.observed.send_replace(None);
             }
@@ -74,8 +79,8 @@ impl Driver {
         }
     }
 
-    /// Observes everything once, then takes the steps that are safe now.
-    async fn pass(&self) {
+    /// Observes everything once, judges who is silent where that is due, then takes the steps that are safe now.
+    async fn pass(&self, judges_health: bool) {
         if self.meta.read_barrier().await.is_err() {
             self.observed.send_replace(None);
             return;
@@ -83,7 +88,9 @@ impl Driver {
         let catalogue = self.catalogue.get();
         let observation = Arc::new(observe::observe(&catalogue, &self.meta, &self.peers).await);
         self.observed.send_replace(Some(observation.clone()));
-        self.watch_health(&catalogue, &observation).await;
+        if judges_health {
+            self.watch_health(&catalogue, &observation).await;
+        }
         self.note_leaders(&catalogue, &observation).await;
         self.assign_joiners(&catalogue).await;
         self.drive_meta(&catalogue, &observation).await;

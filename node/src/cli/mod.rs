@@ -40,7 +40,6 @@ use kotoba_proto::v1::Consistency;
 use kotoba_proto::{ClusterError, KotobaCluster, Options};
 
 pub use error::CliError;
-pub use logging::init as init_logging;
 use output::{Format, Output};
 
 /// A person at a terminal wants to hear soon that nobody listens there.
@@ -165,9 +164,11 @@ impl Command {
         }
     }
 
-    /// True where nobody reads what is printed as it comes, so that the log has to tell the whole life of a member.
-    pub fn is_server(&self) -> bool {
-        matches!(self, Command::Serve(_))
+    /// Starts the log of a command; a member's waits for its settings.
+    pub fn start_logging(&self) {
+        if !matches!(self, Command::Serve(_)) {
+            logging::start_from_environment();
+        }
     }
 }
 

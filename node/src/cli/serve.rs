@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::CliError;
-use crate::config::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Settings, SettingsError};
+use super::{CliError, logging};
+use crate::config::{self, Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Settings, SettingsError};
 
 /// Run one member of a cluster
 #[derive(Clone, Debug, Default, Args)]
@@ -17,89 +17,37 @@ use crate::config::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER
   kotoba serve --config /etc/kotoba/kotoba.toml
   kotoba serve --node-id node1 --address 127.0.0.1:7601 --data-dir d1 --peers 127.0.0.1:7602,127.0.0.1:7603
 
-A flag wins over its environment variable, that over the file, that over the default. `kotoba config` prints all settings.")]
+A flag wins over its environment variable, that over the file, that over the default. `kotoba config` prints all settings, and docs/settings.md is a table of them.")]
 pub struct ServeArgs {
     /// Settings file (TOML)
     #[arg(long, value_name = "FILE", env = "KOTOBA_CONFIG")]
     pub config: Option<PathBuf>,
-    /// A name for people; never an id
-    #[arg(long, value_name = "NAME", env = "KOTOBA_NODE_ID")]
-    pub node_id: Option<String>,
     /// All ports in one: other members speak to PORT, probes to PORT + 80, clients to PORT + 100
     #[arg(long, value_name = "IP:PORT", env = "KOTOBA_ADDRESS")]
     pub address: Option<SocketAddr>,
-    /// The --address of every member of a hand-made cluster; this one's own may be among them
-    #[arg(long, value_name = "HOST:PORT", env = "KOTOBA_PEERS", value_delimiter = ',')]
-    pub peers: Option<Vec<String>>,
-    /// Where this member keeps its data; one process a directory
-    #[arg(long, value_name = "DIR", env = "KOTOBA_DATA_DIR")]
-    pub data_dir: Option<PathBuf>,
-    /// Where other members speak to this one
-    #[arg(long, value_name = "IP:PORT", env = "KOTOBA_PEER_LISTEN")]
-    pub peer_listen: Option<String>,
-    /// Where clients speak to this member
-    #[arg(long, value_name = "IP:PORT", env = "KOTOBA_CLIENT_LISTEN")]
-    pub client_listen: Option<String>,
-    /// Probes and metrics
-    #[arg(long, value_name = "IP:PORT", env = "KOTOBA_HTTP_LISTEN")]
-    pub http_listen: Option<String>,
-    /// What other members dial; needed where the listen address is 0.0.0.0
-    #[arg(long, value_name = "HOST:PORT", env = "KOTOBA_PEER_ADVERTISE")]
-    pub peer_advertise: Option<String>,
-    /// What clients dial; needed where the listen address is 0.0.0.0
-    #[arg(long, value_name = "HOST:PORT", env = "KOTOBA_CLIENT_ADVERTISE")]
-    pub client_advertise: Option<String>,
-    /// Failure zone; the replicas of a partition are spread over zones first
-    #[arg(long, env = "KOTOBA_ZONE")]
-    pub zone: Option<String>,
-    /// Most rows that one query may answer
-    #[arg(long, value_name = "ROWS", env = "KOTOBA_QUERY_MAX_ROWS")]
-    pub query_max_rows: Option<u64>,
-    /// Memory of one query, in MiB
-    #[arg(long, value_name = "MIB", env = "KOTOBA_QUERY_MEMORY_MIB")]
-    pub query_memory_mib: Option<usize>,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 pub(super) async fn run(args: ServeArgs) -> Result<(), CliError> {
     let config = args.into_config().map_err(|error| CliError::Usage(chain(&error)))?;
+    logging::start(&config.log);
     crate::run::serve(config)
         .await
         .map_err(|error| CliError::Refused(format!("{error:#}")))
 }
 
 impl ServeArgs {
-    /// The file where one is named, with flags and environment over it.
-    fn into_config(self) -> Result<Config, SettingsError> {
-        let mut settings = match &self.config {
-            Some(path) => Settings::read(path)?,
-            None => Settings::default(),
-        };
-        let over = |typed: Option<String>, setting: &mut Option<String>| {
-            if typed.is_some() {
-                *setting = typed;
-            }
-        };
-        settings.data_dir = self.data_dir.or(settings.data_dir);
-        settings.peers = self.peers.or(settings.peers);
-        settings.queries.max_rows = self.query_max_rows.or(settings.queries.max_rows);
-        settings.queries.memory_mib = self.query_memory_mib.or(settings.queries.memory_mib);
-        over(self.node_id, &mut settings.node_id);
-        over(self.zone, &mut settings.zone);
-        let derived = |offset: u16| self.address.map(|address| beside(address, offset).to_string());
-        over(self.peer_listen.or_else(|| derived(0)), &mut settings.listen.peer);
-        over(
-            self.client_listen
-                .or_else(|| derived(DEFAULT_CLIENT_PORT - DEFAULT_PEER_PORT)),
-            &mut settings.listen.client,
-        );
-        over(
-            self.http_listen
-                .or_else(|| derived(DEFAULT_HTTP_PORT - DEFAULT_PEER_PORT)),
-            &mut settings.listen.http,
-        );
-        over(self.peer_advertise, &mut settings.advertise.peer);
-        over(self.client_advertise, &mut settings.advertise.client);
-        settings.into_config()
+    /// The file where one is named, with flags and environment over it; --address stands for what they do not say.
+    fn into_config(mut self) -> Result<Config, SettingsError> {
+        if let Some(address) = self.address {
+            let listen = &mut self.settings.listen;
+            let at = |default_port: u16| beside(address, default_port - DEFAULT_PEER_PORT).to_string();
+            listen.peer.get_or_insert_with(|| at(DEFAULT_PEER_PORT));
+            listen.client.get_or_insert_with(|| at(DEFAULT_CLIENT_PORT));
+            listen.http.get_or_insert_with(|| at(DEFAULT_HTTP_PORT));
+        }
+        config::into_config(self.config.as_deref(), &self.settings)
     }
 }
 
@@ -131,8 +79,11 @@ mod tests {
         let Command::Serve(args) = cli.command else {
             panic!("{cli:?}");
         };
-        assert_eq!(args.node_id.as_deref(), Some("node1"));
-        assert_eq!(args.peers.clone().unwrap(), ["127.0.0.1:8082", "127.0.0.1:8083"]);
+        assert_eq!(args.settings.node_id.as_deref(), Some("node1"));
+        assert_eq!(
+            args.settings.peers.clone().unwrap(),
+            ["127.0.0.1:8082", "127.0.0.1:8083"]
+        );
         let config = args.into_config().unwrap();
         assert_eq!(config.peer_advertise, "127.0.0.1:8081");
         assert_eq!(config.client_advertise, "127.0.0.1:8181");

@@ -1,328 +1,257 @@
-//! The settings file (TOML) and its merge with flags into a `Config`.
+//! The settings as typed: in the file (TOML), in the environment, as flags. One struct is all three, so none can lack a setting.
+//!
+//! The key in the file is the argument's id, and the comment on a field is its meaning everywhere: in `--help`, in
+//! `kotoba config`, in docs/settings.md.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use clap::Args;
+use serde::{Deserialize, Serialize};
 
-use crate::gateway::QueryLimits;
-
-use super::{
-    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, IntegrityConfig, MembershipConfig, Timing,
-};
-
-/// Below this a query's own buffers do not fit its memory.
-const LEAST_QUERY_BYTES: usize = 48 << 20;
-
-/// Why the settings could not be used; the message names the file, the key and the line.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    #[error("read the settings file {path}: does it exist and may this user read it?")]
-    ReadFile {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the settings file {path} is not understood")]
-    ParseFile {
-        path: PathBuf,
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-    #[error("{key} = {value:?} is not HOST:PORT; write for example {example:?}")]
-    Address {
-        key: &'static str,
-        value: String,
-        example: &'static str,
-    },
-    #[error("{key} must be {rule}")]
-    Impossible { key: &'static str, rule: &'static str },
-}
-
-/// The settings file as typed. Flags and environment fill the same struct.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// All settings of a member; what is absent has its default.
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Where this member keeps its data; one process a directory
+    #[arg(long, value_name = "DIR", env = "KOTOBA_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Failure zone; the replicas of a partition are spread over zones first
+    #[arg(long, value_name = "ZONE", env = "KOTOBA_ZONE")]
     pub zone: Option<String>,
+    /// A name for people; never an id
+    #[arg(long, value_name = "NAME", env = "KOTOBA_NODE_ID")]
     pub node_id: Option<String>,
+    /// The peer address (--address) of every member of a hand-made cluster; this one's own may be among them. Empty under an operator
+    #[arg(long, value_name = "HOST:PORT", env = "KOTOBA_PEERS", value_delimiter = ',')]
     pub peers: Option<Vec<String>>,
+    /// Longest time that a request of a client may take, in milliseconds
+    #[arg(long, value_name = "MS", env = "KOTOBA_REQUEST_TIMEOUT_MS")]
+    pub request_timeout_ms: Option<u64>,
+    #[command(flatten)]
     pub listen: ListenSettings,
+    #[command(flatten)]
     pub advertise: AdvertiseSettings,
+    #[command(flatten)]
     pub membership: MembershipSettings,
+    #[command(flatten)]
     pub storage: StorageSettings,
+    #[command(flatten)]
     pub queries: QuerySettings,
+    #[command(flatten)]
+    pub log: LogSettings,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
+#[command(next_help_heading = "Addresses")]
 #[serde(deny_unknown_fields, default)]
 pub struct ListenSettings {
+    /// Where other members speak to this one
+    #[arg(
+        id = "listen.peer",
+        long = "peer-listen",
+        value_name = "IP:PORT",
+        env = "KOTOBA_PEER_LISTEN"
+    )]
     pub peer: Option<String>,
+    /// Where clients speak to this member
+    #[arg(
+        id = "listen.client",
+        long = "client-listen",
+        value_name = "IP:PORT",
+        env = "KOTOBA_CLIENT_LISTEN"
+    )]
     pub client: Option<String>,
+    /// Probes and metrics
+    #[arg(
+        id = "listen.http",
+        long = "http-listen",
+        value_name = "IP:PORT",
+        env = "KOTOBA_HTTP_LISTEN"
+    )]
     pub http: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
+#[command(next_help_heading = "Addresses")]
 #[serde(deny_unknown_fields, default)]
 pub struct AdvertiseSettings {
+    /// What other members dial: the listen address unless set; needed where that is 0.0.0.0
+    #[arg(
+        id = "advertise.peer",
+        long = "peer-advertise",
+        value_name = "HOST:PORT",
+        env = "KOTOBA_PEER_ADVERTISE"
+    )]
     pub peer: Option<String>,
+    /// What clients dial: the listen address unless set; needed where that is 0.0.0.0
+    #[arg(
+        id = "advertise.client",
+        long = "client-advertise",
+        value_name = "HOST:PORT",
+        env = "KOTOBA_CLIENT_ADVERTISE"
+    )]
     pub client: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
+#[command(next_help_heading = "Membership")]
 #[serde(deny_unknown_fields, default)]
 pub struct MembershipSettings {
+    /// What counts as one heartbeat when silence is judged, in milliseconds
+    #[arg(
+        id = "membership.heartbeat_interval_ms",
+        long = "heartbeat-interval-ms",
+        value_name = "MS",
+        env = "KOTOBA_HEARTBEAT_INTERVAL_MS"
+    )]
     pub heartbeat_interval_ms: Option<u64>,
+    /// How often the meta leader judges who is silent, in milliseconds
+    #[arg(
+        id = "membership.failure_detection_interval_ms",
+        long = "failure-detection-interval-ms",
+        value_name = "MS",
+        env = "KOTOBA_FAILURE_DETECTION_INTERVAL_MS"
+    )]
     pub failure_detection_interval_ms: Option<u64>,
+    /// Silent for so many heartbeats: suspected
+    #[arg(
+        id = "membership.max_missed_heartbeats",
+        long = "max-missed-heartbeats",
+        value_name = "COUNT",
+        env = "KOTOBA_MAX_MISSED_HEARTBEATS"
+    )]
     pub max_missed_heartbeats: Option<u32>,
+    /// Silent for so long: failed, in milliseconds
+    #[arg(
+        id = "membership.failure_timeout_ms",
+        long = "failure-timeout-ms",
+        value_name = "MS",
+        env = "KOTOBA_FAILURE_TIMEOUT_MS"
+    )]
     pub failure_timeout_ms: Option<u64>,
+    /// Failed for so long: its replicas are placed elsewhere, where enough members are left, in seconds; 0 is never
+    #[arg(
+        id = "membership.replacement_after_s",
+        long = "replacement-after-s",
+        value_name = "SECONDS",
+        env = "KOTOBA_REPLACEMENT_AFTER_S"
+    )]
     pub replacement_after_s: Option<u64>,
+    /// Spread the leaders of the partitions over the members
+    #[arg(
+        id = "membership.balance_leaders",
+        long = "balance-leaders",
+        value_name = "BOOL",
+        env = "KOTOBA_BALANCE_LEADERS"
+    )]
     pub balance_leaders: Option<bool>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
+#[command(next_help_heading = "Storage")]
 #[serde(deny_unknown_fields, default)]
 pub struct StorageSettings {
-    pub state_cache_mib: Option<usize>,
+    /// Memory for the caches of all state files together, in MiB
+    #[arg(
+        id = "storage.state_cache_mib",
+        long = "state-cache-mib",
+        value_name = "MIB",
+        env = "KOTOBA_STATE_CACHE_MIB"
+    )]
+    pub state_cache_mib: Option<u64>,
+    /// Memory for the cache of the log file, in MiB
+    #[arg(
+        id = "storage.log_cache_mib",
+        long = "log-cache-mib",
+        value_name = "MIB",
+        env = "KOTOBA_LOG_CACHE_MIB"
+    )]
+    pub log_cache_mib: Option<u64>,
+    /// What this member may send of its replicas when they are copied to another, so that clients do not feel it, in MiB a second
+    #[arg(
+        id = "storage.snapshot_mib_per_s",
+        long = "snapshot-mib-per-s",
+        value_name = "MIB",
+        env = "KOTOBA_SNAPSHOT_MIB_PER_S"
+    )]
     pub snapshot_mib_per_s: Option<u64>,
+    /// How long old versions stay readable, in seconds; two minutes at least
+    #[arg(
+        id = "storage.history_retention_s",
+        long = "history-retention-s",
+        value_name = "SECONDS",
+        env = "KOTOBA_HISTORY_RETENTION_S"
+    )]
     pub history_retention_s: Option<u64>,
+    /// The least time between two digests of a partition that its replicas compare, in seconds; where nothing changes none is made
+    #[arg(
+        id = "storage.digest_interval_s",
+        long = "digest-interval-s",
+        value_name = "SECONDS",
+        env = "KOTOBA_DIGEST_INTERVAL_S"
+    )]
     pub digest_interval_s: Option<u64>,
+    /// In this time every replica is read whole once, to find what its disk has damaged, in seconds; 0 is never
+    #[arg(
+        id = "storage.scrub_interval_s",
+        long = "scrub-interval-s",
+        value_name = "SECONDS",
+        env = "KOTOBA_SCRUB_INTERVAL_S"
+    )]
     pub scrub_interval_s: Option<u64>,
+    /// How fast replicas are read for that, in MiB a second
+    #[arg(
+        id = "storage.scrub_mib_per_s",
+        long = "scrub-mib-per-s",
+        value_name = "MIB",
+        env = "KOTOBA_SCRUB_MIB_PER_S"
+    )]
     pub scrub_mib_per_s: Option<u64>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
+#[command(next_help_heading = "Queries")]
 #[serde(deny_unknown_fields, default)]
 pub struct QuerySettings {
+    /// Most rows that one query may answer; a client asks for more in pages
+    #[arg(
+        id = "queries.max_rows",
+        long = "query-max-rows",
+        value_name = "ROWS",
+        env = "KOTOBA_QUERY_MAX_ROWS"
+    )]
     pub max_rows: Option<u64>,
-    pub memory_mib: Option<usize>,
+    /// Memory of one query, in MiB; what it orders must fit half of it
+    #[arg(
+        id = "queries.memory_mib",
+        long = "query-memory-mib",
+        value_name = "MIB",
+        env = "KOTOBA_QUERY_MEMORY_MIB"
+    )]
+    pub memory_mib: Option<u64>,
 }
 
-impl Settings {
-    /// Reads a settings file; an unknown key or a wrong type is refused with its line.
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = std::fs::read_to_string(path).map_err(|source| SettingsError::ReadFile {
-            path: path.to_owned(),
-            source,
-        })?;
-        toml::from_str(&text).map_err(|source| SettingsError::ParseFile {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
-    }
-
-    /// Fills in the defaults and checks what can be checked without starting.
-    pub fn into_config(self) -> Result<Config, SettingsError> {
-        let peer_listen = listen("listen.peer", self.listen.peer, DEFAULT_PEER_PORT)?;
-        let client_listen = listen("listen.client", self.listen.client, DEFAULT_CLIENT_PORT)?;
-        let http_listen = listen("listen.http", self.listen.http, DEFAULT_HTTP_PORT)?;
-        let peer_advertise = advertise("advertise.peer", self.advertise.peer, peer_listen)?;
-        let client_advertise = advertise("advertise.client", self.advertise.client, client_listen)?;
-        Ok(Config {
-            data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("kotoba-data")),
-            peer_listen,
-            client_listen,
-            http_listen,
-            peer_advertise,
-            client_advertise,
-            zone: self.zone.unwrap_or_default(),
-            name: self.node_id.unwrap_or_default(),
-            peers: self.peers.unwrap_or_default(),
-            membership: self.membership.into_config()?,
-            timing: Timing::default(),
-            state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,
-            history_retention: Duration::from_secs(self.storage.history_retention_s.unwrap_or(600)),
-            integrity: self.storage.integrity()?,
-            queries: self.queries.into_config()?,
-            raft: self.storage.raft()?,
-            link_filter: None,
-        })
-    }
+#[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
+#[command(next_help_heading = "Log")]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// What is logged, as a tracing filter, for example info,kotoba_node::raft=debug
+    #[arg(id = "log.filter", long = "log-filter", value_name = "FILTER", env = "KOTOBA_LOG")]
+    pub filter: Option<String>,
+    /// How it is written: text, or json for collectors
+    #[arg(
+        id = "log.format",
+        long = "log-format",
+        value_name = "FORMAT",
+        env = "KOTOBA_LOG_FORMAT"
+    )]
+    pub format: Option<LogFormat>,
 }
 
-impl StorageSettings {
-    fn integrity(&self) -> Result<IntegrityConfig, SettingsError> {
-        let default = IntegrityConfig::default();
-        let scrub_bytes_per_s = match self.scrub_mib_per_s {
-            None => default.scrub_bytes_per_s,
-            Some(0) => {
-                return Err(SettingsError::Impossible {
-                    key: "storage.scrub_mib_per_s",
-                    rule: "at least 1; storage.scrub_interval_s = 0 is for never",
-                });
-            }
-            Some(mib) => mib.saturating_mul(1 << 20),
-        };
-        Ok(IntegrityConfig {
-            digest_interval: self
-                .digest_interval_s
-                .map_or(default.digest_interval, Duration::from_secs),
-            scrub_interval: match self.scrub_interval_s {
-                None => default.scrub_interval,
-                Some(0) => None,
-                Some(seconds) => Some(Duration::from_secs(seconds)),
-            },
-            scrub_bytes_per_s,
-        })
-    }
-
-    fn raft(&self) -> Result<crate::raft::Settings, SettingsError> {
-        let default = crate::raft::Settings::default();
-        let snapshot_bytes_per_s = match self.snapshot_mib_per_s {
-            None => default.snapshot_bytes_per_s,
-            Some(0) => {
-                return Err(SettingsError::Impossible {
-                    key: "storage.snapshot_mib_per_s",
-                    rule: "at least 1",
-                });
-            }
-            Some(mib) => mib.saturating_mul(1 << 20),
-        };
-        Ok(crate::raft::Settings {
-            snapshot_bytes_per_s,
-            ..default
-        })
-    }
-}
-
-impl MembershipSettings {
-    fn into_config(self) -> Result<MembershipConfig, SettingsError> {
-        let default = MembershipConfig::default();
-        let millis = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
-        let config = MembershipConfig {
-            heartbeat_interval: millis(self.heartbeat_interval_ms, default.heartbeat_interval),
-            failure_detection_interval: millis(self.failure_detection_interval_ms, default.failure_detection_interval),
-            max_missed_heartbeats: self.max_missed_heartbeats.unwrap_or(default.max_missed_heartbeats),
-            failure_timeout: millis(self.failure_timeout_ms, default.failure_timeout),
-            replacement_after: match self.replacement_after_s {
-                None => default.replacement_after,
-                Some(0) => None,
-                Some(seconds) => Some(Duration::from_secs(seconds)),
-            },
-            balance_leaders: self.balance_leaders.unwrap_or(default.balance_leaders),
-        };
-        if config.heartbeat_interval.is_zero() || config.failure_detection_interval.is_zero() {
-            return Err(SettingsError::Impossible {
-                key: "membership intervals",
-                rule: "above 0 ms",
-            });
-        }
-        if config.failure_timeout < config.suspect_after() {
-            return Err(SettingsError::Impossible {
-                key: "membership.failure_timeout_ms",
-                rule: "at least heartbeat_interval_ms * max_missed_heartbeats",
-            });
-        }
-        Ok(config)
-    }
-}
-
-impl QuerySettings {
-    fn into_config(self) -> Result<QueryLimits, SettingsError> {
-        let default = QueryLimits::default();
-        let memory_bytes = self
-            .memory_mib
-            .map_or(default.memory_bytes, |mib| mib.saturating_mul(1 << 20));
-        if memory_bytes < LEAST_QUERY_BYTES {
-            return Err(SettingsError::Impossible {
-                key: "queries.memory_mib",
-                rule: "at least 48: one step of reads and the parts on their way to a client take half of it",
-            });
-        }
-        Ok(QueryLimits {
-            max_rows: self.max_rows.unwrap_or(default.max_rows),
-            memory_bytes,
-        })
-    }
-}
-
-fn listen(key: &'static str, typed: Option<String>, port: u16) -> Result<SocketAddr, SettingsError> {
-    let Some(value) = typed else {
-        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
-    };
-    value.parse().map_err(|_| SettingsError::Address {
-        key,
-        value,
-        example: "0.0.0.0:7700",
-    })
-}
-
-/// What others dial: as typed, or the listen address where that names one host.
-fn advertise(key: &'static str, typed: Option<String>, listen: SocketAddr) -> Result<String, SettingsError> {
-    match typed {
-        Some(value) if is_host_and_port(&value) => Ok(value),
-        Some(value) => Err(SettingsError::Address {
-            key,
-            value,
-            example: "kotoba-0.kotoba-peers:7600",
-        }),
-        None if listen.ip().is_unspecified() => Err(SettingsError::Impossible {
-            key,
-            rule: "set where the listen address is 0.0.0.0: other members must know a host name to dial",
-        }),
-        None => Ok(listen.to_string()),
-    }
-}
-
-fn is_host_and_port(value: &str) -> bool {
-    value
-        .rsplit_once(':')
-        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_file_gives_a_member_on_loopback() {
-        let config = Settings::default().into_config().unwrap();
-        assert_eq!(config.client_advertise, "127.0.0.1:7700");
-        assert_eq!(config.membership, MembershipConfig::default());
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_line() {
-        let error = toml::from_str::<Settings>("zone = \"a\"\nzonne = \"b\"\n").unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("zonne") && text.contains("line 2"), "{text}");
-    }
-
-    #[test]
-    fn listening_everywhere_needs_an_advertised_name() {
-        let settings: Settings = toml::from_str("[listen]\npeer = \"0.0.0.0:7600\"").unwrap();
-        let text = settings.into_config().unwrap_err().to_string();
-        assert!(text.contains("advertise.peer"), "{text}");
-    }
-
-    #[test]
-    fn a_replacement_after_no_time_at_all_means_never() {
-        let config = |text: &str| {
-            toml::from_str::<Settings>(text)
-                .unwrap()
-                .into_config()
-                .unwrap()
-                .membership
-        };
-        assert_eq!(config("").replacement_after, Some(Duration::from_secs(600)));
-        assert_eq!(config("[membership]\nreplacement_after_s = 0").replacement_after, None);
-        let minute = config("[membership]\nreplacement_after_s = 60");
-        assert_eq!(minute.replacement_after, Some(Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn limits_of_queries_are_taken_from_the_file_and_checked() {
-        let parsed = |text| toml::from_str::<Settings>(text).unwrap().into_config();
-        let config = parsed("[queries]\nmax_rows = 5\nmemory_mib = 128").unwrap();
-        assert_eq!((config.queries.max_rows, config.queries.memory_bytes), (5, 128 << 20));
-        let text = parsed("[queries]\nmemory_mib = 1").unwrap_err().to_string();
-        assert!(text.contains("queries.memory_mib"), "{text}");
-    }
-
-    #[test]
-    fn a_failure_timeout_below_the_suspicion_is_refused() {
-        let settings: Settings = toml::from_str("[membership]\nfailure_timeout_ms = 10").unwrap();
-        assert!(settings.into_config().is_err());
-    }
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
 }

@@ -1,8 +1,12 @@
 //! All settings of a member: defaults, file, environment and flags, in that order of growing strength.
 //!
-//! `Settings` is the file as typed (every key optional, unknown keys refused); `Config` is what the process uses.
+//! `Settings` is what is typed, in the file and as flags (every key optional, unknown keys refused); `Config` is what the
+//! process uses.
 
+mod check;
 mod file;
+mod place;
+pub mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,9 +16,12 @@ use std::time::Duration;
 use crate::gateway::QueryLimits;
 use crate::raft;
 
+pub use check::Impossible;
 pub use file::{
-    AdvertiseSettings, ListenSettings, MembershipSettings, QuerySettings, Settings, SettingsError, StorageSettings,
+    AdvertiseSettings, ListenSettings, LogFormat, LogSettings, MembershipSettings, QuerySettings, Settings,
+    StorageSettings,
 };
+pub use place::{Place, SettingsError, into_config};
 
 /// Where peers speak to this member.
 pub const DEFAULT_PEER_PORT: u16 = 7600;
@@ -41,16 +48,64 @@ pub struct Config {
     pub peers: Vec<String>,
     pub membership: MembershipConfig,
     pub timing: Timing,
-    /// Bytes of memory for the caches of all state files together.
-    pub state_cache_bytes: usize,
     pub history_retention: Duration,
     pub integrity: IntegrityConfig,
     /// What one query may take.
     pub queries: QueryLimits,
     /// Intervals and bounds of consensus and of the stores.
     pub raft: raft::Settings,
+    pub log: LogConfig,
     /// Cuts links between members, in tests.
     pub link_filter: Option<Arc<dyn raft::LinkFilter>>,
+}
+
+impl Config {
+    /// As it would be typed; what only tests set is left out.
+    fn into_settings(self) -> Settings {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).ok();
+        let mebibytes = |bytes: usize| u64::try_from(bytes >> 20).ok();
+        Settings {
+            data_dir: Some(self.data_dir),
+            zone: Some(self.zone),
+            node_id: Some(self.name),
+            peers: Some(self.peers),
+            request_timeout_ms: millis(self.timing.request_timeout),
+            listen: ListenSettings {
+                peer: Some(self.peer_listen.to_string()),
+                client: Some(self.client_listen.to_string()),
+                http: Some(self.http_listen.to_string()),
+            },
+            advertise: AdvertiseSettings {
+                peer: Some(self.peer_advertise),
+                client: Some(self.client_advertise),
+            },
+            membership: MembershipSettings {
+                heartbeat_interval_ms: millis(self.membership.heartbeat_interval),
+                failure_detection_interval_ms: millis(self.membership.failure_detection_interval),
+                max_missed_heartbeats: Some(self.membership.max_missed_heartbeats),
+                failure_timeout_ms: millis(self.membership.failure_timeout),
+                replacement_after_s: Some(self.membership.replacement_after.map_or(0, |after| after.as_secs())),
+                balance_leaders: Some(self.membership.balance_leaders),
+            },
+            storage: StorageSettings {
+                state_cache_mib: mebibytes(self.raft.state_cache_bytes),
+                log_cache_mib: mebibytes(self.raft.log_cache_bytes),
+                snapshot_mib_per_s: Some(self.raft.snapshot_bytes_per_s >> 20),
+                history_retention_s: Some(self.history_retention.as_secs()),
+                digest_interval_s: Some(self.integrity.digest_interval.as_secs()),
+                scrub_interval_s: Some(self.integrity.scrub_interval.map_or(0, |interval| interval.as_secs())),
+                scrub_mib_per_s: Some(self.integrity.scrub_bytes_per_s >> 20),
+            },
+            queries: QuerySettings {
+                max_rows: Some(self.queries.max_rows),
+                memory_mib: mebibytes(self.queries.memory_bytes),
+            },
+            log: LogSettings {
+                filter: Some(self.log.filter),
+                format: Some(self.log.format),
+            },
+        }
+    }
 }
 
 impl std::fmt::Debug for Config {
@@ -61,6 +116,23 @@ impl std::fmt::Debug for Config {
             .field("peer_advertise", &self.peer_advertise)
             .field("client_advertise", &self.client_advertise)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a member logs, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A tracing filter.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig {
+            filter: "info,openraft=warn".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 

@@ -67,7 +67,6 @@ impl Pace {
                 request_timeout: Duration::from_secs(20),
                 peer_call_timeout: Duration::from_secs(3),
             },
-            state_cache_bytes: 32 << 20,
             raft: self.raft(),
             link_filter: Some(links.clone()),
             ..Settings::default().into_config().unwrap()

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::http::Probes;
 use crate::member::Process;
 use crate::member::running::Running;
+use crate::space::{Mib, Reading};
 
 /// A group of this member, as a label.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -36,11 +37,22 @@ impl Probes for Metrics {
         self.process.ready()
     }
 
+    fn restriction(&self) -> Option<String> {
+        let room = self.process.space.reading();
+        room.is_short().then(|| {
+            format!(
+                "the disk is full, {} are left: writes are refused, reads go on",
+                Mib(room.available_bytes)
+            )
+        })
+    }
+
     fn metrics(&self) -> String {
         let mut registry = Registry::with_prefix("kotoba");
         let ready = Gauge::<i64>::default();
         ready.set(i64::from(self.process.ready().is_ok()));
         registry.register("ready", "1 when this member serves clients", ready);
+        disk(&mut registry, self.process.space.reading());
         if let Some(running) = self.process.running() {
             groups(&mut registry, &running);
             cluster(&mut registry, &running);
@@ -51,6 +63,29 @@ impl Probes for Metrics {
             Err(error) => format!("# metrics cannot be encoded: {error}\n"),
         }
     }
+}
+
+fn disk(registry: &mut Registry, room: Reading) {
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge = Gauge::<u64, AtomicU64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    };
+    gauge(
+        "disk_free_bytes",
+        "What the data of this member may still take, the ballast included",
+        room.available_bytes,
+    );
+    gauge(
+        "disk_reserve_bytes",
+        "What is kept free: with less than that, clients' writes are refused",
+        room.reserve_bytes,
+    );
+    gauge(
+        "disk_full",
+        "1 while clients' writes are refused for want of room",
+        u64::from(room.is_short()),
+    );
 }
 
 fn groups(registry: &mut Registry, running: &Running) {

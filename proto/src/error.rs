@@ -48,6 +48,9 @@ pub enum ClusterError {
     /// A compare-and-set met another version than the one expected: read again, and decide anew.
     #[error("another version: {0}")]
     OtherVersion(String),
+    /// The disks that would have to take the write are full. Nothing was applied, and reads go on.
+    #[error("disk full: {0}")]
+    DiskFull(String),
     /// The process has an empty disk and belongs to no cluster yet.
     #[error("the member belongs to no cluster yet: {0}")]
     Unassigned(String),
@@ -106,6 +109,7 @@ pub fn code_of(kind: Kind) -> Code {
         Kind::Invalid => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
         Kind::Refused | Kind::OtherVersion => Code::FailedPrecondition,
+        Kind::DiskFull => Code::ResourceExhausted,
     }
 }
 
@@ -134,6 +138,7 @@ impl ClusterError {
             | ClusterError::NotFound(_)
             | ClusterError::Refused(_)
             | ClusterError::OtherVersion(_)
+            | ClusterError::DiskFull(_)
             | ClusterError::Unassigned(_)
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -172,6 +177,7 @@ fn from_detail(detail: ErrorDetail) -> ClusterError {
         Kind::NotFound => ClusterError::NotFound(message),
         Kind::Refused => ClusterError::Refused(message),
         Kind::OtherVersion => ClusterError::OtherVersion(message),
+        Kind::DiskFull => ClusterError::DiskFull(message),
         Kind::Unassigned => ClusterError::Unassigned(message),
     }
 }
@@ -270,6 +276,8 @@ mod tests {
             (Kind::NotFound, ClusterError::NotFound(why())),
             (Kind::Refused, ClusterError::Refused(why())),
             (Kind::Unassigned, ClusterError::Unassigned(why())),
+            (Kind::OtherVersion, ClusterError::OtherVersion(why())),
+            (Kind::DiskFull, ClusterError::DiskFull(why())),
         ];
         for (kind, error) in expected {
             let failure = round_trip(kind);

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::gateway::QueryLimits;
+use crate::space::FileSystem;
 
 use super::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing};
 
@@ -85,6 +87,7 @@ pub struct StorageSettings {
     pub state_cache_mib: Option<usize>,
     pub snapshot_mib_per_s: Option<u64>,
     pub history_retention_s: Option<u64>,
+    pub reserve_mib: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -127,6 +130,8 @@ impl Settings {
             membership: self.membership.into_config()?,
             timing: Timing::default(),
             state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,
+            reserve_bytes: self.storage.reserve_mib.map(|mib| mib.saturating_mul(1 << 20)),
+            volume: Arc::new(FileSystem),
             history_retention: Duration::from_secs(self.storage.history_retention_s.unwrap_or(600)),
             queries: self.queries.into_config()?,
             raft: self.storage.raft()?,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::gateway::QueryLimits;
 use crate::raft;
+use crate::space::Volume;
 
 pub use file::{
     AdvertiseSettings, ListenSettings, MembershipSettings, QuerySettings, Settings, SettingsError, StorageSettings,
@@ -44,6 +45,10 @@ pub struct Config {
     /// Bytes of memory for the caches of all state files together.
     pub state_cache_bytes: usize,
     pub history_retention: Duration,
+    /// What is kept free on the data directory's file system; none: what suits its size.
+    pub reserve_bytes: Option<u64>,
+    /// The file system, or what stands for it in tests.
+    pub volume: Arc<dyn Volume>,
     /// What one query may take.
     pub queries: QueryLimits,
     /// Intervals and bounds of consensus and of the stores.

@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 pub trait Probes: Send + Sync + 'static {
     /// `Ok` when clients are served; else what is missing, in one line.
     fn ready(&self) -> Result<(), String>;
+    /// What a ready member cannot do at present, in one line.
+    fn restriction(&self) -> Option<String>;
     /// The metrics in the OpenMetrics text format.
     fn metrics(&self) -> String;
 }
@@ -35,7 +37,11 @@ pub async fn serve(listener: TcpListener, probes: Arc<dyn Probes>, cancel: Cance
 
 async fn ready(State(probes): State<Arc<dyn Probes>>) -> Response {
     match probes.ready() {
-        Ok(()) => "ok\n".into_response(),
+        Ok(()) => match probes.restriction() {
+            // Still ready: taken out of service it would serve no reads either.
+            Some(restriction) => format!("ok, but {restriction}\n").into_response(),
+            None => "ok\n".into_response(),
+        },
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")).into_response(),
     }
 }

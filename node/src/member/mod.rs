@@ -8,9 +8,11 @@ pub mod identity;
 mod ready;
 mod removed;
 pub mod replicas;
+mod room;
 pub mod running;
 mod sequences;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -25,6 +27,7 @@ use crate::member::directory::{Directory, DirectoryError};
 use crate::member::identity::{Assignment, Identity, IdentityError};
 use crate::member::running::{Running, StartError};
 use crate::peer::raft_door::RaftDoor;
+use crate::space::Space;
 
 /// What a removed member answers to everything.
 const REMOVED: &str =
@@ -48,12 +51,20 @@ pub enum OpenError {
     Directory(#[from] DirectoryError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("learn the free space of the data directory {path}")]
+    FreeSpace {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// The process: Unassigned while its disk is empty, a member for ever after.
 pub struct Process {
     pub config: Config,
     pub raft_door: RaftDoor,
+    /// The room on the disk of the data directory.
+    pub space: Arc<Space>,
     /// Ends everything that runs.
     pub cancel: CancellationToken,
     identity: Mutex<Identity>,
@@ -71,9 +82,15 @@ impl Process {
         let directory = Directory::open(&config.data_dir)?;
         let identity = Identity::open(directory.path(), || uuid::Uuid::new_v4().to_string())?;
         let cancel = CancellationToken::new();
+        let space = Space::open(directory.path(), config.volume.clone(), config.reserve_bytes);
+        let space = space.map_err(|source| OpenError::FreeSpace {
+            path: directory.path().to_owned(),
+            source,
+        })?;
         Ok(Arc::new(Process {
             config,
             raft_door: RaftDoor::default(),
+            space: Arc::new(space),
             member_cancel: cancel.child_token(),
             cancel,
             identity: Mutex::new(identity),

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::addresses::AddressBook;
 use super::identity::Assignment;
 use super::replicas::{LocalPartitions, ReplicaKeeper, ServePartition};
+use super::room::{self, DiskAdmission};
 use super::{Process, Sequences, founding, removed};
 use crate::catalogue::client::MetaClient;
 use crate::catalogue::driver::{Driver, Observation};
@@ -24,6 +25,7 @@ use crate::gateway::{Gateway, events, status};
 use crate::peer::clients::PeerClients;
 use crate::raft::{self, Group, Groups, GroupsConfig};
 use crate::router::Router;
+use crate::space::{ShortMembers, Space};
 use crate::transaction::{ClosedSnapshots, Coordinator, LeaderSettings, PartitionLeader};
 
 /// A start waits this long at a time for the meta leader, then says so and goes on waiting.
@@ -68,6 +70,10 @@ pub struct Running {
     pub events: broadcast::Sender<ClusterEvent>,
     /// The process ends: leaders are handed over, and none is wanted here.
     pub stopping: AtomicBool,
+    /// The room on the disk here.
+    pub space: Arc<Space>,
+    /// Who else is short of it.
+    pub short: Arc<ShortMembers>,
     gateway: OnceLock<Arc<Gateway>>,
 }
 
@@ -142,6 +148,8 @@ impl Running {
             observed,
             events: broadcast::Sender::new(MAX_EVENTS),
             stopping: AtomicBool::new(false),
+            space: process.space.clone(),
+            short: Arc::default(),
             gateway: OnceLock::new(),
         }
     }
@@ -154,7 +162,7 @@ impl Running {
             meta: self.meta_client.clone(),
             catalogue: self.catalogue.clone(),
             partitions: self.partitions.clone(),
-            serve: serve_partition(self.timestamps.clone(), self.router.clone(), config.history_retention),
+            serve: self.serve_partition(config.history_retention),
         };
         tokio::spawn(keeper.run(process.member_cancel.clone()));
         let driver = Driver {
@@ -162,6 +170,7 @@ impl Running {
             client: self.meta_client.clone(),
             catalogue: self.catalogue.clone(),
             peers: self.peers.clone(),
+            short: self.short.clone(),
             membership: config.membership.clone(),
             interval: config.timing.driver_interval,
             observed,
@@ -169,8 +178,38 @@ impl Running {
             transfers: Mutex::default(),
         };
         tokio::spawn(driver.run(process.member_cancel.clone()));
+        tokio::spawn(room::watch(
+            self.clone(),
+            self.space.clone(),
+            config.timing.driver_interval,
+            process.member_cancel.clone(),
+        ));
         tokio::spawn(events::follow(self.clone(), process.member_cancel.clone()));
         tokio::spawn(removed::watch(self.clone(), process.clone()));
+    }
+
+    fn serve_partition(&self, retention: Duration) -> ServePartition {
+        let (timestamps, router) = (self.timestamps.clone(), self.router.clone());
+        let admission = Arc::new(DiskAdmission {
+            me: self.me,
+            space: self.space.clone(),
+            short: self.short.clone(),
+            catalogue: self.catalogue.clone(),
+        });
+        let settings = LeaderSettings {
+            history_retention: retention.max(MIN_RETENTION),
+            ..LeaderSettings::default()
+        };
+        Box::new(move |partition: &Partition, group: Group| {
+            PartitionLeader::start(
+                partition.id,
+                Arc::new(group),
+                timestamps.clone(),
+                router.clone(),
+                admission.clone(),
+                settings.clone(),
+            )
+        })
     }
 
     /// Tells the catalogue where this member is now, takes an incarnation, and opens the gateway.
@@ -247,22 +286,6 @@ impl Running {
     }
 }
 
-fn serve_partition(timestamps: Arc<TimestampSource>, router: Arc<Router>, retention: Duration) -> ServePartition {
-    Box::new(move |partition: &Partition, group: Group| {
-        let settings = LeaderSettings {
-            history_retention: retention.max(MIN_RETENTION),
-            ..LeaderSettings::default()
-        };
-        PartitionLeader::start(
-            partition.id,
-            Arc::new(group),
-            timestamps.clone(),
-            router.clone(),
-            settings,
-        )
-    })
-}
-
 async fn open_groups(
     process: &Arc<Process>,
     assignment: &Assignment,
@@ -273,6 +296,7 @@ async fn open_groups(
         cluster_id: assignment.cluster_id.clone(),
         member_id: assignment.member,
         settings: process.config.raft.clone(),
+        disk_room: process.space.clone(),
         link_filter: process.config.link_filter.clone(),
     };
     let (reason, cancel) = (process.fatal.clone(), process.cancel.clone());

@@ -12,7 +12,7 @@ mod leader;
 mod maintenance;
 pub mod message;
 
-pub use boundary::{CallError, GroupError, PartitionGroup, Partitions, Timestamps};
+pub use boundary::{Admission, CallError, GroupError, PartitionGroup, Partitions, Timestamps};
 pub use closed::{ClosedSnapshot, ClosedSnapshots};
 pub use coordinator::{CommitError, Coordinator, ReadError, ReadFrom, Transaction, Writes};
 pub use latch::{LatchError, Latches};

@@ -158,6 +158,7 @@ impl Retry {
             | ClusterError::NotFound(_)
             | ClusterError::Refused(_)
             | ClusterError::OtherVersion(_)
+            | ClusterError::DiskFull(_)
             | ClusterError::Timeout { .. }
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -218,6 +219,8 @@ fn is_refusal(error: &ClusterError) -> bool {
         | ClusterError::NetworkError { .. }
         | ClusterError::Transient(_)
         | ClusterError::UnknownOutcome(_)
+        // An earlier attempt may have come before the disk was full.
+        | ClusterError::DiskFull(_)
         | ClusterError::Unassigned(_)
         | ClusterError::Timeout { .. }
         | ClusterError::Unsupported { .. }

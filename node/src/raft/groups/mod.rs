@@ -24,6 +24,7 @@ use super::group::{Group, Parts, ROOM_BYTES};
 use super::lock::sync_directory;
 use super::log::{LogStore, ReplicaLogHandle};
 use super::network::{LinkFilter, PeerAddresses, RaftEndpoint, Registry, Transport, TransportConfig};
+use super::room::DiskRoom;
 use super::settings::Settings;
 use super::state::ReplicaState;
 use super::types::ReplicaKey;
@@ -40,6 +41,7 @@ pub struct GroupsConfig {
     pub cluster_id: String,
     pub member_id: MemberId,
     pub settings: Settings,
+    pub disk_room: Arc<dyn DiskRoom>,
     /// Cuts links on purpose; `None` outside of tests.
     pub link_filter: Option<Arc<dyn LinkFilter>>,
 }
@@ -86,7 +88,12 @@ impl Groups {
             snapshot_bytes_per_s: config.settings.snapshot_bytes_per_s,
             link_up,
         });
-        let endpoint = RaftEndpoint::new(cluster_id.clone(), config.member_id, registry.clone());
+        let endpoint = RaftEndpoint::new(
+            cluster_id.clone(),
+            config.member_id,
+            registry.clone(),
+            config.disk_room.clone(),
+        );
         let inner = Inner {
             data_dir: config.data_dir,
             cluster_id,
@@ -102,7 +109,11 @@ impl Groups {
             closed: CancellationToken::new(),
         };
         inner.spawn(background::reset_backoff(inner.registry.clone(), links));
-        inner.spawn(background::checkpoint(inner.registry.clone(), inner.settings.clone()));
+        inner.spawn(background::checkpoint(
+            inner.registry.clone(),
+            inner.settings.clone(),
+            config.disk_room,
+        ));
         Ok(Groups { inner: Arc::new(inner) })
     }
 
@@ -308,6 +319,7 @@ async fn open_log(
 ) -> Result<Arc<LogStore>, OpenError> {
     let data_dir = config.data_dir.clone();
     let cache_bytes = config.settings.log_cache_bytes;
+    let room = config.disk_room.clone();
     let open = move || -> Result<LogStore, OpenError> {
         let replicas = data_dir.join(REPLICAS);
         let failed = |source| OpenError::Directory {
@@ -317,7 +329,7 @@ async fn open_log(
         fs::create_dir_all(&replicas).map_err(failed)?;
         sync_directory(&data_dir).map_err(failed)?;
         let is_new = fs::read_dir(&replicas).map_err(failed)?.next().is_none();
-        let log = LogStore::open(&data_dir, cache_bytes, is_new, counters, fatal)?;
+        let log = LogStore::open(&data_dir, cache_bytes, is_new, room, counters, fatal)?;
         remove_retired(&log, &replicas).map_err(failed)?;
         Ok(log)
     };

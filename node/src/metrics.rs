@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use crate::http::Probes;
 use crate::member::Process;
 use crate::member::running::Running;
+use crate::server::Connections;
 use crate::space::{Mib, Reading};
 
 /// A group of this member, as a label.
@@ -53,6 +54,7 @@ impl Probes for Metrics {
         ready.set(i64::from(self.process.ready().is_ok()));
         registry.register("ready", "1 when this member serves clients", ready);
         disk(&mut registry, self.process.space.reading());
+        connections(&mut registry, &self.process.client_connections);
         if let Some(running) = self.process.running() {
             groups(&mut registry, &running);
             cluster(&mut registry, &running);
@@ -85,6 +87,25 @@ fn disk(registry: &mut Registry, room: Reading) {
         "disk_full",
         "1 while clients' writes are refused for want of room",
         u64::from(room.is_short()),
+    );
+}
+
+fn connections(registry: &mut Registry, clients: &Connections) {
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        let gauge = Gauge::<u64, AtomicU64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    };
+    gauge("client_connections", "Connections of clients", clients.open() as u64);
+    gauge(
+        "client_connections_max",
+        "Connections of clients that are taken; more are refused",
+        clients.max() as u64,
+    );
+    gauge(
+        "client_connections_refused",
+        "Connections of clients that were refused since the start",
+        clients.refused(),
     );
 }
 

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use crate::config::Config;
 use crate::member::Process;
 use crate::peers_flag;
-use crate::server::{Ports, serve_clients, serve_http, serve_peers};
+use crate::server::{Ports, raise_open_files, serve_clients, serve_http, serve_peers};
 
 /// Leaders get this long to hand over; those that have not by then are missed for an election's time.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
@@ -19,6 +19,7 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs one member until a signal, or until its disk fails.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
+    raise_open_files();
     let member = Member::start(config).await?;
     let process = member.process.clone();
     tokio::select! {

@@ -10,7 +10,10 @@ use serde::Deserialize;
 use crate::gateway::QueryLimits;
 use crate::space::FileSystem;
 
-use super::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing};
+use super::{
+    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_MAX_CONNECTIONS, DEFAULT_PEER_PORT, MembershipConfig,
+    Timing,
+};
 
 /// Below this a query's own buffers do not fit its memory.
 const LEAST_QUERY_BYTES: usize = 48 << 20;
@@ -61,6 +64,7 @@ pub struct ListenSettings {
     pub peer: Option<String>,
     pub client: Option<String>,
     pub http: Option<String>,
+    pub max_connections: Option<usize>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,6 +119,13 @@ impl Settings {
         let peer_listen = listen("listen.peer", self.listen.peer, DEFAULT_PEER_PORT)?;
         let client_listen = listen("listen.client", self.listen.client, DEFAULT_CLIENT_PORT)?;
         let http_listen = listen("listen.http", self.listen.http, DEFAULT_HTTP_PORT)?;
+        let max_connections = self.listen.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS);
+        if max_connections == 0 {
+            return Err(SettingsError::Impossible {
+                key: "listen.max_connections",
+                rule: "at least 1",
+            });
+        }
         let peer_advertise = advertise("advertise.peer", self.advertise.peer, peer_listen)?;
         let client_advertise = advertise("advertise.client", self.advertise.client, client_listen)?;
         Ok(Config {
@@ -122,6 +133,7 @@ impl Settings {
             peer_listen,
             client_listen,
             http_listen,
+            max_connections,
             peer_advertise,
             client_advertise,
             zone: self.zone.unwrap_or_default(),

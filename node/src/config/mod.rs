@@ -21,6 +21,8 @@ pub use file::{
 pub const DEFAULT_PEER_PORT: u16 = 7600;
 /// Where clients speak to this member.
 pub const DEFAULT_CLIENT_PORT: u16 = 7700;
+/// Ten thousand clients, and room for those that come and go.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 /// Probes and metrics.
 pub const DEFAULT_HTTP_PORT: u16 = 7680;
 
@@ -31,6 +33,8 @@ pub struct Config {
     pub peer_listen: SocketAddr,
     pub client_listen: SocketAddr,
     pub http_listen: SocketAddr,
+    /// Connections of clients; more are refused.
+    pub max_connections: usize,
     /// host:port that other members reach; kept in the catalogue, so a name is better than an IP.
     pub peer_advertise: String,
     /// host:port that clients reach.

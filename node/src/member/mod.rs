@@ -27,6 +27,7 @@ use crate::member::directory::{Directory, DirectoryError};
 use crate::member::identity::{Assignment, Identity, IdentityError};
 use crate::member::running::{Running, StartError};
 use crate::peer::raft_door::RaftDoor;
+use crate::server::{Connections, client_connections};
 use crate::space::Space;
 
 /// What a removed member answers to everything.
@@ -63,6 +64,7 @@ pub enum OpenError {
 pub struct Process {
     pub config: Config,
     pub raft_door: RaftDoor,
+    pub client_connections: Arc<Connections>,
     /// The room on the disk of the data directory.
     pub space: Arc<Space>,
     /// Ends everything that runs.
@@ -88,9 +90,10 @@ impl Process {
             source,
         })?;
         Ok(Arc::new(Process {
-            config,
             raft_door: RaftDoor::default(),
+            client_connections: Arc::new(client_connections(config.max_connections)),
             space: Arc::new(space),
+            config,
             member_cancel: cancel.child_token(),
             cancel,
             identity: Mutex::new(identity),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod connections;
 #[path = "../cluster/graph.rs"]
 #[expect(dead_code, reason = "shared with the tests of clusters, which use more of it")]
 mod graph;

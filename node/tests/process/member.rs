@@ -47,8 +47,13 @@ pub struct Member {
 }
 
 impl Member {
-    /// Starts `kotoba serve`; `settings` is put behind the addresses in its settings file.
+    /// Starts `kotoba serve`; `settings` is put behind the addresses in its settings file, so it may begin with more of
+    /// `[listen]`.
     pub fn start(ports: Ports, data_dir: &Path, settings: &str) -> Self {
+        Self::start_by(kotoba(), ports, data_dir, settings)
+    }
+
+    fn start_by(mut command: Command, ports: Ports, data_dir: &Path, settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("kotoba.toml");
         let log = directory.path().join("log");
@@ -58,7 +63,7 @@ impl Member {
         );
         std::fs::write(&file, text).unwrap();
         let out = File::create(&log).unwrap();
-        let child = kotoba()
+        let child = command
             .args(["serve", "--config"])
             .arg(&file)
             .stdout(out.try_clone().unwrap())
@@ -75,21 +80,32 @@ impl Member {
 
     /// A process that serves a cluster of its own.
     pub async fn founded(data_dir: &Path, settings: &str) -> Self {
-        let member = Self::start(Ports::free(), data_dir, settings);
+        Self::start(Ports::free(), data_dir, settings).found().await
+    }
+
+    /// As [`Member::founded`]; the process may have so many files open, and not raise that.
+    pub async fn founded_with_files(data_dir: &Path, files: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &limited, env!("CARGO_BIN_EXE_kotoba")]);
+        Self::start_by(shell, Ports::free(), data_dir, "").found().await
+    }
+
+    async fn found(self) -> Self {
         until("a founded cluster", || async {
-            let peer = member.ports.peer.to_string();
+            let peer = self.ports.peer.to_string();
             let told = kotoba()
                 .args(["bootstrap", &peer, "--cluster-id", "test"])
                 .output()
                 .unwrap();
             match told.status.success() {
                 true => Ok(()),
-                false => Err(format!("{} {}", String::from_utf8_lossy(&told.stderr), member.log())),
+                false => Err(format!("{} {}", String::from_utf8_lossy(&told.stderr), self.log())),
             }
         })
         .await;
-        member.ready().await;
-        member
+        self.ready().await;
+        self
     }
 
     pub async fn ready(&self) {
@@ -128,6 +144,13 @@ impl Member {
             String::from_utf8_lossy(&told.stdout),
             String::from_utf8_lossy(&told.stderr)
         )
+    }
+
+    /// Memory of the process that is in use.
+    pub fn resident_bytes(&self) -> u64 {
+        let pages = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).unwrap();
+        let resident: u64 = pages.split(' ').nth(1).unwrap().parse().unwrap();
+        resident * rustix::param::page_size() as u64
     }
 
     pub fn is_running(&mut self) -> bool {

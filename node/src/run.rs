@@ -44,7 +44,7 @@ pub struct Member {
 impl Member {
     /// Opens the ports and the disk, then serves; an empty disk waits to be told its cluster.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let ports = Ports::open(config.peer_listen, config.client_listen, config.http_listen).await?;
+        let ports = Ports::open(config.peer_listen, config.client_listen, config.http_listen)?;
         Self::start_on(ports, config).await
     }
 

@@ -27,7 +27,7 @@ use kotoba_proto::FILE_DESCRIPTORS;
 use kotoba_proto::v1::admin_service_server::AdminServiceServer;
 use kotoba_proto::v1::cluster_service_server::ClusterServiceServer;
 use kotoba_proto::v1::peer_service_server::PeerServiceServer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -63,6 +63,9 @@ const MAX_PROVOKED_RESETS: usize = 128;
 const CLIENT_CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than a snapshot may be on its way.
 const PEER_CALL_TIMEOUT: Duration = Duration::from_secs(16 * 60);
+/// Connections that the system holds until they are accepted. tokio asks for 128: of a storm of clients the others would wait
+/// for seconds, each longer than the last. The system may allow less (net.core.somaxconn).
+const BACKLOG: u32 = 4_096;
 /// A connection that has not begun to speak by then is let go.
 const HELLO_WITHIN: Duration = Duration::from_secs(30);
 /// "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -103,22 +106,33 @@ pub struct Ports {
 }
 
 impl Ports {
-    pub async fn open(peer: SocketAddr, client: SocketAddr, http: SocketAddr) -> Result<Self, ListenError> {
+    pub fn open(peer: SocketAddr, client: SocketAddr, http: SocketAddr) -> Result<Self, ListenError> {
         Ok(Ports {
-            peer: listen(peer, "members", "peer-listen").await?,
-            client: listen(client, "clients", "client-listen").await?,
-            http: listen(http, "probes and metrics", "http-listen").await?,
+            peer: listen(peer, "members", "peer-listen")?,
+            client: listen(client, "clients", "client-listen")?,
+            http: listen(http, "probes and metrics", "http-listen")?,
         })
     }
 }
 
-async fn listen(address: SocketAddr, purpose: &'static str, flag: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError {
+fn listen(address: SocketAddr, purpose: &'static str, flag: &'static str) -> Result<TcpListener, ListenError> {
+    open(address).map_err(|source| ListenError {
         address,
         purpose,
         flag,
         source,
     })
+}
+
+fn open(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restarted member takes its port again, though connections of its last life linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves members until cancelled.

@@ -14,6 +14,7 @@ use crate::config::{
 };
 use crate::member::{FoundError, FoundingRequest};
 use crate::run::{Member, ended_by_signal};
+use crate::server::raise_open_files;
 
 const CLUSTER_ID: &str = "development";
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -23,6 +24,7 @@ const ZONES: [&str; 3] = ["zone-a", "zone-b", "zone-c"];
 
 /// Runs a cluster of `count` members until a signal; the data goes with it unless a directory is named.
 pub async fn run(count: u8, kept: Option<PathBuf>) -> anyhow::Result<()> {
+    raise_open_files();
     let temporary = TemporaryDirectory::unless(kept.is_some())?;
     let data_dir = kept.unwrap_or_else(|| temporary.path.clone());
     let begun = Instant::now();
@@ -55,6 +57,7 @@ fn config(number: u8, data_dir: &Path) -> anyhow::Result<Config> {
             peer: local(DEFAULT_PEER_PORT),
             client: local(DEFAULT_CLIENT_PORT),
             http: local(DEFAULT_HTTP_PORT),
+            max_connections: None,
         },
         advertise: AdvertiseSettings::default(),
         ..Settings::default()

@@ -17,4 +17,5 @@ pub mod raft;
 pub mod router;
 pub mod run;
 pub mod server;
+pub mod space;
 pub mod transaction;

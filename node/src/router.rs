@@ -245,9 +245,13 @@ fn of_response(response: Response) -> Attempt {
         Ok(reply) => Attempt::Answered(reply),
         Err(Failure::NotLeader { leader }) => Attempt::Elsewhere(leader, "its replica does not lead".to_owned()),
         Err(Failure::Unknown) => Attempt::Unknown("the leader lost its leadership meanwhile".to_owned()),
-        Err(failure @ (Failure::Busy(_) | Failure::TooOld | Failure::TooLarge(_) | Failure::Broken(_))) => {
-            Attempt::Failed(failure)
-        }
+        Err(
+            failure @ (Failure::Busy(_)
+            | Failure::TooOld
+            | Failure::TooLarge(_)
+            | Failure::Broken(_)
+            | Failure::DiskFull(_)),
+        ) => Attempt::Failed(failure),
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use crate::config::Config;
 use crate::member::Process;
 use crate::peers_flag;
-use crate::server::{Ports, serve_clients, serve_http, serve_peers};
+use crate::server::{Ports, raise_open_files, serve_clients, serve_http, serve_peers};
 
 /// Leaders get this long to hand over; those that have not by then are missed for an election's time.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
@@ -19,6 +19,7 @@ const SHUTDOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Runs one member until a signal, or until its disk fails.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
+    raise_open_files();
     let member = Member::start(config).await?;
     let process = member.process.clone();
     tokio::select! {
@@ -43,7 +44,7 @@ pub struct Member {
 impl Member {
     /// Opens the ports and the disk, then serves; an empty disk waits to be told its cluster.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let ports = Ports::open(config.peer_listen, config.client_listen, config.http_listen).await?;
+        let ports = Ports::open(config.peer_listen, config.client_listen, config.http_listen)?;
         Self::start_on(ports, config).await
     }
 

@@ -51,6 +51,9 @@ pub enum ClusterError {
     /// The subscriber was away for so long, or is so slow, that events it has not seen are no longer kept.
     #[error("events were lost: the oldest that is kept has position {oldest}; read what they told of with get_status")]
     EventsLost { oldest: u64 },
+    /// The disks that would have to take the write are full. Nothing was applied, and reads go on.
+    #[error("disk full: {0}")]
+    DiskFull(String),
     /// The process has an empty disk and belongs to no cluster yet.
     #[error("the member belongs to no cluster yet: {0}")]
     Unassigned(String),
@@ -125,6 +128,7 @@ pub fn code_of(kind: Kind) -> Code {
         Kind::NotFound => Code::NotFound,
         Kind::Refused | Kind::OtherVersion => Code::FailedPrecondition,
         Kind::EventsLost => Code::OutOfRange,
+        Kind::DiskFull => Code::ResourceExhausted,
     }
 }
 
@@ -154,6 +158,7 @@ impl ClusterError {
             | ClusterError::Refused(_)
             | ClusterError::OtherVersion(_)
             | ClusterError::EventsLost { .. }
+            | ClusterError::DiskFull(_)
             | ClusterError::Unassigned(_)
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -195,6 +200,7 @@ fn from_detail(detail: ErrorDetail) -> ClusterError {
         Kind::EventsLost => ClusterError::EventsLost {
             oldest: detail.oldest_position,
         },
+        Kind::DiskFull => ClusterError::DiskFull(message),
         Kind::Unassigned => ClusterError::Unassigned(message),
     }
 }
@@ -294,6 +300,8 @@ mod tests {
             (Kind::Refused, ClusterError::Refused(why())),
             (Kind::Unassigned, ClusterError::Unassigned(why())),
             (Kind::EventsLost, ClusterError::EventsLost { oldest: 0 }),
+            (Kind::OtherVersion, ClusterError::OtherVersion(why())),
+            (Kind::DiskFull, ClusterError::DiskFull(why())),
         ];
         for (kind, error) in expected {
             let failure = round_trip(kind);

@@ -84,6 +84,7 @@ fn write_failure(error: &ClusterError) -> Failure {
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
         | ClusterError::EventsLost { .. }
+        | ClusterError::DiskFull(_)
         | ClusterError::Unassigned(_)
         | ClusterError::Address { .. } => Failure::NotApplied(error.to_string()),
         ClusterError::UnknownOutcome(_)

@@ -29,6 +29,7 @@ use super::local::LocalCatalogue;
 use crate::config::MembershipConfig;
 use crate::peer::clients::PeerClients;
 use crate::raft::Group;
+use crate::space::ShortMembers;
 
 /// A command of the driver that is not logged by then is decided anew in the next pass.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +40,8 @@ pub struct Driver {
     pub client: MetaClient,
     pub catalogue: LocalCatalogue,
     pub peers: Arc<PeerClients>,
+    /// Passed on with each look, so that all know them; a new leader begins with what it was told.
+    pub short: Arc<ShortMembers>,
     pub membership: MembershipConfig,
     pub interval: Duration,
     /// The newest observation, for status; none while another member leads.
@@ -86,7 +89,9 @@ impl Driver {
             return;
         }
         let catalogue = self.catalogue.get();
-        let observation = Arc::new(observe::observe(&catalogue, &self.meta, &self.peers).await);
+        let observation = observe::observe(&catalogue, &self.meta, &self.peers, &self.short.told()).await;
+        self.short.tell(observation.full_members());
+        let observation = Arc::new(observation);
         self.observed.send_replace(Some(observation.clone()));
         if judges_health {
             self.watch_health(&catalogue, &observation).await;
@@ -122,14 +127,17 @@ impl Driver {
 
     fn policy(&self, observation: &Observation) -> Policy {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let answers = |member: &MemberId| observation.members.get(member).is_some_and(|answer| !answer.stopping);
+        let could_lead = |member: &MemberId| {
+            let answer = observation.members.get(member);
+            answer.is_some_and(|answer| !answer.stopping && !answer.disk_full)
+        };
         let absent = self
             .catalogue
             .get()
             .members
             .keys()
             .copied()
-            .filter(|member| !answers(member))
+            .filter(|member| !could_lead(member))
             .collect();
         Policy {
             now_ms: now_ms(),

@@ -86,6 +86,7 @@ fn exit_code_of(error: &ClusterError) -> u8 {
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
         | ClusterError::EventsLost { .. }
+        | ClusterError::DiskFull(_)
         | ClusterError::Protocol(_) => REFUSED,
     }
 }
@@ -104,6 +105,7 @@ fn advice_for(error: &ClusterError) -> Option<&'static str> {
         ClusterError::Unassigned(_) => {
             Some("found the cluster with `kotoba bootstrap PEER_ADDR...`, or name a member of it with --cluster")
         }
+        ClusterError::DiskFull(_) => Some("reads go on; see `kotoba status` for the room on each member"),
         ClusterError::Unsupported { .. } => {
             Some("clients use the client port (default 7700), bootstrap and who-am-i the peer port (default 7600)")
         }

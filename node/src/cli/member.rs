@@ -9,6 +9,7 @@ use kotoba_proto::v1::{MemberHealth, MemberState, MemberStatus};
 
 use super::output::{Output, Record};
 use super::{CliError, ClientArgs};
+use crate::space::Mib;
 
 /// Look at the members of the cluster, and let them go
 #[derive(Debug, Subcommand)]
@@ -86,8 +87,18 @@ pub(super) fn record(member: &MemberStatus, leader_member_id: u64) -> Record {
         .field_as("meta_voter", member.meta_voter, meta_role(member, leader_member_id))
         .field("client_address", member.client_address.as_str())
         .field("peer_address", member.peer_address.as_str())
+        .field_as("disk_available_bytes", member.disk_available_bytes, room(member))
+        .field("disk_full", member.disk_full)
         .field("version", member.version.as_str())
         .field("waiting_for", member.waiting_for.as_str())
+}
+
+fn room(member: &MemberStatus) -> String {
+    match (member.disk_available_bytes, member.disk_full) {
+        (0, false) => "unknown".to_owned(),
+        (bytes, false) => Mib(bytes).to_string(),
+        (bytes, true) => format!("{}, full: takes no writes", Mib(bytes)),
+    }
 }
 
 fn meta_role(member: &MemberStatus, leader_member_id: u64) -> &'static str {

@@ -3,17 +3,19 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
 use super::file::{LogSettings, MembershipSettings, QuerySettings, Settings, StorageSettings};
 use super::{
-    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, IntegrityConfig, LogConfig, MembershipConfig,
-    Timing,
+    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_MAX_CONNECTIONS, DEFAULT_PEER_PORT, IntegrityConfig,
+    LogConfig, MembershipConfig, Timing,
 };
 use crate::gateway::QueryLimits;
 use crate::raft;
+use crate::space::FileSystem;
 
 /// Below this a query's own buffers do not fit its memory: one step of reads and the parts on their way to a client take
 /// half of it.
@@ -58,6 +60,8 @@ impl Settings {
             self.advertise.client,
             client_listen,
         )?;
+        let max_connections = in_range("listen.max_connections", self.listen.max_connections, 1..=1_000_000)?;
+        let reserve = mebibytes("storage.reserve_mib", self.storage.reserve_mib, 0..=MOST_MIB)?;
         let timing = Timing::default();
         let request_timeout = millis("request_timeout_ms", self.request_timeout_ms, 100..=DAY_MS)?;
         let history_retention = seconds("storage.history_retention_s", self.storage.history_retention_s)?;
@@ -66,6 +70,9 @@ impl Settings {
             peer_listen,
             client_listen,
             http_listen,
+            max_connections: max_connections.map_or(DEFAULT_MAX_CONNECTIONS, |most| {
+                usize::try_from(most).unwrap_or(usize::MAX)
+            }),
             peer_advertise,
             client_advertise,
             zone: self.zone.unwrap_or_default(),
@@ -78,6 +85,8 @@ impl Settings {
             },
             history_retention: history_retention.unwrap_or(Duration::from_secs(600)),
             integrity: self.storage.integrity()?,
+            reserve_bytes: reserve,
+            volume: Arc::new(FileSystem),
             queries: self.queries.into_config()?,
             raft: self.storage.into_config()?,
             log: self.log.into_config()?,

@@ -69,6 +69,14 @@ pub struct ListenSettings {
         env = "KOTOBA_HTTP_LISTEN"
     )]
     pub http: Option<String>,
+    /// Connections of clients that are taken at a time; more are told so and closed
+    #[arg(
+        id = "listen.max_connections",
+        long = "max-connections",
+        value_name = "NUMBER",
+        env = "KOTOBA_MAX_CONNECTIONS"
+    )]
+    pub max_connections: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
@@ -207,6 +215,14 @@ pub struct StorageSettings {
         env = "KOTOBA_SCRUB_MIB_PER_S"
     )]
     pub scrub_mib_per_s: Option<u64>,
+    /// What is kept free on the file system of the data directory, in MiB: with less, writes are refused and reads go on; unless set, what suits its size
+    #[arg(
+        id = "storage.reserve_mib",
+        long = "reserve-mib",
+        value_name = "MIB",
+        env = "KOTOBA_RESERVE_MIB"
+    )]
+    pub reserve_mib: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::gateway::QueryLimits;
 use crate::raft;
+use crate::space::Volume;
 
 pub use check::Impossible;
 pub use file::{
@@ -27,6 +28,8 @@ pub use place::{Place, SettingsError, into_config};
 pub const DEFAULT_PEER_PORT: u16 = 7600;
 /// Where clients speak to this member.
 pub const DEFAULT_CLIENT_PORT: u16 = 7700;
+/// Ten thousand clients, and room for those that come and go.
+pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 /// Probes and metrics.
 pub const DEFAULT_HTTP_PORT: u16 = 7680;
 
@@ -37,6 +40,8 @@ pub struct Config {
     pub peer_listen: SocketAddr,
     pub client_listen: SocketAddr,
     pub http_listen: SocketAddr,
+    /// Connections of clients; more are refused.
+    pub max_connections: usize,
     /// host:port that other members reach; kept in the catalogue, so a name is better than an IP.
     pub peer_advertise: String,
     /// host:port that clients reach.
@@ -50,6 +55,10 @@ pub struct Config {
     pub timing: Timing,
     pub history_retention: Duration,
     pub integrity: IntegrityConfig,
+    /// What is kept free on the data directory's file system; none: what suits its size.
+    pub reserve_bytes: Option<u64>,
+    /// The file system, or what stands for it in tests.
+    pub volume: Arc<dyn Volume>,
     /// What one query may take.
     pub queries: QueryLimits,
     /// Intervals and bounds of consensus and of the stores.
@@ -74,6 +83,7 @@ impl Config {
                 peer: Some(self.peer_listen.to_string()),
                 client: Some(self.client_listen.to_string()),
                 http: Some(self.http_listen.to_string()),
+                max_connections: u64::try_from(self.max_connections).ok(),
             },
             advertise: AdvertiseSettings {
                 peer: Some(self.peer_advertise),
@@ -95,6 +105,7 @@ impl Config {
                 digest_interval_s: Some(self.integrity.digest_interval.as_secs()),
                 scrub_interval_s: Some(self.integrity.scrub_interval.map_or(0, |interval| interval.as_secs())),
                 scrub_mib_per_s: Some(self.integrity.scrub_bytes_per_s >> 20),
+                reserve_mib: self.reserve_bytes.map(|bytes| bytes >> 20),
             },
             queries: QuerySettings {
                 max_rows: Some(self.queries.max_rows),

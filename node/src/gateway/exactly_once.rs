@@ -95,6 +95,7 @@ impl Gateway {
         match self.coordinator.begin().commit(writes).await {
             Ok(_) => Err(OperationError::Refused(refusal)),
             Err(CommitError::ConditionFailed(_)) => self.told_again(place).await,
+            Err(CommitError::DiskFull(cause)) => Err(OperationError::DiskFull(cause)),
             Err(CommitError::Broken(cause)) => Err(OperationError::Broken(cause)),
             Err(error) => Err(OperationError::Transient(error.to_string())),
         }

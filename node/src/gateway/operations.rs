@@ -64,6 +64,9 @@ pub enum OperationError {
     /// Nothing was applied.
     #[error("{0}")]
     TooLarge(String),
+    /// Nothing was applied.
+    #[error("{0}")]
+    DiskFull(String),
     #[error("{0}")]
     UnknownOutcome(String),
     #[error("{0}")]
@@ -214,6 +217,7 @@ fn explain(error: CommitError, conditions: &[Condition], place: Option<&Place>) 
         },
         CommitError::Conflict(_) | CommitError::Unavailable(_) => OperationError::Transient(error.to_string()),
         CommitError::TooLarge(cause) => OperationError::TooLarge(cause),
+        CommitError::DiskFull(cause) => OperationError::DiskFull(cause),
         CommitError::UnknownOutcome(_) => OperationError::UnknownOutcome(error.to_string()),
         CommitError::Broken(cause) => OperationError::Broken(cause),
     }

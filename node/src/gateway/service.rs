@@ -222,6 +222,7 @@ fn operation_status(error: OperationError) -> Status {
         OperationError::OtherContent(_) => status(Kind::Invalid, text),
         OperationError::Transient(_) => status(Kind::Transient, text),
         OperationError::TooLarge(_) => status(Kind::Invalid, text),
+        OperationError::DiskFull(_) => status(Kind::DiskFull, text),
         OperationError::UnknownOutcome(_) => status(Kind::UnknownOutcome, text),
         OperationError::Broken(_) => Status::internal(text),
     }

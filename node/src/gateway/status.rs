@@ -15,6 +15,7 @@ use kotoba_state::meta::{Catalogue, Health, Member, MemberState, Move, MoveStep,
 
 use crate::catalogue::driver::Observation;
 use crate::member::running::Running;
+use crate::space::Mib;
 
 /// The status, from the meta leader where it can be reached.
 pub async fn gather(running: &Arc<Running>) -> GetStatusResponse {
@@ -42,11 +43,18 @@ async fn ask_leader(running: &Running) -> Option<GetStatusResponse> {
 pub fn from_leader(running: &Running, observation: &Observation) -> GetStatusResponse {
     let leaders = leaders_of(observation);
     let meta = observation.meta_view();
-    GetStatusResponse {
+    let mut status = GetStatusResponse {
         linearizable: true,
         meta_membership_log_id: observation.meta.membership_log_id.clone(),
         ..build(running, &observation.partitions, Some(&meta), &leaders)
+    };
+    for member in &mut status.members {
+        if let Some(answer) = observation.members.get(&MemberId(member.id)) {
+            member.disk_available_bytes = answer.disk_available_bytes;
+            member.disk_full = answer.disk_full;
+        }
     }
+    status
 }
 
 /// What this member knows by itself: the places from its catalogue, leaders where it has a replica.
@@ -55,7 +63,13 @@ fn from_local(running: &Running) -> GetStatusResponse {
     for (id, local) in running.partitions.all() {
         leaders.extend(local.group.leadership().leader.map(|(_, member)| (id, member)));
     }
-    build(running, &Observed::new(), None, &leaders)
+    let mut status = build(running, &Observed::new(), None, &leaders);
+    let room = running.space.reading();
+    for member in status.members.iter_mut().filter(|member| member.id == running.me.0) {
+        member.disk_available_bytes = room.available_bytes;
+        member.disk_full = room.is_short();
+    }
+    status
 }
 
 fn leaders_of(observation: &Observation) -> BTreeMap<PartitionId, MemberId> {
@@ -123,6 +137,9 @@ fn member_status(
         drained: is_drained(catalogue, observed, meta, member),
         waiting_for: waiting_for.unwrap_or_default(),
         gone: member.gone,
+        // Only the member itself knows.
+        disk_available_bytes: 0,
+        disk_full: false,
     }
 }
 
@@ -275,6 +292,14 @@ pub fn health(status: &GetStatusResponse) -> CheckHealthResponse {
                 } else {
                     "silent"
                 },
+            ));
+        }
+        if member.disk_full {
+            findings.push(format!(
+                "the disk of member {} at {} is full, {} are left: make room on it or enlarge it; it takes no writes before that, and then by itself",
+                member.id,
+                member.peer_address,
+                Mib(member.disk_available_bytes),
             ));
         }
         // A drain under way is no trouble, a member that cannot be replaced is.

@@ -42,12 +42,16 @@ async fn hand_over(group: Group) {
     let _ = leadership.wait_for(|known| !known.leading).await;
 }
 
-/// The voter with the most of the log among those that were heard from a moment ago: one that is silent could not lead.
 fn successor(seen: &GroupObservation) -> Option<ReplicaId> {
+    successors(seen).pop()
+}
+
+/// Voters that were heard from a moment ago, the one with the most of the log last: one that is silent could not lead.
+pub(super) fn successors(seen: &GroupObservation) -> Vec<ReplicaId> {
     let voters = seen.voters.iter().flatten().filter(|voter| **voter != seen.replica);
     let known = voters.filter_map(|voter| Some((*voter, seen.progress.get(voter)?)));
     let heard = known.filter(|(_, progress)| progress.silent_ms.is_some_and(|silent| silent <= HEARD_WITHIN_MS));
-    heard
-        .max_by_key(|(_, progress)| progress.matched_index)
-        .map(|(voter, _)| voter)
+    let mut heard: Vec<_> = heard.collect();
+    heard.sort_by_key(|(_, progress)| progress.matched_index);
+    heard.into_iter().map(|(voter, _)| voter).collect()
 }

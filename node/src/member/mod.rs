@@ -8,10 +8,12 @@ pub mod identity;
 mod ready;
 mod removed;
 pub mod replicas;
+mod room;
 pub mod running;
 mod scrub;
 mod sequences;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
@@ -27,6 +29,8 @@ use crate::member::identity::{Assignment, Identity, IdentityError};
 use crate::member::running::{Running, StartError};
 use crate::metrics::Requests;
 use crate::peer::raft_door::RaftDoor;
+use crate::server::{Connections, client_connections};
+use crate::space::Space;
 
 /// What a removed member answers to everything.
 const REMOVED: &str =
@@ -50,6 +54,12 @@ pub enum OpenError {
     Directory(#[from] DirectoryError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("learn the free space of the data directory {path}")]
+    FreeSpace {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// The process: Unassigned while its disk is empty, a member for ever after.
@@ -58,6 +68,9 @@ pub struct Process {
     pub raft_door: RaftDoor,
     /// What clients asked of this process.
     pub requests: Requests,
+    pub client_connections: Arc<Connections>,
+    /// The room on the disk of the data directory.
+    pub space: Arc<Space>,
     /// Ends everything that runs.
     pub cancel: CancellationToken,
     identity: Mutex<Identity>,
@@ -75,10 +88,17 @@ impl Process {
         let directory = Directory::open(&config.data_dir)?;
         let identity = Identity::open(directory.path(), || uuid::Uuid::new_v4().to_string())?;
         let cancel = CancellationToken::new();
+        let space = Space::open(directory.path(), config.volume.clone(), config.reserve_bytes);
+        let space = space.map_err(|source| OpenError::FreeSpace {
+            path: directory.path().to_owned(),
+            source,
+        })?;
         Ok(Arc::new(Process {
-            config,
             raft_door: RaftDoor::default(),
             requests: Requests::default(),
+            client_connections: Arc::new(client_connections(config.max_connections)),
+            space: Arc::new(space),
+            config,
             member_cancel: cancel.child_token(),
             cancel,
             identity: Mutex::new(identity),

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use super::addresses::AddressBook;
 use super::identity::Assignment;
 use super::replicas::{LocalPartitions, ReplicaKeeper, ServePartition};
+use super::room::{self, DiskAdmission};
 use super::scrub::Scrubber;
 use super::{Process, Sequences, founding, removed};
 use crate::catalogue::client::MetaClient;
@@ -26,6 +27,7 @@ use crate::gateway::{Gateway, status};
 use crate::peer::clients::PeerClients;
 use crate::raft::{self, Group, Groups, GroupsConfig};
 use crate::router::Router;
+use crate::space::{ShortMembers, Space};
 use crate::transaction::{ClosedSnapshots, Coordinator, LeaderSettings, PartitionLeader};
 
 /// A start waits this long at a time for the meta leader, then says so and goes on waiting.
@@ -67,6 +69,10 @@ pub struct Running {
     pub observed: watch::Receiver<Option<Arc<Observation>>>,
     /// The process ends: leaders are handed over, and none is wanted here.
     pub stopping: AtomicBool,
+    /// The room on the disk here.
+    pub space: Arc<Space>,
+    /// Who else is short of it.
+    pub short: Arc<ShortMembers>,
     gateway: OnceLock<Arc<Gateway>>,
 }
 
@@ -140,6 +146,8 @@ impl Running {
             partitions,
             observed,
             stopping: AtomicBool::new(false),
+            space: process.space.clone(),
+            short: Arc::default(),
             gateway: OnceLock::new(),
         }
     }
@@ -152,7 +160,7 @@ impl Running {
             meta: self.meta_client.clone(),
             catalogue: self.catalogue.clone(),
             partitions: self.partitions.clone(),
-            serve: serve_partition(self.timestamps.clone(), self.router.clone(), leader_settings(config)),
+            serve: self.serve_partition(leader_settings(config)),
             rebuilt: Mutex::default(),
         };
         tokio::spawn(keeper.run(process.member_cancel.clone()));
@@ -168,6 +176,7 @@ impl Running {
             client: self.meta_client.clone(),
             catalogue: self.catalogue.clone(),
             peers: self.peers.clone(),
+            short: self.short.clone(),
             membership: config.membership.clone(),
             interval: config.timing.driver_interval,
             observed,
@@ -175,7 +184,33 @@ impl Running {
             transfers: Mutex::default(),
         };
         tokio::spawn(driver.run(process.member_cancel.clone()));
+        tokio::spawn(room::watch(
+            self.clone(),
+            self.space.clone(),
+            config.timing.driver_interval,
+            process.member_cancel.clone(),
+        ));
         tokio::spawn(removed::watch(self.clone(), process.clone()));
+    }
+
+    fn serve_partition(&self, settings: LeaderSettings) -> ServePartition {
+        let (timestamps, router) = (self.timestamps.clone(), self.router.clone());
+        let admission = Arc::new(DiskAdmission {
+            me: self.me,
+            space: self.space.clone(),
+            short: self.short.clone(),
+            catalogue: self.catalogue.clone(),
+        });
+        Box::new(move |partition: &Partition, group: Group| {
+            PartitionLeader::start(
+                partition.id,
+                Arc::new(group),
+                timestamps.clone(),
+                router.clone(),
+                admission.clone(),
+                settings.clone(),
+            )
+        })
     }
 
     /// Tells the catalogue where this member is now, takes an incarnation, and opens the gateway.
@@ -260,18 +295,6 @@ fn leader_settings(config: &Config) -> LeaderSettings {
     }
 }
 
-fn serve_partition(timestamps: Arc<TimestampSource>, router: Arc<Router>, settings: LeaderSettings) -> ServePartition {
-    Box::new(move |partition: &Partition, group: Group| {
-        PartitionLeader::start(
-            partition.id,
-            Arc::new(group),
-            timestamps.clone(),
-            router.clone(),
-            settings.clone(),
-        )
-    })
-}
-
 async fn open_groups(
     process: &Arc<Process>,
     assignment: &Assignment,
@@ -282,6 +305,7 @@ async fn open_groups(
         cluster_id: assignment.cluster_id.clone(),
         member_id: assignment.member,
         settings: process.config.raft.clone(),
+        disk_room: process.space.clone(),
         link_filter: process.config.link_filter.clone(),
     };
     let (reason, cancel) = (process.fatal.clone(), process.cancel.clone());

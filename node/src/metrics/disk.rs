@@ -1,4 +1,4 @@
-//! The file system under the data directory.
+//! The file system under the data directory, and the room on it.
 
 use std::path::Path;
 
@@ -6,24 +6,37 @@ use prometheus_client::registry::Registry;
 use tracing::debug;
 
 use super::{as_gauge, gauge};
+use crate::space::Reading;
 
-/// Leaves them out where the file system does not tell.
-pub(super) fn register(registry: &mut Registry, data_dir: &Path) {
-    let found = match rustix::fs::statvfs(data_dir) {
-        Ok(found) => found,
-        Err(error) => return debug!(%error, "the file system of the data directory does not tell its size"),
-    };
-    let bytes = |blocks: u64| as_gauge(blocks.saturating_mul(found.f_frsize));
-    gauge(
-        registry,
-        "disk_size_bytes",
-        "Size of the file system that the data directory is on",
-        bytes(found.f_blocks),
-    );
-    gauge(
-        registry,
-        "disk_free_bytes",
-        "Bytes of it that this process may still write",
-        bytes(found.f_bavail),
-    );
+pub(super) fn register(registry: &mut Registry, data_dir: &Path, room: Reading) {
+    // Left out where the file system does not tell.
+    match rustix::fs::statvfs(data_dir) {
+        Ok(found) => gauge(
+            registry,
+            "disk_size_bytes",
+            "Size of the file system that the data directory is on",
+            as_gauge(found.f_blocks.saturating_mul(found.f_frsize)),
+        ),
+        Err(error) => debug!(%error, "the file system of the data directory does not tell its size"),
+    }
+    let rows = [
+        (
+            "disk_free_bytes",
+            "What the data of this member may still take, the ballast included",
+            as_gauge(room.available_bytes),
+        ),
+        (
+            "disk_reserve_bytes",
+            "What is kept free: with less than that, clients' writes are refused",
+            as_gauge(room.reserve_bytes),
+        ),
+        (
+            "disk_full",
+            "1 while clients' writes are refused for want of room",
+            i64::from(room.is_short()),
+        ),
+    ];
+    for (name, help, value) in rows {
+        gauge(registry, name, help, value);
+    }
 }

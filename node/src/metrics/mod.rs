@@ -5,6 +5,7 @@
 //! Prometheus asks for. `/metrics` never waits for another member.
 
 mod cluster;
+mod connections;
 mod disk;
 mod groups;
 mod process;
@@ -25,6 +26,7 @@ pub use seconds::Seconds;
 use crate::http::{MetricsFormat, Probes};
 use crate::member::Process;
 use crate::member::running::Running;
+use crate::space::Mib;
 
 /// Answers the probes and gives the metrics.
 pub struct Metrics {
@@ -44,7 +46,9 @@ impl Metrics {
         registry.register("build", "The build that runs", Info::new(version));
         let ready = i64::from(self.process.ready().is_ok());
         gauge(&mut registry, "ready", "1 when this member serves clients", ready);
-        disk::register(&mut registry, &self.process.config.data_dir);
+        let room = self.process.space.reading();
+        disk::register(&mut registry, &self.process.config.data_dir, room);
+        connections::register(&mut registry, &self.process.client_connections);
         self.process.requests.register(&mut registry);
         if let Some(running) = self.process.running() {
             self.member(&mut registry, &running);
@@ -73,6 +77,16 @@ impl Metrics {
 impl Probes for Metrics {
     fn ready(&self) -> Result<(), String> {
         self.process.ready()
+    }
+
+    fn restriction(&self) -> Option<String> {
+        let room = self.process.space.reading();
+        room.is_short().then(|| {
+            format!(
+                "the disk is full, {} are left: writes are refused, reads go on",
+                Mib(room.available_bytes)
+            )
+        })
     }
 
     fn metrics(&self, format: MetricsFormat) -> String {

@@ -175,7 +175,11 @@ impl PeerService for PeerEndpoint {
     }
 
     async fn observe_replicas(&self, request: Request<ObserveReplicasRequest>) -> Answer<ObserveReplicasResponse> {
-        let running = self.member(request.into_inner().envelope.as_ref())?;
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        let full = request.full_member_ids.into_iter().map(MemberId);
+        running.short.tell(full.collect());
+        let room = running.space.reading();
         let groups = running.groups.list();
         let observe = move || groups.iter().map(observed).collect();
         let replicas = tokio::task::spawn_blocking(observe).await;
@@ -184,6 +188,8 @@ impl PeerService for PeerEndpoint {
             replicas: replicas.map_err(|panic| Status::internal(panic.to_string()))?,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stopping: running.stopping.load(Ordering::Relaxed),
+            disk_available_bytes: room.available_bytes,
+            disk_full: room.is_short(),
         }))
     }
 }

@@ -13,6 +13,7 @@ mod groups;
 mod lock;
 mod log;
 mod network;
+mod room;
 mod settings;
 mod snapshot;
 mod state;
@@ -29,5 +30,6 @@ pub use group::{
 };
 pub use groups::{DiskUsage, Groups, GroupsConfig, OpenError, RebuildError, RetireError, StartError};
 pub use network::{LinkFilter, PeerAddresses, RaftEndpoint, peer_server};
+pub use room::DiskRoom;
 pub use settings::{GroupSettings, MAX_PROPOSAL_BYTES, Settings};
 pub use state::StateView;

@@ -48,6 +48,19 @@ pub trait Timestamps: Send + Sync + 'static {
     fn recent(&self) -> Option<Timestamp>;
 }
 
+/// Whether there is room on the disks under a partition.
+pub trait Admission: Send + Sync + 'static {
+    /// Asked before a client's write gets into the log; an error says that nothing was done.
+    fn admit(&self, partition: PartitionId) -> Result<(), Failure>;
+}
+
+/// Disks without an end.
+impl Admission for () {
+    fn admit(&self, _: PartitionId) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
 /// Why a partition gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {

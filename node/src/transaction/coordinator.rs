@@ -68,6 +68,9 @@ pub enum CommitError {
     /// Nothing was applied.
     #[error("{0}")]
     TooLarge(String),
+    /// Nothing was applied.
+    #[error("{0}")]
+    DiskFull(String),
     #[error("the commit was sent and its outcome could not be learnt: {0}")]
     UnknownOutcome(String),
     #[error("a partition failed: {0}")]

@@ -20,7 +20,7 @@ use kotoba_state::partition::{self as state, CheckTxn, Command, Push, Status, Tx
 use tokio_util::sync::CancellationToken;
 
 use self::turns::Turns;
-use super::boundary::{GroupError, PartitionGroup, Partitions, Timestamps};
+use super::boundary::{Admission, GroupError, PartitionGroup, Partitions, Timestamps};
 use super::latch::{LatchError, Latches};
 use super::maintenance;
 use super::message::{Failure, Reply, Request, Response};
@@ -56,6 +56,7 @@ pub struct PartitionLeader {
     pub(super) group: Arc<dyn PartitionGroup>,
     pub(super) timestamps: Arc<dyn Timestamps>,
     pub(super) partitions: Arc<dyn Partitions>,
+    admission: Arc<dyn Admission>,
     pub(super) settings: LeaderSettings,
     pub(super) latches: Arc<Latches>,
     turns: Turns,
@@ -73,6 +74,7 @@ impl PartitionLeader {
         group: Arc<dyn PartitionGroup>,
         timestamps: Arc<dyn Timestamps>,
         partitions: Arc<dyn Partitions>,
+        admission: Arc<dyn Admission>,
         settings: LeaderSettings,
     ) -> Arc<Self> {
         let leader = Arc::new(PartitionLeader {
@@ -80,6 +82,7 @@ impl PartitionLeader {
             group,
             timestamps,
             partitions,
+            admission,
             settings,
             latches: Arc::default(),
             turns: Turns::default(),
@@ -112,9 +115,18 @@ impl PartitionLeader {
         match request {
             Request::Read { snapshot, reads } => self.read(snapshot, reads).await.map(Reply::Read),
             Request::Refresh(refresh) => self.refresh(refresh).await.map(Reply::Refresh),
-            Request::OnePhase(one_phase) => self.one_phase(one_phase).await.map(Reply::OnePhase),
-            Request::OnePhaseEventual(one_phase) => self.one_phase_eventual(one_phase).await.map(Reply::OnePhase),
-            Request::Prepare(prepare) => self.prepare(prepare).await.map(Reply::Prepare),
+            Request::OnePhase(one_phase) => {
+                self.admit()?;
+                self.one_phase(one_phase).await.map(Reply::OnePhase)
+            }
+            Request::OnePhaseEventual(one_phase) => {
+                self.admit()?;
+                self.one_phase_eventual(one_phase).await.map(Reply::OnePhase)
+            }
+            Request::Prepare(prepare) => {
+                self.admit()?;
+                self.prepare(prepare).await.map(Reply::Prepare)
+            }
             Request::Commit(commit) => match self.propose(&Command::Commit(commit)).await? {
                 state::Answer::Commit(answer) => Ok(Reply::Commit(answer)),
                 other => Err(wrong_answer(&other)),
@@ -132,6 +144,12 @@ impl PartitionLeader {
             Request::Close { at } => self.close(at).await,
             Request::ReadReplica { snapshot, reads } => self.read_replica(snapshot, reads).await,
         }
+    }
+
+    /// Only the leader refuses for want of room: elsewhere the request has nothing to do.
+    fn admit(&self) -> Result<(), Failure> {
+        self.leading_term()?;
+        self.admission.admit(self.partition)
     }
 
     /// A transaction's outcome. It is read, and only what has to change it is proposed.
@@ -170,9 +188,13 @@ impl PartitionLeader {
         let answer = self.propose_latched(command).await;
         match &answer {
             Ok(_) => turn.applied(),
-            Err(Failure::NotLeader { .. } | Failure::Busy(_) | Failure::TooOld | Failure::TooLarge(_)) => {
-                turn.not_proposed();
-            }
+            Err(
+                Failure::NotLeader { .. }
+                | Failure::Busy(_)
+                | Failure::TooOld
+                | Failure::TooLarge(_)
+                | Failure::DiskFull(_),
+            ) => turn.not_proposed(),
             // It may still be under way.
             Err(Failure::Unknown | Failure::Broken(_)) => drop(turn),
         }

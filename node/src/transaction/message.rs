@@ -153,6 +153,9 @@ pub enum Failure {
     /// The replica's disk, or a bug.
     #[error("the partition failed: {0}")]
     Broken(String),
+    /// Nothing was done.
+    #[error("{0}")]
+    DiskFull(String),
 }
 
 /// What travels back.

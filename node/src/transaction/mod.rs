@@ -13,7 +13,7 @@ mod maintenance;
 pub mod message;
 mod outcomes;
 
-pub use boundary::{CallError, GroupError, PartitionGroup, Partitions, Timestamps};
+pub use boundary::{Admission, CallError, GroupError, PartitionGroup, Partitions, Timestamps};
 pub use closed::{ClosedSnapshot, ClosedSnapshots};
 pub use coordinator::{
     Acknowledgement, CommitError, Coordinator, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Transaction, Writes,

@@ -22,7 +22,7 @@ struct OutcomeLabel {
     outcome: &'static str,
 }
 
-const OUTCOMES: [&str; 9] = [
+const OUTCOMES: [&str; 10] = [
     "read_only",
     "one_phase",
     "two_phase",
@@ -31,6 +31,7 @@ const OUTCOMES: [&str; 9] = [
     "unavailable",
     "too_large",
     "unknown",
+    "disk_full",
     "broken",
 ];
 
@@ -86,6 +87,7 @@ fn name(phases: Phases, ended: &Result<Timestamp, CommitError>) -> &'static str 
         (Err(CommitError::Unavailable(_)), _) => "unavailable",
         (Err(CommitError::TooLarge(_)), _) => "too_large",
         (Err(CommitError::UnknownOutcome(_)), _) => "unknown",
+        (Err(CommitError::DiskFull(_)), _) => "disk_full",
         (Err(CommitError::Broken(_)), _) => "broken",
     }
 }

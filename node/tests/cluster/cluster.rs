@@ -24,6 +24,7 @@ use crate::disks::{copy_crash_image, replica_directories};
 use crate::links::Links;
 use crate::process::{Addresses, Host};
 use crate::settings::Pace;
+use crate::volumes::{RESERVE_BYTES, TestVolume};
 use crate::wait::{PATIENCE, ensure, until};
 
 pub const CLUSTER: &str = "test-cluster";
@@ -36,6 +37,7 @@ struct Place {
     data_dir: PathBuf,
     addresses: Addresses,
     zone: &'static str,
+    volume: Arc<TestVolume>,
     crashes: usize,
 }
 
@@ -94,6 +96,7 @@ impl Cluster {
             data_dir: self.directory.path().join(format!("member-{number}")),
             addresses: Addresses::any(),
             zone: ZONES[(number as usize - 1) % ZONES.len()],
+            volume: Arc::default(),
             crashes: 0,
         };
         self.places.insert(number, place);
@@ -112,8 +115,18 @@ impl Cluster {
 
     pub fn config(&self, number: u64) -> Config {
         let place = &self.places[&number];
-        self.pace
-            .config(&place.data_dir, &format!("member-{number}"), place.zone, &self.links)
+        Config {
+            volume: place.volume.clone(),
+            reserve_bytes: Some(RESERVE_BYTES),
+            ..self
+                .pace
+                .config(&place.data_dir, &format!("member-{number}"), place.zone, &self.links)
+        }
+    }
+
+    /// The file system under a member's data, as the member sees it.
+    pub fn volume(&self, number: u64) -> &TestVolume {
+        &self.places[&number].volume
     }
 
     pub async fn start(&mut self, number: u64) {

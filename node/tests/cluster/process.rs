@@ -42,7 +42,7 @@ impl Addresses {
     }
 
     async fn open(self) -> anyhow::Result<(Ports, Self)> {
-        let ports = Ports::open(self.peer, self.client, self.http).await?;
+        let ports = Ports::open(self.peer, self.client, self.http)?;
         let opened = Addresses {
             peer: ports.peer.local_addr()?,
             client: ports.client.local_addr()?,

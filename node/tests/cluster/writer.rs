@@ -168,9 +168,12 @@ impl Writing {
                 Told::Applied(outcome)
             }
             Err(ClusterError::UnknownOutcome(_)) => Told::Unknown,
-            Err(ClusterError::Transient(_) | ClusterError::NoLeader(_) | ClusterError::NetworkError { .. }) => {
-                Told::Nothing
-            }
+            Err(
+                ClusterError::Transient(_)
+                | ClusterError::NoLeader(_)
+                | ClusterError::NetworkError { .. }
+                | ClusterError::DiskFull(_),
+            ) => Told::Nothing,
             Err(error) => panic!("a write was answered: {error}"),
         }
     }

@@ -263,6 +263,7 @@ pub async fn start_member(path: &Path, id: MemberId, settings: Settings, net: &A
         cluster_id: CLUSTER.to_owned(),
         member_id: id,
         settings,
+        disk_room: Arc::new(()),
         link_filter: Some(net.clone()),
     };
     let groups = Groups::open(config, net.clone(), Box::new(|fatal| panic!("{fatal}")))

@@ -27,6 +27,7 @@ async fn open(cluster: &Cluster) -> Result<Groups, OpenError> {
         cluster_id: CLUSTER.to_owned(),
         member_id: MEMBER,
         settings: quick(),
+        disk_room: Arc::new(()),
         link_filter: None,
     };
     Groups::open(config, cluster.net.clone(), Box::new(|_| {})).await

@@ -167,7 +167,14 @@ const N: &str = "n";
 impl Fixture {
     async fn new() -> Self {
         let (group, oracle) = (SlowGroup::new(), Arc::new(Oracle::default()));
-        let leader = PartitionLeader::start(PartitionId(0), group.clone(), oracle.clone(), Arc::new(Alone), quiet());
+        let leader = PartitionLeader::start(
+            PartitionId(0),
+            group.clone(),
+            oracle.clone(),
+            Arc::new(Alone),
+            Arc::new(()),
+            quiet(),
+        );
         let fixture = Fixture { group, leader, oracle };
         // The first of a leadership sees to it that older entries are settled.
         let created = fixture.commit(1, [put(&name(N), "a node")], []);
@@ -312,6 +319,7 @@ async fn what_an_older_leadership_proposed_is_in_its_way() {
         fixture.group.clone(),
         fixture.oracle.clone(),
         Arc::new(Alone),
+        Arc::new(()),
         quiet(),
     );
     fixture.group.lead_in(2);

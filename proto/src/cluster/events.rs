@@ -122,6 +122,7 @@ fn may_do_elsewhere(error: &ClusterError) -> bool {
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
         | ClusterError::EventsLost { .. }
+        | ClusterError::DiskFull(_)
         | ClusterError::Unsupported { .. }
         | ClusterError::Address { .. }
         | ClusterError::Protocol(_) => false,

@@ -159,6 +159,7 @@ impl Retry {
             | ClusterError::Refused(_)
             | ClusterError::OtherVersion(_)
             | ClusterError::EventsLost { .. }
+            | ClusterError::DiskFull(_)
             | ClusterError::Timeout { .. }
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -220,6 +221,8 @@ fn is_refusal(error: &ClusterError) -> bool {
         | ClusterError::NetworkError { .. }
         | ClusterError::Transient(_)
         | ClusterError::UnknownOutcome(_)
+        // An earlier attempt may have come before the disk was full.
+        | ClusterError::DiskFull(_)
         | ClusterError::Unassigned(_)
         | ClusterError::Timeout { .. }
         | ClusterError::Unsupported { .. }

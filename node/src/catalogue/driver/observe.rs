@@ -1,6 +1,6 @@
 //! One look at all members: what each knows first-hand of its replicas.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -50,6 +50,12 @@ impl Observation {
         digests
     }
 
+    /// Members whose disks are full, as they said.
+    pub fn full_members(&self) -> BTreeSet<MemberId> {
+        let full = self.members.iter().filter(|(_, answer)| answer.disk_full);
+        full.map(|(member, _)| *member).collect()
+    }
+
     /// The meta group in the form that the rules take.
     pub fn meta_view(&self) -> LeaderView {
         let meta = &self.meta;
@@ -78,13 +84,18 @@ impl Observation {
     }
 }
 
-/// Asks all members at once.
-pub async fn observe(catalogue: &Catalogue, meta: &Group, peers: &PeerClients) -> Observation {
+/// Asks all members at once, and tells them what was learnt the last time.
+pub async fn observe(
+    catalogue: &Catalogue,
+    meta: &Group,
+    peers: &PeerClients,
+    full_members: &BTreeSet<MemberId>,
+) -> Observation {
     let current = catalogue
         .members
         .values()
         .filter(|member| member.state != MemberState::Removed);
-    let asked = current.map(|member| ask(peers, member.id));
+    let asked = current.map(|member| ask(peers, member.id, full_members));
     let members: BTreeMap<_, _> = join_all(asked).await.into_iter().flatten().collect();
     let partitions = catalogue
         .partitions
@@ -98,9 +109,14 @@ pub async fn observe(catalogue: &Catalogue, meta: &Group, peers: &PeerClients) -
     }
 }
 
-async fn ask(peers: &PeerClients, member: MemberId) -> Option<(MemberId, ObserveReplicasResponse)> {
+async fn ask(
+    peers: &PeerClients,
+    member: MemberId,
+    full_members: &BTreeSet<MemberId>,
+) -> Option<(MemberId, ObserveReplicasResponse)> {
     let request = ObserveReplicasRequest {
         envelope: peers.envelope(member),
+        full_member_ids: full_members.iter().map(|member| member.0).collect(),
     };
     let mut client = peers.client(member).ok()?;
     let answer = tokio::time::timeout(ANSWER_WITHIN, client.observe_replicas(request)).await;

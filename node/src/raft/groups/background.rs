@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::raft::network::{LocalReplica, Registry};
+use crate::raft::room::DiskRoom;
 use crate::raft::settings::Settings;
 use crate::raft::state::CheckpointPolicy;
 
@@ -18,7 +19,7 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 const LOOKS_PER_AGE: u32 = 4;
 
 /// Makes each state durable when it is due. One at a time: the disk has one head, and the memory of one commit is enough.
-pub async fn checkpoint(registry: Arc<Registry>, settings: Settings) {
+pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<dyn DiskRoom>) {
     let policy = CheckpointPolicy {
         dirty_bytes: settings.checkpoint_dirty_bytes,
         age: settings.checkpoint_age,
@@ -31,8 +32,12 @@ pub async fn checkpoint(registry: Arc<Registry>, settings: Settings) {
             if !replica.state.is_due(policy) {
                 continue;
             }
-            let state = replica.state.clone();
-            let checkpoint = tokio::task::spawn_blocking(move || state.checkpoint()).await;
+            let (state, room) = (replica.state.clone(), room.clone());
+            let checkpoint = tokio::task::spawn_blocking(move || {
+                room.before_write(state.dirty_bytes());
+                state.checkpoint()
+            });
+            let checkpoint = checkpoint.await;
             if !matches!(checkpoint, Ok(Ok(()))) {
                 // The state said why, and applies nothing any more: a replica like that must not lead.
                 let _ = replica.raft.shutdown().await;

@@ -26,6 +26,7 @@ use super::group::{Group, Parts, ROOM_BYTES};
 use super::lock::sync_directory;
 use super::log::{LOG_FILE, LogStore, ReplicaLogHandle};
 use super::network::{LinkFilter, PeerAddresses, RaftEndpoint, Registry, Transport, TransportConfig};
+use super::room::DiskRoom;
 use super::settings::Settings;
 use super::state::ReplicaState;
 use super::types::ReplicaKey;
@@ -42,6 +43,7 @@ pub struct GroupsConfig {
     pub cluster_id: String,
     pub member_id: MemberId,
     pub settings: Settings,
+    pub disk_room: Arc<dyn DiskRoom>,
     /// Cuts links on purpose; `None` outside of tests.
     pub link_filter: Option<Arc<dyn LinkFilter>>,
 }
@@ -100,6 +102,7 @@ impl Groups {
             config.member_id,
             registry.clone(),
             transport.clone(),
+            config.disk_room.clone(),
         );
         let inner = Inner {
             data_dir: config.data_dir,
@@ -116,7 +119,11 @@ impl Groups {
             closed: CancellationToken::new(),
         };
         inner.spawn(background::reset_backoff(inner.registry.clone(), links));
-        inner.spawn(background::checkpoint(inner.registry.clone(), inner.settings.clone()));
+        inner.spawn(background::checkpoint(
+            inner.registry.clone(),
+            inner.settings.clone(),
+            config.disk_room,
+        ));
         Ok(Groups { inner: Arc::new(inner) })
     }
 
@@ -340,6 +347,7 @@ async fn open_log(
 ) -> Result<Arc<LogStore>, OpenError> {
     let data_dir = config.data_dir.clone();
     let cache_bytes = config.settings.log_cache_bytes;
+    let room = config.disk_room.clone();
     let open = move || -> Result<LogStore, OpenError> {
         let replicas = data_dir.join(REPLICAS);
         let failed = |source| OpenError::Directory {
@@ -349,7 +357,7 @@ async fn open_log(
         fs::create_dir_all(&replicas).map_err(failed)?;
         sync_directory(&data_dir).map_err(failed)?;
         let is_new = fs::read_dir(&replicas).map_err(failed)?.next().is_none();
-        let log = LogStore::open(&data_dir, cache_bytes, is_new, counters, fatal)?;
+        let log = LogStore::open(&data_dir, cache_bytes, is_new, room, counters, fatal)?;
         remove_retired(&log, &replicas).map_err(failed)?;
         Ok(log)
     };

@@ -85,6 +85,14 @@ pub struct Batch {
     pub retired: BTreeSet<ReplicaKey>,
 }
 
+impl Batch {
+    /// What is new in it; deletions free pages, but write some first.
+    pub fn bytes(&self) -> usize {
+        let entries: usize = self.inserts.iter().map(|record| record.entry.len()).sum();
+        entries + self.deletes.len() * size_of::<u64>()
+    }
+}
+
 /// An entry found at start-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundEntry {

@@ -15,6 +15,7 @@ use redb::{
 use super::disk::{Batch, Found, FoundEntry, LogDisk, LogError, PinnedLog, Row};
 use crate::raft::codec::{self, Coded};
 use crate::raft::lock::{lock, sync_directory};
+use crate::raft::room::DiskRoom;
 use crate::raft::types::{LogId, ReplicaKey};
 
 /// The version of the tables below.
@@ -34,6 +35,7 @@ const KEY_BYTES: usize = 16;
 pub struct LogFile {
     path: PathBuf,
     database: Mutex<Option<Arc<Database>>>,
+    room: Arc<dyn DiskRoom>,
 }
 
 impl LogFile {
@@ -76,7 +78,13 @@ impl LogFile {
         LogFile {
             path: path.to_owned(),
             database: Mutex::new(Some(Arc::new(database))),
+            room: Arc::new(()),
         }
+    }
+
+    /// Has room made before each commit.
+    pub fn on_disk_with(self, room: Arc<dyn DiskRoom>) -> Self {
+        LogFile { room, ..self }
     }
 
     fn database(&self) -> Result<Arc<Database>, LogError> {
@@ -185,6 +193,7 @@ impl LogDisk for LogFile {
     }
 
     fn commit(&self, batch: &Batch) -> Result<(), LogError> {
+        self.room.before_write(batch.bytes());
         self.write(batch).map_err(|error| self.error("written", error))
     }
 

@@ -34,6 +34,7 @@ use self::writer::{Change, Done, Message, Queued, Writer};
 use super::counters::Counters;
 use super::fatal::{Fatal, FatalHook};
 use super::lock::lock;
+use super::room::DiskRoom;
 use super::types::ReplicaKey;
 
 /// The log file's name in the data directory.
@@ -109,10 +110,11 @@ impl LogStore {
         directory: &Path,
         cache_bytes: usize,
         may_create: bool,
+        room: Arc<dyn DiskRoom>,
         counters: Arc<Counters>,
         on_fatal: FatalHook,
     ) -> Result<Self, LogError> {
-        let file = LogFile::open(&directory.join(LOG_FILE), cache_bytes, may_create)?;
+        let file = LogFile::open(&directory.join(LOG_FILE), cache_bytes, may_create)?.on_disk_with(room);
         Self::start(Arc::new(file), counters, on_fatal)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use kotoba_proto::v1::{RaftMessage, raft_message::Body};
+use kotoba_state::ids::GroupId;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,7 +14,8 @@ use super::registry::{LocalReplica, Registry};
 use super::service::Messages;
 use super::{STREAM_CREDITS, answer_to};
 use crate::raft::codec::{from_bytes, to_bytes};
-use crate::raft::types::AppendRequest;
+use crate::raft::room::DiskRoom;
+use crate::raft::types::{AppendRequest, Payload};
 
 /// Group, sender and target: a leader has one append stream for them at a time.
 type Between = (u64, u64, u64);
@@ -21,6 +23,7 @@ type Between = (u64, u64, u64);
 /// Streams of one lane.
 struct Streams {
     registry: Arc<Registry>,
+    room: Arc<dyn DiskRoom>,
     answers: mpsc::Sender<RaftMessage>,
     open: BTreeMap<u64, mpsc::Sender<AppendRequest>>,
     newest: BTreeMap<Between, u64>,
@@ -28,9 +31,15 @@ struct Streams {
 }
 
 /// Serves a lane until it ends; its streams end with it.
-pub async fn serve(registry: Arc<Registry>, mut messages: Messages, answers: mpsc::Sender<RaftMessage>) {
+pub async fn serve(
+    registry: Arc<Registry>,
+    room: Arc<dyn DiskRoom>,
+    mut messages: Messages,
+    answers: mpsc::Sender<RaftMessage>,
+) {
     let mut streams = Streams {
         registry,
+        room,
         answers,
         open: BTreeMap::new(),
         newest: BTreeMap::new(),
@@ -65,7 +74,8 @@ impl Streams {
                 let Some(stream) = self.open.get(&message.stream) else {
                     return Ok(());
                 };
-                let request = from_bytes(bytes).map_err(|error| error.to_string())?;
+                let request: AppendRequest = from_bytes(bytes).map_err(|error| error.to_string())?;
+                self.check_room(message.group, &request)?;
                 match stream.try_send(request) {
                     Ok(()) => Ok(()),
                     Err(mpsc::error::TrySendError::Closed(_)) => {
@@ -88,6 +98,20 @@ impl Streams {
                 | Body::Error(_),
             )
             | None => Err("this is no request of the replicate lane".to_owned()),
+        }
+    }
+
+    /// A replica may refuse entries at any time: the leader sends them again later, and until then the replica is behind.
+    /// What a new leader logs to be able to serve reads is not refused.
+    fn check_room(&self, group: u64, request: &AppendRequest) -> Result<(), String> {
+        let is_meta = GroupId::from_number(group) == Some(GroupId::Meta);
+        let has_command = request.entries.iter().any(|entry| match entry.payload {
+            Payload::Normal(_) => true,
+            Payload::Blank | Payload::Membership(_) => false,
+        });
+        match is_meta || !has_command || self.room.takes_entries() {
+            true => Ok(()),
+            false => Err("the disk of this member is full: it takes no entries before there is room".to_owned()),
         }
     }
 

@@ -20,6 +20,7 @@ use super::dial::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT
 use super::registry::Registry;
 use super::transport::Transport;
 use super::{FRAME_MESSAGES, LANE_QUEUE, MAX_FRAME_BYTES, WIRE_FORMAT, frames, serve_append, serve_control};
+use crate::raft::room::DiskRoom;
 use crate::raft::snapshot;
 use crate::raft::state::StateView;
 use crate::raft::types::Vote;
@@ -40,6 +41,7 @@ pub struct RaftEndpoint {
     cluster_id: Arc<str>,
     member: MemberId,
     registry: Arc<Registry>,
+    room: Arc<dyn DiskRoom>,
     snapshots: Arc<Semaphore>,
     given: Arc<Semaphore>,
     transport: Arc<Transport>,
@@ -53,11 +55,18 @@ type Frames = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
 type Blocks = Pin<Box<dyn Stream<Item = Result<SnapshotBlock, Status>> + Send>>;
 
 impl RaftEndpoint {
-    pub fn new(cluster_id: Arc<str>, member: MemberId, registry: Arc<Registry>, transport: Arc<Transport>) -> Self {
+    pub fn new(
+        cluster_id: Arc<str>,
+        member: MemberId,
+        registry: Arc<Registry>,
+        transport: Arc<Transport>,
+        room: Arc<dyn DiskRoom>,
+    ) -> Self {
         RaftEndpoint {
             cluster_id,
             member,
             registry,
+            room,
             snapshots: Arc::new(Semaphore::new(MAX_SNAPSHOTS_RECEIVED)),
             given: Arc::new(Semaphore::new(MAX_SNAPSHOTS_GIVEN)),
             transport,
@@ -193,13 +202,20 @@ impl RaftService for RaftEndpoint {
     }
 
     async fn replicate(&self, request: Request<Streaming<Frame>>) -> Result<Response<Frames>, Status> {
-        self.open_lane(request, serve_append::serve).await
+        let room = self.room.clone();
+        let serve = |registry, messages, answers| serve_append::serve(registry, room, messages, answers);
+        self.open_lane(request, serve).await
     }
 
     async fn install_snapshot(
         &self,
         request: Request<Streaming<SnapshotBlock>>,
     ) -> Result<Response<SnapshotAnswer>, Status> {
+        if !self.room.takes_snapshots() {
+            return Err(Status::resource_exhausted(
+                "the disk of this member is full: it takes no snapshot before there is room",
+            ));
+        }
         let Ok(_permit) = self.snapshots.clone().try_acquire_owned() else {
             return Err(Status::resource_exhausted(format!(
                 "this member takes {MAX_SNAPSHOTS_RECEIVED} snapshots at a time; try again later"

@@ -358,7 +358,11 @@ fn was_never_done(error: &CallError) -> bool {
         CallError::Unavailable(_) => true,
         CallError::Unknown(_) => false,
         CallError::Failed(failure) => match failure {
-            Failure::NotLeader { .. } | Failure::Busy(_) | Failure::TooOld | Failure::TooLarge(_) => true,
+            Failure::NotLeader { .. }
+            | Failure::Busy(_)
+            | Failure::TooOld
+            | Failure::TooLarge(_)
+            | Failure::DiskFull(_) => true,
             Failure::Unknown | Failure::Broken(_) => false,
         },
     }
@@ -367,6 +371,7 @@ fn was_never_done(error: &CallError) -> bool {
 fn refused_call(error: CallError) -> CommitError {
     match error {
         CallError::Failed(Failure::TooLarge(cause)) => CommitError::TooLarge(cause),
+        CallError::Failed(Failure::DiskFull(cause)) => CommitError::DiskFull(cause),
         CallError::Failed(Failure::Broken(cause)) => CommitError::Broken(cause),
         CallError::Failed(Failure::Busy(cause)) => CommitError::Conflict(cause),
         CallError::Failed(Failure::TooOld) => CommitError::Conflict("it took too long".to_owned()),

@@ -39,7 +39,8 @@ impl Told {
                 CommitError::Conflict(_)
                 | CommitError::ConditionFailed(_)
                 | CommitError::Unavailable(_)
-                | CommitError::TooLarge(_),
+                | CommitError::TooLarge(_)
+                | CommitError::DiskFull(_),
             ) => Told::NotCommitted,
         }
     }

@@ -97,6 +97,7 @@ impl Cluster {
                     group.replica(replica),
                     oracle.clone(),
                     Route::new(router.clone(), FOR_EVER),
+                    Arc::new(()),
                     settings.clone(),
                 )
             };

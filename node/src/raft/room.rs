@@ -1,0 +1,24 @@
+//! What the stores ask of the room on their disk. Whoever opens them knows how much there is.
+
+/// The room on the disk of this member.
+pub trait DiskRoom: Send + Sync + 'static {
+    /// Comes before so many bytes are written; may make room for them. Blocks for a system call or two.
+    fn before_write(&self, bytes: usize);
+    /// False where entries that others have logged cannot be taken in. The meta group's always are.
+    fn takes_entries(&self) -> bool;
+    /// False where a whole state cannot be taken in.
+    fn takes_snapshots(&self) -> bool;
+}
+
+/// A disk without an end.
+impl DiskRoom for () {
+    fn before_write(&self, _: usize) {}
+
+    fn takes_entries(&self) -> bool {
+        true
+    }
+
+    fn takes_snapshots(&self) -> bool {
+        true
+    }
+}

@@ -249,3 +249,24 @@ fn a_listener_that_is_too_slow_is_told_what_it_lost_and_hears_the_rest() {
         assert!(error.to_string().contains(&oldest.to_string()), "{error}");
     });
 }
+
+#[test]
+fn a_cluster_at_rest_has_nothing_to_tell_and_writes_nothing() {
+    run(async {
+        let cluster = Cluster::with(Pace::default(), 3, PARTITIONS).await;
+        let leader = cluster.running(cluster.meta_leader().await);
+        let last = || leader.meta.observe().last_log_index;
+        until(
+            "twenty passes of the driver without an entry in the meta group",
+            || async {
+                let mut passes = leader.observed.clone();
+                let before = last();
+                for _ in 0..20 {
+                    passes.changed().await.unwrap();
+                }
+                ensure(last() == before, || format!("entries {before} to {}", last()))
+            },
+        )
+        .await;
+    });
+}

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::CliError;
-use crate::config::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Settings, SettingsError};
+use crate::config::{Config, ListenSettings, Settings, SettingsError};
 
 /// Run one member of a cluster
 #[derive(Clone, Debug, Default, Args)]
@@ -85,27 +85,14 @@ impl ServeArgs {
         settings.queries.memory_mib = self.query_memory_mib.or(settings.queries.memory_mib);
         over(self.node_id, &mut settings.node_id);
         over(self.zone, &mut settings.zone);
-        let derived = |offset: u16| self.address.map(|address| beside(address, offset).to_string());
-        over(self.peer_listen.or_else(|| derived(0)), &mut settings.listen.peer);
-        over(
-            self.client_listen
-                .or_else(|| derived(DEFAULT_CLIENT_PORT - DEFAULT_PEER_PORT)),
-            &mut settings.listen.client,
-        );
-        over(
-            self.http_listen
-                .or_else(|| derived(DEFAULT_HTTP_PORT - DEFAULT_PEER_PORT)),
-            &mut settings.listen.http,
-        );
+        let derived = self.address.map(ListenSettings::around).unwrap_or_default();
+        over(self.peer_listen.or(derived.peer), &mut settings.listen.peer);
+        over(self.client_listen.or(derived.client), &mut settings.listen.client);
+        over(self.http_listen.or(derived.http), &mut settings.listen.http);
         over(self.peer_advertise, &mut settings.advertise.peer);
         over(self.client_advertise, &mut settings.advertise.client);
         settings.into_config()
     }
-}
-
-/// The address a number of ports above another, as the default ports lie to each other.
-fn beside(address: SocketAddr, offset: u16) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port().saturating_add(offset))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

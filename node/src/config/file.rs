@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::gateway::QueryLimits;
 
-use super::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, MembershipConfig, Timing};
+use super::{Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Founding, MembershipConfig, Timing};
 
 /// Below this a query's own buffers do not fit its memory.
 const LEAST_QUERY_BYTES: usize = 48 << 20;
@@ -59,6 +59,25 @@ pub struct ListenSettings {
     pub peer: Option<String>,
     pub client: Option<String>,
     pub http: Option<String>,
+}
+
+impl ListenSettings {
+    /// All ports by one address: members at its port, probes and clients as far above it as the default ports lie apart.
+    pub fn around(address: SocketAddr) -> Self {
+        let above = |offset: u16| {
+            let port = match address.port() {
+                // Each any that is free.
+                0 => 0,
+                port => port.saturating_add(offset),
+            };
+            Some(SocketAddr::new(address.ip(), port).to_string())
+        };
+        ListenSettings {
+            peer: above(0),
+            client: above(DEFAULT_CLIENT_PORT - DEFAULT_PEER_PORT),
+            http: above(DEFAULT_HTTP_PORT - DEFAULT_PEER_PORT),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -124,6 +143,7 @@ impl Settings {
             zone: self.zone.unwrap_or_default(),
             name: self.node_id.unwrap_or_default(),
             peers: self.peers.unwrap_or_default(),
+            founding: Founding::default(),
             membership: self.membership.into_config()?,
             timing: Timing::default(),
             state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,

@@ -20,6 +20,9 @@ pub const ERROR_DETAIL_KEY: &str = "kotoba-error-bin";
 const MAX_TEXT_BYTES: usize = 2048;
 
 /// Why a call to the cluster failed, and so what the caller can do.
+///
+/// By the time a caller sees one, the client has asked again for as long as [`Options::deadline`](crate::Options) allows,
+/// wherever that could help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
     /// The member that was asked does not lead; `leader` is the client address of the one that does, if it is known.
@@ -40,6 +43,7 @@ pub enum ClusterError {
     /// The request cannot be right, whatever the state of the graph.
     #[error("invalid request: {0}")]
     Invalid(String),
+    /// A node, an edge or a member that the request names.
     #[error("not found: {0}")]
     NotFound(String),
     /// Refused by a rule of the graph or of the cluster.
@@ -48,6 +52,10 @@ pub enum ClusterError {
     /// A compare-and-set met another version than the one expected: read again, and decide anew.
     #[error("another version: {0}")]
     OtherVersion(String),
+    /// Whether an earlier attempt at the write was applied cannot be told any more; this attempt was not. Read before
+    /// writing again.
+    #[error("whether an earlier attempt was applied can no longer be told: {0}")]
+    ReceiptExpired(String),
     /// The process has an empty disk and belongs to no cluster yet.
     #[error("the member belongs to no cluster yet: {0}")]
     Unassigned(String),
@@ -105,7 +113,7 @@ pub fn code_of(kind: Kind) -> Code {
         Kind::NotLeader | Kind::NoLeader | Kind::Unassigned => Code::Unavailable,
         Kind::Invalid => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
-        Kind::Refused | Kind::OtherVersion => Code::FailedPrecondition,
+        Kind::Refused | Kind::OtherVersion | Kind::ReceiptExpired => Code::FailedPrecondition,
     }
 }
 
@@ -134,6 +142,7 @@ impl ClusterError {
             | ClusterError::NotFound(_)
             | ClusterError::Refused(_)
             | ClusterError::OtherVersion(_)
+            | ClusterError::ReceiptExpired(_)
             | ClusterError::Unassigned(_)
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -172,6 +181,7 @@ fn from_detail(detail: ErrorDetail) -> ClusterError {
         Kind::NotFound => ClusterError::NotFound(message),
         Kind::Refused => ClusterError::Refused(message),
         Kind::OtherVersion => ClusterError::OtherVersion(message),
+        Kind::ReceiptExpired => ClusterError::ReceiptExpired(message),
         Kind::Unassigned => ClusterError::Unassigned(message),
     }
 }
@@ -269,6 +279,8 @@ mod tests {
             (Kind::Invalid, ClusterError::Invalid(why())),
             (Kind::NotFound, ClusterError::NotFound(why())),
             (Kind::Refused, ClusterError::Refused(why())),
+            (Kind::OtherVersion, ClusterError::OtherVersion(why())),
+            (Kind::ReceiptExpired, ClusterError::ReceiptExpired(why())),
             (Kind::Unassigned, ClusterError::Unassigned(why())),
         ];
         for (kind, error) in expected {

@@ -85,6 +85,7 @@ fn exit_code_of(error: &ClusterError) -> u8 {
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
+        | ClusterError::ReceiptExpired(_)
         | ClusterError::Protocol(_) => REFUSED,
     }
 }
@@ -99,7 +100,9 @@ fn advice_for(error: &ClusterError) -> Option<&'static str> {
             Some("a majority of the members must be up; see `kotoba health`")
         }
         ClusterError::Transient(_) => Some("try again; if it stays, see `kotoba health`"),
-        ClusterError::UnknownOutcome(_) => Some("it may or may not have been applied: read before you write again"),
+        ClusterError::UnknownOutcome(_) | ClusterError::ReceiptExpired(_) => {
+            Some("it may or may not have been applied: read before you write again")
+        }
         ClusterError::Unassigned(_) => {
             Some("found the cluster with `kotoba bootstrap PEER_ADDR...`, or name a member of it with --cluster")
         }

@@ -158,6 +158,7 @@ impl Retry {
             | ClusterError::NotFound(_)
             | ClusterError::Refused(_)
             | ClusterError::OtherVersion(_)
+            | ClusterError::ReceiptExpired(_)
             | ClusterError::Timeout { .. }
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -212,7 +213,8 @@ fn is_refusal(error: &ClusterError) -> bool {
         ClusterError::Invalid(_)
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
-        | ClusterError::OtherVersion(_) => true,
+        | ClusterError::OtherVersion(_)
+        | ClusterError::ReceiptExpired(_) => true,
         ClusterError::NotLeader { .. }
         | ClusterError::NoLeader(_)
         | ClusterError::NetworkError { .. }

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod bad_input;
+mod bench;
 mod cluster;
+mod command;
 mod concurrency;
 mod consistency;
 mod data_directory;

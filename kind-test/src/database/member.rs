@@ -83,10 +83,10 @@ fn write_failure(error: &ClusterError) -> Failure {
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
-        | ClusterError::ReceiptExpired(_)
         | ClusterError::Unassigned(_)
         | ClusterError::Address { .. } => Failure::NotApplied(error.to_string()),
         ClusterError::UnknownOutcome(_)
+        | ClusterError::ReceiptExpired(_)
         | ClusterError::NetworkError { .. }
         | ClusterError::Timeout { .. }
         | ClusterError::Unsupported { .. }

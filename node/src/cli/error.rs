@@ -61,6 +61,11 @@ impl CliError {
     fn advice(&self) -> Option<&'static str> {
         match self {
             CliError::Cluster(error) | CliError::Load(LoadError::Send { source: error, .. }) => advice_for(error),
+            CliError::Load(LoadError::InDoubt { .. }) => Some(
+                "look for one of each in the graph; delete those that are there, then go on with --resend-in-doubt: \
+                 all of them are created again",
+            ),
+            CliError::Load(LoadError::Interrupted) => Some("run the same command again to go on"),
             CliError::Usage(_)
             | CliError::NotFound { .. }
             | CliError::Refused(_)

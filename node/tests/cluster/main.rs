@@ -24,6 +24,7 @@ mod leader_loss;
 mod leaders;
 mod ledger;
 mod links;
+mod load;
 mod lost_disk;
 mod operations;
 mod process;

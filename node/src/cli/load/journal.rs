@@ -210,9 +210,11 @@ impl Journal {
         self.state().sent_after(batch).is_some()
     }
 
-    /// Notes that this run sends nothing more, and which of the batches that it sent are in doubt.
-    pub(super) async fn stopped(self: &Arc<Self>, in_doubt: BTreeSet<u64>) -> Result<(), JournalError> {
+    /// Notes that this run sends nothing more. In doubt are batches that it sent, and those from `next` on, which it did not
+    /// come to, that were so before.
+    pub(super) async fn stopped(self: &Arc<Self>, sent: BTreeSet<u64>, next: u64) -> Result<(), JournalError> {
         self.blocking(move |state| {
+            let in_doubt = sent.into_iter().chain(state.in_doubt_from(next)).collect();
             state.file.append(&Record::Stopped { in_doubt })?;
             Ok(state.file.sync()?)
         })
@@ -294,6 +296,15 @@ impl State {
                 self.may_send_below = 0;
             }
         }
+    }
+
+    /// Batches that earlier runs may have sent and did not see created.
+    fn in_doubt_from(&self, next: u64) -> Vec<u64> {
+        let by_range = self.sent.keys().last().map_or(0, |below| below.saturating_sub(1));
+        let one_by_one = self.in_doubt.keys().last().copied().unwrap_or(0);
+        let all = next..=by_range.max(one_by_one);
+        all.filter(|batch| self.sent_after(*batch).is_some() && !self.created.contains_key(batch))
+            .collect()
     }
 
     /// The timestamp after which an earlier run may have sent a batch; the first, where several may have.

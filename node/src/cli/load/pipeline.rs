@@ -63,11 +63,15 @@ struct Sent {
 
 impl<S: Sink> Pipeline<S> {
     pub(super) async fn run(&mut self, plan: Plan) -> Result<(), LoadError> {
-        let loaded = self.both_phases(plan).await;
-        if let (Some(journal), Err(_)) = (&self.journal, &loaded) {
-            journal.stopped(std::mem::take(&mut self.unsettled)).await?;
+        let Err(error) = self.both_phases(plan).await else {
+            return Ok(());
+        };
+        if let Some(journal) = &self.journal {
+            let sent = std::mem::take(&mut self.unsettled);
+            // Without the note more is in doubt than need be; why the load stopped matters more.
+            let _ = journal.stopped(sent, self.next_batch).await;
         }
-        loaded
+        Err(error)
     }
 
     async fn both_phases(&mut self, plan: Plan) -> Result<(), LoadError> {

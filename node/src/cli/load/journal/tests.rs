@@ -107,7 +107,7 @@ async fn a_load_that_stopped_in_order_leaves_in_doubt_only_what_it_says() {
     let path = directory.path().join("p");
     let first = open(&path, terms(10));
     first.may_send(0).await.unwrap();
-    first.stopped([3].into()).await.unwrap();
+    first.stopped([3].into(), 5).await.unwrap();
     drop(first);
 
     let second = open(&path, terms(20));
@@ -119,4 +119,29 @@ async fn a_load_that_stopped_in_order_leaves_in_doubt_only_what_it_says() {
     let third = open(&path, terms(30));
     assert_eq!(third.number(0).sent_after, Some(20));
     assert_eq!(third.number(3).sent_after, Some(10));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_in_doubt_stays_so_until_it_is_come_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p");
+    let first = open(&path, terms(10));
+    first.may_send(0).await.unwrap();
+    first.created(9, created(&[1]), 11).await.unwrap();
+    drop(first);
+    // Two runs that stop after a few batches, each of which was created now.
+    for now in [20, 30] {
+        let early = open(&path, terms(now));
+        for batch in 0..8 {
+            let _ = early.take_created(batch);
+            early.may_send(batch).await.unwrap();
+            early.created(batch, created(&[2]), now).await.unwrap();
+        }
+        early.stopped(BTreeSet::new(), 8).await.unwrap();
+    }
+    let last = open(&path, terms(40));
+    assert_eq!(last.number(8).sent_after, Some(10));
+    assert_eq!(last.number(SENT_AFTER_ONE_SYNC - 1).sent_after, Some(10));
+    assert!(!last.is_in_doubt(SENT_AFTER_ONE_SYNC));
+    assert_eq!(last.created_earlier(), 9);
 }

@@ -100,6 +100,7 @@ async fn undisturbed(folder: &Path) -> Content {
     let cluster = Cluster::of(1).await;
     let loaded = ended(kotoba(&cluster, folder, arguments(&[]))).await;
     assert!(loaded.status.success(), "{}", stderr(&loaded));
+    assert_eq!(stderr(&loaded), "", "nobody watches");
     assert!(
         !folder.join(PROGRESS).exists(),
         "the progress of a load that is done is deleted"

@@ -25,6 +25,7 @@ mod leaders;
 mod ledger;
 mod links;
 mod load;
+mod long_work;
 mod lost_disk;
 mod operations;
 mod process;

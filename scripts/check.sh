@@ -10,7 +10,7 @@ cargo fmt --all --check
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests"
-cargo test --workspace --locked --lib --bins --test it --test raft --test transaction
+cargo test --workspace --locked --lib --bins --test it --test raft --test transaction --test process
 # Whole clusters in one process, one at a time: each has the machine for itself.
 step "tests of whole clusters"
 cargo test --workspace --locked --test cluster -- --test-threads=1

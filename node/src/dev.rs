@@ -16,7 +16,6 @@ use crate::member::{FoundError, FoundingRequest};
 use crate::run::{Member, ended_by_signal};
 use crate::server::raise_open_files;
 
-const CLUSTER_ID: &str = "development";
 const READY_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Zones of the members in turn.
@@ -65,11 +64,20 @@ fn config(number: u8, data_dir: &Path) -> anyhow::Result<Config> {
     Ok(settings.into_config()?)
 }
 
+/// Of each cluster its own, so that nobody takes a new one for the one before.
+fn cluster_id(members: &[Member]) -> String {
+    let kept = members.iter().find_map(|member| member.process.assignment());
+    match kept {
+        Some(assignment) => assignment.cluster_id,
+        None => format!("development-{}", uuid::Uuid::new_v4()),
+    }
+}
+
 /// Given to a cluster that was kept, this changes nothing.
 async fn found(members: &[Member]) -> anyhow::Result<()> {
     let first = &members.first().context("a cluster has members")?.process;
     let request = FoundingRequest {
-        cluster_id: CLUSTER_ID.to_owned(),
+        cluster_id: cluster_id(members),
         members: members.iter().map(first_member).collect(),
         replication_factor: 0,
         partition_count: 0,

@@ -1,12 +1,13 @@
 //! The KotobaDB member process: a shell of disk, network and tasks around the pure crates.
 //!
 //! `raft` knows bytes; `transaction` knows keys; `gateway` knows the graph; `member` and `catalogue` know the cluster.
-//! `run` is a process from its start to its end; `cli` is what a person types.
+//! `run` is a process from its start to its end; `cli` is what a person types; `embedded` is a member inside another program.
 
 pub mod catalogue;
 pub mod cli;
 pub mod config;
 pub mod dev;
+pub mod embedded;
 pub mod gateway;
 pub mod http;
 pub mod member;
@@ -19,3 +20,5 @@ pub mod run;
 pub mod server;
 pub mod space;
 pub mod transaction;
+
+pub use embedded::{ClusterConfig, EmbeddedMember, KotobaCluster, NodeId, StartError};

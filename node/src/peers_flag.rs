@@ -1,8 +1,9 @@
-//! `--peers`: a hand-made cluster finds itself.
+//! `--peers`, and embedded members: a hand-made cluster finds itself.
 //!
 //! A process with an empty disk asks all the addresses it was given. If one belongs to a cluster, it joins that. If all of
 //! them answer and none belongs to one, the process with the smallest disk id founds it with all of them. While one does
-//! not answer it waits: a lost disk among running members must not found a second cluster.
+//! not answer it waits: a lost disk among running members must not found a second cluster. An embedded member without peers
+//! is alone, and founds at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,8 +124,8 @@ async fn found(process: &Arc<Process>, known: BTreeMap<String, WhoAmIResponse>) 
     let request = FoundingRequest {
         cluster_id,
         members: members.collect(),
-        replication_factor: 0,
-        partition_count: 0,
+        replication_factor: process.config.founding.replication_factor,
+        partition_count: process.config.founding.partition_count,
     };
     process
         .found(request)

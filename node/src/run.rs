@@ -45,6 +45,7 @@ impl Member {
     /// Opens the ports and the disk, then serves; an empty disk waits to be told its cluster.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let ports = Ports::open(config.peer_listen, config.client_listen, config.http_listen)?;
+        let config = config.on(&ports)?;
         Self::start_on(ports, config).await
     }
 
@@ -57,7 +58,7 @@ impl Member {
         servers.spawn(serve_clients(ports.client, process.clone(), cancel.clone()));
         servers.spawn(serve_http(ports.http, process.clone(), cancel.clone()));
         process.start_if_assigned().await?;
-        if !process.config.peers.is_empty() {
+        if !process.config.peers.is_empty() || process.config.founding.alone {
             tokio::spawn(cancel.run_until_cancelled_owned(peers_flag::find_cluster(process.clone())));
         }
         Ok(Member { process, servers })

@@ -20,6 +20,9 @@ pub const ERROR_DETAIL_KEY: &str = "kotoba-error-bin";
 const MAX_TEXT_BYTES: usize = 2048;
 
 /// Why a call to the cluster failed, and so what the caller can do.
+///
+/// By the time a caller sees one, the client has asked again for as long as [`Options::deadline`](crate::Options) allows,
+/// wherever that could help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
     /// The member that was asked does not lead; `leader` is the client address of the one that does, if it is known.
@@ -40,6 +43,7 @@ pub enum ClusterError {
     /// The request cannot be right, whatever the state of the graph.
     #[error("invalid request: {0}")]
     Invalid(String),
+    /// A node, an edge or a member that the request names.
     #[error("not found: {0}")]
     NotFound(String),
     /// Refused by a rule of the graph or of the cluster.
@@ -54,6 +58,10 @@ pub enum ClusterError {
     /// The disks that would have to take the write are full. Nothing was applied, and reads go on.
     #[error("disk full: {0}")]
     DiskFull(String),
+    /// Whether an earlier attempt at the write was applied cannot be told any more; this attempt was not. Read before
+    /// writing again.
+    #[error("whether an earlier attempt was applied can no longer be told: {0}")]
+    ReceiptExpired(String),
     /// The process has an empty disk and belongs to no cluster yet.
     #[error("the member belongs to no cluster yet: {0}")]
     Unassigned(String),
@@ -126,7 +134,7 @@ pub fn code_of(kind: Kind) -> Code {
         Kind::NotLeader | Kind::NoLeader | Kind::Unassigned => Code::Unavailable,
         Kind::Invalid => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
-        Kind::Refused | Kind::OtherVersion => Code::FailedPrecondition,
+        Kind::Refused | Kind::OtherVersion | Kind::ReceiptExpired => Code::FailedPrecondition,
         Kind::EventsLost => Code::OutOfRange,
         Kind::DiskFull => Code::ResourceExhausted,
     }
@@ -159,6 +167,7 @@ impl ClusterError {
             | ClusterError::OtherVersion(_)
             | ClusterError::EventsLost { .. }
             | ClusterError::DiskFull(_)
+            | ClusterError::ReceiptExpired(_)
             | ClusterError::Unassigned(_)
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -201,6 +210,7 @@ fn from_detail(detail: ErrorDetail) -> ClusterError {
             oldest: detail.oldest_position,
         },
         Kind::DiskFull => ClusterError::DiskFull(message),
+        Kind::ReceiptExpired => ClusterError::ReceiptExpired(message),
         Kind::Unassigned => ClusterError::Unassigned(message),
     }
 }
@@ -298,6 +308,8 @@ mod tests {
             (Kind::Invalid, ClusterError::Invalid(why())),
             (Kind::NotFound, ClusterError::NotFound(why())),
             (Kind::Refused, ClusterError::Refused(why())),
+            (Kind::OtherVersion, ClusterError::OtherVersion(why())),
+            (Kind::ReceiptExpired, ClusterError::ReceiptExpired(why())),
             (Kind::Unassigned, ClusterError::Unassigned(why())),
             (Kind::EventsLost, ClusterError::EventsLost { oldest: 0 }),
             (Kind::OtherVersion, ClusterError::OtherVersion(why())),

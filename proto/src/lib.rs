@@ -9,7 +9,7 @@ mod request;
 pub mod value;
 
 pub use cid::ContentId;
-pub use cluster::{KotobaCluster, Options};
+pub use cluster::{KotobaCluster, Options, RequestNumber};
 pub use error::ClusterError;
 
 /// Messages, clients and servers of the package `kotoba.v1`.

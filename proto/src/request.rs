@@ -1,10 +1,11 @@
-//! Shortens what a caller writes: each kind of operation and of query converts into the message that carries it.
+//! Shortens what a caller writes: each kind of operation and of query converts into the message that carries it, and a row
+//! into what it holds.
 
 use crate::cluster::Search;
 use crate::v1::{
-    CreateEdge, CreateNode, DeleteEdge, DeleteNode, EdgesOf, FindEdges, FindNodes, GetEdges, GetNodes, NodeRef,
-    Operation, OrderBy, PropertyFilter, Query, ShortestPath, Traverse, UpdateEdge, UpdateNode, node_ref, operation,
-    property_filter, query,
+    CreateEdge, CreateNode, DeleteEdge, DeleteNode, Edge, EdgesOf, FindEdges, FindNodes, GetEdges, GetNodes, Node,
+    NodeRef, Operation, OrderBy, PropertyFilter, Query, Row, ShortestPath, Traverse, UpdateEdge, UpdateNode, node_ref,
+    operation, property_filter, query, row,
 };
 
 macro_rules! kinds {
@@ -76,6 +77,24 @@ impl OrderBy {
         OrderBy {
             property: property.into(),
             descending: true,
+        }
+    }
+}
+
+impl Row {
+    /// The node, where the row is one.
+    pub fn into_node(self) -> Option<Node> {
+        match self.kind {
+            Some(row::Kind::Node(node)) => Some(node),
+            Some(row::Kind::Edge(_)) | None => None,
+        }
+    }
+
+    /// The edge, where the row is one.
+    pub fn into_edge(self) -> Option<Edge> {
+        match self.kind {
+            Some(row::Kind::Edge(edge)) => Some(edge),
+            Some(row::Kind::Node(_)) | None => None,
         }
     }
 }

@@ -88,6 +88,7 @@ fn write_failure(error: &ClusterError) -> Failure {
         | ClusterError::Unassigned(_)
         | ClusterError::Address { .. } => Failure::NotApplied(error.to_string()),
         ClusterError::UnknownOutcome(_)
+        | ClusterError::ReceiptExpired(_)
         | ClusterError::NetworkError { .. }
         | ClusterError::Timeout { .. }
         | ClusterError::Unsupported { .. }

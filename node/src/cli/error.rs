@@ -61,6 +61,11 @@ impl CliError {
     fn advice(&self) -> Option<&'static str> {
         match self {
             CliError::Cluster(error) | CliError::Load(LoadError::Send { source: error, .. }) => advice_for(error),
+            CliError::Load(LoadError::InDoubt { .. }) => Some(
+                "look for one of each in the graph; delete those that are there, then go on with --resend-in-doubt: \
+                 all of them are created again",
+            ),
+            CliError::Load(LoadError::Interrupted) => Some("run the same command again to go on"),
             CliError::Usage(_)
             | CliError::NotFound { .. }
             | CliError::Refused(_)
@@ -87,6 +92,7 @@ fn exit_code_of(error: &ClusterError) -> u8 {
         | ClusterError::OtherVersion(_)
         | ClusterError::EventsLost { .. }
         | ClusterError::DiskFull(_)
+        | ClusterError::ReceiptExpired(_)
         | ClusterError::Protocol(_) => REFUSED,
     }
 }
@@ -101,7 +107,9 @@ fn advice_for(error: &ClusterError) -> Option<&'static str> {
             Some("a majority of the members must be up; see `kotoba health`")
         }
         ClusterError::Transient(_) => Some("try again; if it stays, see `kotoba health`"),
-        ClusterError::UnknownOutcome(_) => Some("it may or may not have been applied: read before you write again"),
+        ClusterError::UnknownOutcome(_) | ClusterError::ReceiptExpired(_) => {
+            Some("it may or may not have been applied: read before you write again")
+        }
         ClusterError::Unassigned(_) => {
             Some("found the cluster with `kotoba bootstrap PEER_ADDR...`, or name a member of it with --cluster")
         }

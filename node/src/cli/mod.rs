@@ -4,6 +4,7 @@
 //! it knows nothing of the member's insides. Exit codes: 0 done, 1 refused or not found, 2 usage, 3 unreachable.
 
 mod admin;
+mod bench;
 mod bootstrap;
 mod completion;
 mod config;
@@ -22,6 +23,7 @@ mod member;
 mod node;
 mod output;
 mod path;
+mod progress;
 mod property;
 mod rebalance;
 mod search;
@@ -65,6 +67,7 @@ Examples:
   kotoba traverse 12 --type KNOWS --max-depth 3
   kotoba path 12 34
   kotoba load --mapping ldbc-mini.toml data/
+  kotoba bench mixed --clients 16 --duration-s 10
 
 Exit codes: 0 done, 1 refused or not found, 2 usage, 3 unreachable.";
 
@@ -122,6 +125,7 @@ pub enum Command {
     Traverse(traverse::TraverseArgs),
     Path(path::PathArgs),
     Load(load::LoadArgs),
+    Bench(bench::BenchArgs),
     #[command(subcommand)]
     Member(member::MemberCommand),
     Rebalance(rebalance::RebalanceArgs),
@@ -154,6 +158,7 @@ impl Command {
             Command::Traverse(args) => traverse::run(args, client, output).await,
             Command::Path(args) => path::run(args, client, output).await,
             Command::Load(args) => load::run(args, client, output).await,
+            Command::Bench(args) => bench::run(args, client, output).await,
             Command::Member(command) => member::run(command, client, output).await,
             Command::Rebalance(args) => rebalance::run(args, client, output).await,
             Command::Events(args) => events::run(args, client, output).await,

@@ -1,23 +1,34 @@
 //! `kotoba rebalance`: spreads the partitions over the members as the ring wants them.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::Args;
 use kotoba_proto::v1::{GetStatusResponse, MemberHealth, MemberState, PlannedMove, RebalanceRequest};
+use tokio::time::sleep;
 
 use super::admin::Admin;
 use super::output::{Output, Record};
+use super::progress::Bar;
+use super::status::balance_line;
 use super::{CliError, ClientArgs};
 
-/// Start moving partitions to where they belong; watch it with `kotoba status`
+/// Often enough for a person who watches.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// Start moving partitions to where they belong; watch it with --wait, or with `kotoba status`
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   kotoba rebalance --dry-run
-  kotoba rebalance")]
+  kotoba rebalance
+  kotoba rebalance --wait                              until everything is where it belongs")]
 pub struct RebalanceArgs {
     /// Only say what would move
     #[arg(long)]
     dry_run: bool,
+    /// Come back when nothing is left to move
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
     /// Peer address to ask; default: the leader's, as `kotoba status` knows it
     #[arg(long, value_name = "PEER_ADDR")]
     peer: Option<String>,
@@ -37,7 +48,26 @@ pub(super) async fn run(
     if answer.moves.is_empty() {
         eprintln!("kotoba: nothing to move");
     }
+    if args.wait {
+        wait_until_balanced(client, output).await?;
+    }
     Ok(output.records(answer.moves.iter().map(record))?)
+}
+
+/// A member that is asked may go away meanwhile, and a new leader be needed; the moves go on.
+async fn wait_until_balanced(client: &ClientArgs, output: &Output<impl Write>) -> Result<(), CliError> {
+    let cluster = client.connect_with_patience(client.deadline())?;
+    let bar = Bar::start(output.format, 0);
+    loop {
+        let status = cluster.get_status().await?;
+        let rebalance = status.rebalance.clone().unwrap_or_default();
+        if status.linearizable && rebalance.balanced {
+            return Ok(());
+        }
+        bar.set_total(rebalance.moves_planned.into());
+        bar.advance(rebalance.moves_finished, || balance_line(&status));
+        sleep(ASK_EVERY).await;
+    }
 }
 
 /// The leader's peer address, else that of any member that is well.

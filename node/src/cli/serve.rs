@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{CliError, logging};
-use crate::config::{self, Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT, Settings, SettingsError};
+use crate::config::{self, Config, ListenSettings, Settings, SettingsError};
 
 /// Run one member of a cluster
 #[derive(Clone, Debug, Default, Args)]
@@ -42,18 +42,13 @@ impl ServeArgs {
     fn into_config(mut self) -> Result<Config, SettingsError> {
         if let Some(address) = self.address {
             let listen = &mut self.settings.listen;
-            let at = |default_port: u16| beside(address, default_port - DEFAULT_PEER_PORT).to_string();
-            listen.peer.get_or_insert_with(|| at(DEFAULT_PEER_PORT));
-            listen.client.get_or_insert_with(|| at(DEFAULT_CLIENT_PORT));
-            listen.http.get_or_insert_with(|| at(DEFAULT_HTTP_PORT));
+            let derived = ListenSettings::around(address);
+            listen.peer = listen.peer.take().or(derived.peer);
+            listen.client = listen.client.take().or(derived.client);
+            listen.http = listen.http.take().or(derived.http);
         }
         config::into_config(self.config.as_deref(), &self.settings)
     }
-}
-
-/// The address a number of ports above another, as the default ports lie to each other.
-fn beside(address: SocketAddr, offset: u16) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port().saturating_add(offset))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -107,7 +107,7 @@ fn replication_line(status: &GetStatusResponse) -> String {
     }
 }
 
-fn balance_line(status: &GetStatusResponse) -> String {
+pub(super) fn balance_line(status: &GetStatusResponse) -> String {
     let rebalance = status.rebalance.clone().unwrap_or_default();
     if rebalance.balanced {
         return "balanced".to_owned();

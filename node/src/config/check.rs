@@ -10,8 +10,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::file::{LogSettings, MembershipSettings, QuerySettings, Settings, StorageSettings};
 use super::{
-    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_MAX_CONNECTIONS, DEFAULT_PEER_PORT, IntegrityConfig,
-    LogConfig, MembershipConfig, Timing,
+    Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_MAX_CONNECTIONS, DEFAULT_PEER_PORT, Founding,
+    IntegrityConfig, LogConfig, MembershipConfig, Timing,
 };
 use crate::gateway::QueryLimits;
 use crate::raft;
@@ -38,7 +38,7 @@ pub struct Impossible {
 }
 
 impl Impossible {
-    fn new(key: &'static str, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(key: &'static str, problem: impl Into<String>) -> Self {
         Impossible {
             key,
             problem: problem.into(),
@@ -78,6 +78,7 @@ impl Settings {
             zone: self.zone.unwrap_or_default(),
             name: self.node_id.unwrap_or_default(),
             peers: peers(self.peers)?,
+            founding: Founding::default(),
             membership: self.membership.into_config()?,
             timing: Timing {
                 request_timeout: request_timeout.unwrap_or(timing.request_timeout),

@@ -3,10 +3,13 @@
 //! The key in the file is the argument's id, and the comment on a field is its meaning everywhere: in `--help`, in
 //! `kotoba config`, in docs/settings.md.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
+
+use super::{DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_PEER_PORT};
 
 /// All settings of a member; what is absent has its default.
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]
@@ -77,6 +80,26 @@ pub struct ListenSettings {
         env = "KOTOBA_MAX_CONNECTIONS"
     )]
     pub max_connections: Option<u64>,
+}
+
+impl ListenSettings {
+    /// All ports by one address: members at its port, probes and clients as far above it as the default ports lie apart.
+    pub fn around(address: SocketAddr) -> Self {
+        let above = |offset: u16| {
+            let port = match address.port() {
+                // Each any that is free.
+                0 => 0,
+                port => port.saturating_add(offset),
+            };
+            Some(SocketAddr::new(address.ip(), port).to_string())
+        };
+        ListenSettings {
+            peer: above(0),
+            client: above(DEFAULT_CLIENT_PORT - DEFAULT_PEER_PORT),
+            http: above(DEFAULT_HTTP_PORT - DEFAULT_PEER_PORT),
+            max_connections: None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]

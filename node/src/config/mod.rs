@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::gateway::QueryLimits;
 use crate::raft;
+use crate::server::Ports;
 use crate::space::Volume;
 
 pub use check::Impossible;
@@ -51,6 +52,7 @@ pub struct Config {
     pub name: String,
     /// Peer addresses of a hand-made cluster (this member's own may be among them); empty under an operator.
     pub peers: Vec<String>,
+    pub founding: Founding,
     pub membership: MembershipConfig,
     pub timing: Timing,
     pub history_retention: Duration,
@@ -144,6 +146,43 @@ impl Default for LogConfig {
             filter: "info,openraft=warn".to_owned(),
             format: LogFormat::Text,
         }
+    }
+}
+
+/// With what a process with an empty disk founds its cluster, where nobody tells it; zeros stand for defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Founding {
+    pub replication_factor: u32,
+    pub partition_count: u32,
+    /// Founds a cluster of its own where it has no peers, instead of waiting to be told.
+    pub alone: bool,
+}
+
+impl Config {
+    /// The same with the ports that the system gave where port 0 was asked for.
+    pub(crate) fn on(self, ports: &Ports) -> std::io::Result<Self> {
+        let client_listen = ports.client.local_addr()?;
+        let peer_listen = ports.peer.local_addr()?;
+        let advertise = |advertise: String, was: SocketAddr, is: SocketAddr| match was == is {
+            true => advertise,
+            false => with_port(&advertise, is.port()),
+        };
+        Ok(Config {
+            http_listen: ports.http.local_addr()?,
+            peer_advertise: advertise(self.peer_advertise, self.peer_listen, peer_listen),
+            client_advertise: advertise(self.client_advertise, self.client_listen, client_listen),
+            peer_listen,
+            client_listen,
+            ..self
+        })
+    }
+}
+
+/// `host:0` with the port that it stands for; a port that was advertised on purpose stays.
+fn with_port(advertise: &str, port: u16) -> String {
+    match advertise.strip_suffix(":0") {
+        Some(host) => format!("{host}:{port}"),
+        None => advertise.to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use kotoba_state::partition::{Condition, ConditionKind, Key, Op};
 use super::Gateway;
 use super::operations::{Numbered, OperationError, Outcome};
 use super::refusal::kind_of_refusal;
-use crate::transaction::{CommitError, MAX_TRANSACTION_BYTES, ReadFrom, Writes};
+use crate::transaction::{CommitError, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Writes};
 
 /// Where a request's receipt lies.
 pub struct Place {
@@ -68,6 +68,26 @@ impl Gateway {
             }),
             Told::Refused { kind, message } => Err(OperationError::RefusedBefore { kind, message }),
         }))
+    }
+
+    /// That there is no receipt says that no attempt was applied only while receipts as old as the first attempt are kept:
+    /// while its partition can still be read as of then. Asked after the receipt was looked for, not before.
+    pub(super) async fn no_receipt_was_dropped(&self, place: &Place) -> Result<(), OperationError> {
+        let Some(sent_after) = place.number.sent_after else {
+            return Ok(());
+        };
+        if self.coordinator.known_issued() < sent_after && self.coordinator.take_snapshot().await? < sent_after {
+            return Err(OperationError::NeverIssued(sent_after));
+        }
+        let get = Read::Get { key: place.key.clone() };
+        let read = self
+            .coordinator
+            .read_at(sent_after, ReadFrom::Leaders, vec![get], MAX_TRANSACTION_BYTES);
+        match read.await {
+            Ok(_) => Ok(()),
+            Err(ReadError::TooOld) => Err(OperationError::Expired(sent_after)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The receipt that a commit has met.

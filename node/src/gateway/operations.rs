@@ -43,6 +43,8 @@ pub struct Numbered {
     pub bytes: usize,
     /// An earlier attempt may be under way.
     pub repeated: bool,
+    /// A timestamp from before the first attempt, where the client may be asking after a long time.
+    pub sent_after: Option<Timestamp>,
 }
 
 /// Why a request changed nothing, or nobody knows whether it did.
@@ -56,6 +58,11 @@ pub enum OperationError {
     /// Its receipt is there.
     #[error("the request was applied by an earlier attempt")]
     Repeated,
+    /// Nothing was applied by this attempt.
+    #[error("it was first sent after timestamp {0}, and receipts of that time are no longer kept")]
+    Expired(Timestamp),
+    #[error("timestamp {0} was never given by this cluster: it belongs to another one")]
+    NeverIssued(Timestamp),
     #[error("sequence {0} of this client was used for another request: give each request a sequence of its own")]
     OtherContent(u64),
     /// Nothing was applied.
@@ -93,10 +100,11 @@ impl Gateway {
             key: number.id.key(home),
             number,
         };
-        if number.repeated
-            && let Some(outcome) = self.earlier_outcome(&place).await?
-        {
-            return outcome;
+        if number.repeated {
+            if let Some(outcome) = self.earlier_outcome(&place).await? {
+                return outcome;
+            }
+            self.no_receipt_was_dropped(&place).await?;
         }
         let together = RequestId::is_home_free(&request.operations) && number.bytes <= MAX_BYTES_TOGETHER;
         let near = together.then_some(home);

@@ -219,7 +219,8 @@ fn operation_status(error: OperationError) -> Status {
             status(Kind::try_from(i32::from(kind)).unwrap_or(Kind::Refused), text)
         }
         OperationError::Repeated => status(Kind::Transient, text),
-        OperationError::OtherContent(_) => status(Kind::Invalid, text),
+        OperationError::OtherContent(_) | OperationError::NeverIssued(_) => status(Kind::Invalid, text),
+        OperationError::Expired(_) => status(Kind::ReceiptExpired, text),
         OperationError::Transient(_) => status(Kind::Transient, text),
         OperationError::TooLarge(_) => status(Kind::Invalid, text),
         OperationError::DiskFull(_) => status(Kind::DiskFull, text),

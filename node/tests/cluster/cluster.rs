@@ -14,9 +14,9 @@ use kotoba_proto::KotobaCluster;
 use kotoba_proto::cluster::Options;
 use kotoba_proto::v1::admin_service_client::AdminServiceClient;
 use kotoba_proto::v1::{GetStatusResponse, JoinClusterRequest, JoinClusterResponse, RebalanceRequest};
-use kotoba_state::ids::{GroupId, MemberId, PartitionId};
+use kotoba_state::ids::{GroupId, MemberId, PartitionId, Timestamp};
 use kotoba_state::meta::FirstMember;
-use kotoba_state::partition::digest;
+use kotoba_state::partition::{Command, digest};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
@@ -193,8 +193,13 @@ impl Cluster {
 
     /// A client of all members, also of those that do not run now.
     pub fn client(&self) -> KotobaCluster {
+        connect(&self.addresses(), PATIENCE)
+    }
+
+    /// The client addresses of all members, as `--cluster` takes them.
+    pub fn addresses(&self) -> String {
         let addresses = self.places.values().map(|place| place.addresses.client.to_string());
-        connect(&addresses.collect::<Vec<_>>().join(","), PATIENCE)
+        addresses.collect::<Vec<_>>().join(",")
     }
 
     pub fn client_of(&self, number: u64) -> KotobaCluster {
@@ -235,6 +240,41 @@ impl Cluster {
             }
         })
         .await
+    }
+
+    /// Drops what no snapshot from now on can see, receipts among it, as the retention does when it has passed.
+    pub async fn forget_the_past(&self) {
+        let client = self.client();
+        let rows = client.execute_query(crate::graph::get_nodes([])).await.unwrap();
+        let floor = Timestamp(rows.snapshot().0);
+        let commands = [
+            Command::RecordFloor {
+                floor,
+                max_records: u32::MAX,
+            },
+            Command::VersionFloor {
+                floor,
+                max_versions: u32::MAX,
+            },
+        ];
+        let status = self
+            .status_where("partitions", |status| !status.partitions.is_empty())
+            .await;
+        for partition in status.partitions {
+            until("old versions dropped", || async {
+                let leading = |host: &Host| {
+                    let local = host.running().partitions.get(PartitionId(partition.id))?;
+                    local.group.leadership().leading.then_some(local)
+                };
+                let leader = self.hosts.values().find_map(leading).ok_or("nobody leads")?;
+                for command in &commands {
+                    let proposed = leader.group.propose(command.encode()).await;
+                    proposed.map_err(|_| "not proposed")?;
+                }
+                Ok::<_, &str>(())
+            })
+            .await;
+        }
     }
 
     /// The member that leads the meta group.

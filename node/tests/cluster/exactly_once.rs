@@ -91,6 +91,65 @@ fn a_repeated_request_that_was_refused_stays_refused() {
     });
 }
 
+fn sent_after(request: &ExecuteOperationRequest, timestamp: u64) -> ExecuteOperationRequest {
+    ExecuteOperationRequest {
+        sent_after: timestamp,
+        ..repeated(request)
+    }
+}
+
+#[test]
+fn a_request_that_comes_again_after_its_receipt_is_gone_is_refused_and_not_applied_twice() {
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let client = cluster.client();
+        let before = client
+            .execute_operation(create_node("Other", []))
+            .await
+            .unwrap()
+            .bookmark;
+        let create = numbered(1, vec![create_node("Once", [])]);
+        let first = send(&cluster, 1, &create).await.unwrap();
+        let never_sent = sent_after(&numbered(2, vec![create_node("Late", [])]), before);
+
+        // While receipts are kept both are told apart.
+        let again = send(&cluster, 2, &sent_after(&create, before)).await.unwrap();
+        assert_eq!(again.results, first.results);
+        cluster.forget_the_past().await;
+        for request in [&sent_after(&create, before), &never_sent] {
+            let error = send(&cluster, 3, request).await.unwrap_err();
+            assert!(matches!(error, ClusterError::ReceiptExpired(_)), "{error}");
+        }
+        assert_eq!(client.count(find_nodes("Once", [])).await.unwrap(), 1);
+
+        let now = client
+            .execute_operation(create_node("Other", []))
+            .await
+            .unwrap()
+            .bookmark;
+        let late = ExecuteOperationRequest {
+            sent_after: now,
+            ..never_sent.clone()
+        };
+        send(&cluster, 1, &late).await.unwrap();
+        send(&cluster, 2, &late).await.unwrap();
+        assert_eq!(client.count(find_nodes("Late", [])).await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_timestamp_of_another_cluster_is_refused() {
+    run(async {
+        let cluster = Cluster::of(1).await;
+        let request = sent_after(&numbered(1, vec![create_node("Once", [])]), 1 << 60);
+        let error = send(&cluster, 1, &request).await.unwrap_err();
+        assert!(
+            matches!(&error, ClusterError::Invalid(text) if text.contains("another one")),
+            "{error}"
+        );
+    });
+}
+
 #[test]
 fn a_number_that_was_used_for_another_request_and_a_client_id_of_another_length_are_refused() {
     run(async {

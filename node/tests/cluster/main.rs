@@ -4,16 +4,20 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod bad_input;
+mod bench;
 mod cluster;
+mod command;
 mod concurrency;
 mod consistency;
 mod data_directory;
 mod disks;
 mod diverged;
 mod drain;
+mod embedded;
 mod events;
 mod eventual_writes;
 mod exactly_once;
+mod examples;
 mod founding;
 mod full_disk;
 mod graph;
@@ -23,6 +27,8 @@ mod leader_loss;
 mod leaders;
 mod ledger;
 mod links;
+mod load;
+mod long_work;
 mod lost_disk;
 mod metrics;
 mod operations;

@@ -123,6 +123,7 @@ fn may_do_elsewhere(error: &ClusterError) -> bool {
         | ClusterError::OtherVersion(_)
         | ClusterError::EventsLost { .. }
         | ClusterError::DiskFull(_)
+        | ClusterError::ReceiptExpired(_)
         | ClusterError::Unsupported { .. }
         | ClusterError::Address { .. }
         | ClusterError::Protocol(_) => false,

@@ -76,6 +76,18 @@ pub struct OperationOutcome {
     pub bookmark: u64,
 }
 
+/// By what the members know a write that comes again, for programs that go on after a crash of their own: they keep the
+/// number of each write where it survives, and send a write whose answer they do not know again under the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestNumber {
+    /// Chosen at random, once.
+    pub client_id: [u8; 16],
+    /// Of each write its own, with whatever operations.
+    pub sequence: u64,
+    /// Of a write that may have been sent before: a timestamp from before that, a bookmark or the snapshot of an answer.
+    pub sent_after: Option<u64>,
+}
+
 /// A client of a running cluster. Cloning is cheap and shares the connections.
 #[derive(Clone)]
 pub struct KotobaCluster {
@@ -88,25 +100,40 @@ pub struct KotobaCluster {
 
 /// Numbers this client's writes, so that the members know one that comes again.
 struct Session {
-    id: bytes::Bytes,
+    id: [u8; 16],
     next_sequence: AtomicU64,
 }
 
 impl Session {
     fn begin() -> Self {
         Session {
-            id: bytes::Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
+            id: rand::random(),
             next_sequence: AtomicU64::new(1),
+        }
+    }
+
+    fn next(&self) -> RequestNumber {
+        RequestNumber {
+            client_id: self.id,
+            sequence: self.next_sequence.fetch_add(1, Ordering::Relaxed),
+            sent_after: None,
         }
     }
 }
 
 impl KotobaCluster {
     /// Takes one address or several, `host:7700,host2:7700`; connects at the first call.
+    ///
+    /// # Errors
+    /// `Address` where one of them is not `HOST:PORT`.
     pub fn connect(addresses: &str) -> Result<Self, ClusterError> {
         Self::connect_with(addresses, Options::default())
     }
 
+    /// As [`Self::connect`], with options of one's own.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
     pub fn connect_with(addresses: &str, options: Options) -> Result<Self, ClusterError> {
         Ok(KotobaCluster {
             addresses: Arc::new(Addresses::parse(addresses)?),
@@ -124,6 +151,7 @@ impl KotobaCluster {
         }
     }
 
+    /// The options that calls are made with.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -143,7 +171,9 @@ impl KotobaCluster {
     /// It is sent again after a lost answer and applied once all the same.
     ///
     /// # Errors
-    /// `UnknownOutcome` when the deadline passed and the write may have been applied.
+    /// `Invalid`, `NotFound`, `Refused` or `OtherVersion` where the graph does not allow it; `UnknownOutcome` when the deadline
+    /// passed and the write may have been applied; `NoLeader`, `NotLeader`, `Transient` or `NetworkError` when it passed and
+    /// the write was not.
     pub async fn execute_operation(&self, operation: impl Into<Operation>) -> Result<OperationOutcome, ClusterError> {
         let outcomes = self.execute_operations(vec![operation.into()]).await?;
         outcomes
@@ -157,19 +187,34 @@ impl KotobaCluster {
     /// # Errors
     /// As [`Self::execute_operation`].
     pub async fn execute_operations(&self, operations: Vec<Operation>) -> Result<Vec<OperationOutcome>, ClusterError> {
+        self.execute_numbered(self.session.next(), operations).await
+    }
+
+    /// As [`Self::execute_operations`], under a number of the caller's: the same operations under the same number are
+    /// applied once, and every later call is answered as the first, for as long as the members keep old versions
+    /// (`storage.history_retention_s`).
+    ///
+    /// # Errors
+    /// As [`Self::execute_operation`], and `ReceiptExpired` where it was sent before, too long ago.
+    pub async fn execute_numbered(
+        &self,
+        number: RequestNumber,
+        operations: Vec<Operation>,
+    ) -> Result<Vec<OperationOutcome>, ClusterError> {
         let expected = operations.len();
         let request = ExecuteOperationRequest {
             operations,
             consistency: self.options.consistency.into(),
-            client_id: self.session.id.clone(),
-            sequence: self.session.next_sequence.fetch_add(1, Ordering::Relaxed),
-            repeated: false,
+            client_id: bytes::Bytes::copy_from_slice(&number.client_id),
+            sequence: number.sequence,
+            repeated: number.sent_after.is_some(),
+            sent_after: number.sent_after.unwrap_or_default(),
         };
         check_size(&request)?;
         let response = self
             .call(Repeat::Numbered, move |mut client, attempt| {
                 let request = ExecuteOperationRequest {
-                    repeated: attempt.repeated,
+                    repeated: request.repeated || attempt.repeated,
                     ..request.clone()
                 };
                 let request = with_deadline(request, attempt.left);
@@ -182,6 +227,10 @@ impl KotobaCluster {
 
     /// Starts a query; the rows come as they are found. A failure after the first row is the caller's to handle;
     /// [`Self::fetch_rows`] asks again by itself.
+    ///
+    /// # Errors
+    /// `Invalid` where the query cannot be right, `Refused` where it would take more than the cluster's limits allow;
+    /// `NoLeader`, `Transient`, `NetworkError` or `Timeout` when the deadline passed before the first row.
     pub async fn execute_query(&self, query: impl Into<Search>) -> Result<Rows, ClusterError> {
         let request = self.query_request(query.into(), false);
         let idle = self.options.deadline;
@@ -197,6 +246,9 @@ impl KotobaCluster {
     }
 
     /// Runs a query and collects all its rows in memory.
+    ///
+    /// # Errors
+    /// As [`Self::execute_query`]; a stream that breaks is begun again.
     pub async fn fetch_rows(&self, query: impl Into<Search>) -> Result<Vec<Row>, ClusterError> {
         let request = self.query_request(query.into(), false);
         let idle = self.options.deadline;
@@ -208,6 +260,9 @@ impl KotobaCluster {
     }
 
     /// Counts the rows of a query without fetching them.
+    ///
+    /// # Errors
+    /// As [`Self::execute_query`].
     pub async fn count(&self, query: impl Into<Search>) -> Result<u64, ClusterError> {
         let request = self.query_request(query.into(), true);
         let idle = self.options.deadline;
@@ -219,11 +274,17 @@ impl KotobaCluster {
     }
 
     /// The kept versions of a node, newest first; at most `limit`, 0 for 100.
+    ///
+    /// # Errors
+    /// As [`Self::execute_query`].
     pub async fn get_node_history(&self, id: u64, limit: u32) -> Result<GetHistoryResponse, ClusterError> {
         self.history(get_history_request::Entity::Node(id), limit).await
     }
 
     /// The kept versions of an edge, newest first; at most `limit`, 0 for 100.
+    ///
+    /// # Errors
+    /// As [`Self::execute_query`].
     pub async fn get_edge_history(&self, id: u64, limit: u32) -> Result<GetHistoryResponse, ClusterError> {
         self.history(get_history_request::Entity::Edge(id), limit).await
     }
@@ -245,6 +306,11 @@ impl KotobaCluster {
         .await
     }
 
+    /// Members, partitions, leaders, moves: the cluster as its meta leader knows it, or where there is none as the member
+    /// knows it that was asked (`linearizable` says which).
+    ///
+    /// # Errors
+    /// `Unassigned` where all addresses are of processes with empty disks; `NetworkError` or `Timeout` where none answers.
     pub async fn get_status(&self) -> Result<GetStatusResponse, ClusterError> {
         self.call(Repeat::Always, |mut client, attempt| async move {
             let request = with_deadline(GetStatusRequest {}, attempt.left);
@@ -253,6 +319,10 @@ impl KotobaCluster {
         .await
     }
 
+    /// Whether the cluster is well; if not, one line per finding with what to do.
+    ///
+    /// # Errors
+    /// As [`Self::get_status`].
     pub async fn check_health(&self) -> Result<CheckHealthResponse, ClusterError> {
         self.call(Repeat::Always, |mut client, attempt| async move {
             let request = with_deadline(CheckHealthRequest {}, attempt.left);
@@ -261,6 +331,10 @@ impl KotobaCluster {
         .await
     }
 
+    /// What the cluster was founded with.
+    ///
+    /// # Errors
+    /// As [`Self::get_status`].
     pub async fn get_cluster_config(&self) -> Result<GetClusterConfigResponse, ClusterError> {
         self.call(Repeat::Always, |mut client, attempt| async move {
             let request = with_deadline(GetClusterConfigRequest {}, attempt.left);
@@ -286,6 +360,9 @@ impl KotobaCluster {
     }
 
     /// Takes a process with an empty disk into the cluster; idempotent by its `disk_id`.
+    ///
+    /// # Errors
+    /// `Refused` where the cluster does not take it; `NoLeader` while the meta group has none.
     pub async fn join_cluster(&self, request: JoinClusterRequest) -> Result<JoinClusterResponse, ClusterError> {
         self.call(Repeat::Always, move |mut client, attempt| {
             let request = with_deadline(request.clone(), attempt.left);
@@ -295,6 +372,9 @@ impl KotobaCluster {
     }
 
     /// Asks that a member be drained and removed; idempotent, since a member id is never used twice.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such member; `Refused` where the others could not hold its replicas.
     pub async fn leave_cluster(&self, member_id: u64) -> Result<(), ClusterError> {
         self.call(Repeat::Always, move |mut client, attempt| async move {
             let request = with_deadline(LeaveClusterRequest { member_id }, attempt.left);

@@ -160,6 +160,7 @@ impl Retry {
             | ClusterError::OtherVersion(_)
             | ClusterError::EventsLost { .. }
             | ClusterError::DiskFull(_)
+            | ClusterError::ReceiptExpired(_)
             | ClusterError::Timeout { .. }
             | ClusterError::Unsupported { .. }
             | ClusterError::Address { .. }
@@ -215,7 +216,8 @@ fn is_refusal(error: &ClusterError) -> bool {
         | ClusterError::NotFound(_)
         | ClusterError::Refused(_)
         | ClusterError::OtherVersion(_)
-        | ClusterError::EventsLost { .. } => true,
+        | ClusterError::EventsLost { .. }
+        | ClusterError::ReceiptExpired(_) => true,
         ClusterError::NotLeader { .. }
         | ClusterError::NoLeader(_)
         | ClusterError::NetworkError { .. }

@@ -39,6 +39,27 @@ impl Value {
     }
 }
 
+macro_rules! reads {
+    ($($name:ident -> $rust:ty: $pattern:pat => $read:expr;)*) => {
+        /// What it holds, if it is of that kind; no kind is converted into another.
+        impl Value {$(
+            pub fn $name(&self) -> Option<$rust> {
+                if let Some($pattern) = &self.kind { Some($read) } else { None }
+            }
+        )*}
+    };
+}
+
+reads! {
+    as_boolean -> bool: Kind::Boolean(value) => *value;
+    as_integer -> i64: Kind::Integer(value) => *value;
+    as_float -> f64: Kind::Float(value) => *value;
+    as_str -> &str: Kind::String(value) => value;
+    as_bytes -> &[u8]: Kind::Bytes(value) => value;
+    as_list -> &[Value]: Kind::List(list) => &list.values;
+    as_map -> &BTreeMap<String, Value>: Kind::Map(map) => &map.entries;
+}
+
 impl From<Kind> for Value {
     fn from(kind: Kind) -> Self {
         Value { kind: Some(kind) }
@@ -88,6 +109,18 @@ impl<T: Into<Value>> From<Option<T>> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_read_as_what_it_is_and_as_nothing_else() {
+        assert_eq!(Value::from(7).as_integer(), Some(7));
+        assert_eq!(Value::from(7).as_float(), None);
+        assert_eq!(Value::from("a").as_str(), Some("a"));
+        assert_eq!(
+            Value::from(vec![1]).as_list().map(<[Value]>::to_vec),
+            Some(vec![1.into()])
+        );
+        assert_eq!(Value::null().as_boolean(), None);
+    }
 
     #[test]
     fn rust_values_become_the_kind_of_the_same_name() {

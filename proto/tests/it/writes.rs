@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use kotoba_proto::ClusterError;
 use kotoba_proto::v1::error_detail::Kind;
 use kotoba_proto::v1::{CreateEdge, CreateNode, NodeRef, Operation};
+use kotoba_proto::{ClusterError, RequestNumber};
 use tonic::Code;
 
 use crate::fake::{Answer, Fake, client, hanging_up, refusing_address};
@@ -193,4 +193,22 @@ async fn many_tasks_share_one_client() {
         task.await.unwrap().unwrap();
     }
     assert_eq!(fake.calls(), 20);
+}
+
+#[tokio::test]
+async fn a_write_of_an_earlier_process_is_sent_again_under_the_number_it_had() {
+    let fake = Fake::start([Answer::Fails(Kind::Transient)]).await;
+    let cluster = client(&[&fake.address], AMPLE_MS);
+    let number = RequestNumber {
+        client_id: [7; 16],
+        sequence: 9,
+        sent_after: Some(41),
+    };
+    cluster.execute_numbered(number, vec![create()]).await.unwrap();
+    let sent = fake.script.operations.lock().unwrap().clone();
+    assert_eq!(sent.len(), 2);
+    for request in sent {
+        assert_eq!(request.client_id, vec![7; 16]);
+        assert_eq!((request.sequence, request.repeated, request.sent_after), (9, true, 41));
+    }
 }

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kotoba_proto::ClusterError;
 use kotoba_proto::value::ParseValueError;
+
+use super::journal::JournalError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -27,6 +30,18 @@ pub enum LoadError {
     Cluster(ClusterError),
     #[error("{rows}: {source}")]
     Send { rows: Rows, source: ClusterError },
+    /// Batches of an earlier run whose answers were lost, and whose receipts may be gone since.
+    #[error(
+        "of {count} rows it can no longer be told whether they were created: they are listed in {}, one FILE:LINE a line",
+        listed.display()
+    )]
+    InDoubt { count: usize, listed: PathBuf },
+    #[error("{rows}: an earlier run has created other rows from there; put the file back as it was")]
+    OtherRows { rows: Rows },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("the load was interrupted")]
+    Interrupted,
     #[error("{rows}: the cluster gave {found} ids for {expected} rows")]
     Ids { rows: Rows, found: usize, expected: usize },
     /// The reading task panicked or was cancelled.
@@ -55,18 +70,37 @@ pub enum LayoutError {
     Separator { setting: &'static str, value: String },
 }
 
-/// The rows of one batch: among those from the first to the last.
+/// The rows of one batch, in the order of their reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rows {
-    pub first: Place,
-    pub last: Place,
+    first: Place,
+    more: Vec<Place>,
 }
 
+impl Rows {
+    pub(super) fn begin(first: Place) -> Self {
+        Rows {
+            first,
+            more: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, place: Place) {
+        self.more.push(place);
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+}
+
+/// The first and the last: between them there may be rows of other batches.
 impl std::fmt::Display for Rows {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.first.file == self.last.file {
-            true => write!(f, "{}-{}", self.first, self.last.line),
-            false => write!(f, "{} to {}", self.first, self.last),
+        let last = self.more.last().unwrap_or(&self.first);
+        match self.first.file == last.file {
+            true => write!(f, "{}-{}", self.first, last.line),
+            false => write!(f, "{} to {last}", self.first),
         }
     }
 }
@@ -75,7 +109,7 @@ impl std::fmt::Display for Rows {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}")]
 pub struct Place {
-    pub file: String,
+    pub file: Arc<str>,
     pub line: u64,
 }
 

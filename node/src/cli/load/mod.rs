@@ -1,11 +1,12 @@
 //! `kotoba load`: fills a graph from CSV files, first all nodes, then the relationships between them.
 //!
 //! `plan` decides which file is what, `layout` and `rows` turn rows into operations (pure), `reader` streams the files,
-//! `send` sends batches. No file is ever whole in memory; the ids of the nodes are.
+//! `send` sends batches, `journal` keeps what was created on disk. No file is ever whole in memory; the ids of the nodes are.
 
 mod error;
 mod header;
 mod ids;
+mod journal;
 mod layout;
 mod mapping;
 mod pipeline;
@@ -15,14 +16,20 @@ mod reader;
 mod sink;
 mod summary;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use kotoba_proto::KotobaCluster;
 use kotoba_proto::cluster::MAX_OPERATIONS;
+use kotoba_proto::v1::GetNodes;
+use tokio_util::sync::CancellationToken;
 
 pub use error::LoadError;
+use journal::Journal;
 use pipeline::Pipeline;
 use plan::{Dialect, Plan};
 use progress::Progress;
@@ -44,8 +51,10 @@ All other files need a mapping (TOML), which names for each file its label or ty
 Nodes are loaded before relationships. Every node's id is kept in memory until the end: about 40 bytes a node where ids are
 numbers, 80 and more where they are text.
 
-A load is not resumable yet: if it stops, what it has created stays, and a second run creates it again. So check first with
---dry-run, and load into an empty cluster.
+If a load stops, for whatever reason, run the same command again: it goes on where it was, and creates nothing twice. It
+keeps its progress in a file, ./kotoba-load-….progress unless --progress names one, and deletes it when it is done. Rows whose
+answer was lost are sent again safely for as long as the cluster keeps old versions (storage.history_retention_s); after that
+they are listed, to be looked for.
 
 Examples:
   kotoba load --nodes people.csv=Person --relationships knows.csv=KNOWS
@@ -88,31 +97,63 @@ pub struct LoadArgs {
     /// Read and check everything, send nothing
     #[arg(long)]
     dry_run: bool,
+    /// Where to keep the progress, so that the same command goes on after it stopped; default: in this folder
+    #[arg(long, value_name = "FILE")]
+    progress: Option<PathBuf>,
+    /// Keep no progress: if the load stops, what it has created stays, and a second run creates it again
+    #[arg(long, conflicts_with = "progress")]
+    not_resumable: bool,
+    /// Go on although files were changed since, where that was behind the rows that are loaded
+    #[arg(long)]
+    accept_changed_files: bool,
+    /// Create again the rows of which it can no longer be told whether they were created
+    #[arg(long)]
+    resend_in_doubt: bool,
 }
 
 pub(super) async fn run(args: LoadArgs, client: &ClientArgs, output: &mut Output<impl Write>) -> Result<(), CliError> {
     let plan = args.plan()?;
     if args.dry_run {
-        return load(&args, plan, DryRun::default(), output).await;
+        return load(&args, plan, DryRun::default(), None, output).await;
     }
     // A load outlives the restart of a member: it waits for one as long as for any answer.
     let cluster = client.connect_with_patience(client.deadline())?;
-    load(&args, plan, cluster, output).await
+    let journal = match args.not_resumable {
+        true => None,
+        false => Some(Arc::new(args.journal(&plan, &cluster).await?)),
+    };
+    load(&args, plan, cluster, journal, output).await
 }
 
-async fn load(args: &LoadArgs, plan: Plan, sink: impl Sink, output: &mut Output<impl Write>) -> Result<(), CliError> {
+async fn load(
+    args: &LoadArgs,
+    plan: Plan,
+    sink: impl Sink,
+    journal: Option<Arc<Journal>>,
+    output: &mut Output<impl Write>,
+) -> Result<(), CliError> {
     let began = Instant::now();
+    if journal.as_ref().is_some_and(|journal| journal.created_earlier() > 0) {
+        eprintln!("kotoba: going on where an earlier run stopped");
+    }
     let mut pipeline = Pipeline {
         sink,
         batch: args.batch.into(),
         concurrency: args.concurrency.into(),
         bad_rows: args.bad_rows(),
-        progress: Progress::start(plan.total_bytes()),
+        progress: Progress::start(output.format, plan.total_bytes()),
         summary: Summary::default(),
+        journal: journal.clone(),
+        next_batch: 0,
+        unsettled: BTreeSet::new(),
+        stop: CancellationToken::new(),
     };
-    let loaded = pipeline.run(plan).await;
-    pipeline.progress.finish();
-    let summary = pipeline.summary;
+    let stop = pipeline.stop.clone();
+    let loaded = tokio::select! {
+        loaded = pipeline.run(plan) => loaded,
+        () = interrupted_twice(&stop) => Err(LoadError::Interrupted),
+    };
+    let Pipeline { summary, .. } = pipeline;
     if args.dry_run {
         eprintln!("kotoba: a dry run; nothing was sent");
     } else if loaded.is_err() {
@@ -122,7 +163,23 @@ async fn load(args: &LoadArgs, plan: Plan, sink: impl Sink, output: &mut Output<
         );
     }
     loaded?;
+    if let Some(journal) = journal {
+        journal.remove().map_err(LoadError::Journal)?;
+    }
     Ok(output.either(&summary.to_json(began.elapsed()), &summary.to_text(began.elapsed()))?)
+}
+
+/// The first time what is under way is waited for, so that less is in doubt afterwards.
+async fn interrupted_twice(stop: &CancellationToken) {
+    // Where signals cannot be heard the load goes on to its end.
+    if tokio::signal::ctrl_c().await.is_err() {
+        return std::future::pending().await;
+    }
+    eprintln!("kotoba: waiting for what is under way; ctrl-c again does not wait");
+    stop.cancel();
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 impl LoadArgs {
@@ -137,6 +194,28 @@ impl LoadArgs {
             )),
             false => Ok(plan),
         }
+    }
+
+    async fn journal(&self, plan: &Plan, cluster: &KotobaCluster) -> Result<Journal, CliError> {
+        let rows = cluster.execute_query(GetNodes::default()).await?;
+        let terms = journal::Terms {
+            cluster_id: &cluster.get_status().await?.cluster_id,
+            inputs: journal::Inputs::of(plan, self.batch.into())?,
+            now: rows.snapshot().0,
+            accept_changed_files: self.accept_changed_files,
+            resend_in_doubt: self.resend_in_doubt,
+        };
+        let path = self.progress.clone().unwrap_or_else(|| self.default_progress());
+        Ok(Journal::open(&path, terms).map_err(LoadError::Journal)?)
+    }
+
+    /// The same for the same files and mapping; in the current folder, since that of the files is often not ours to write.
+    fn default_progress(&self) -> PathBuf {
+        let whole = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let (mapping, dir) = (self.mapping.as_ref().map(whole), self.dir.as_ref().map(whole));
+        let command = format!("{mapping:?} {dir:?} {:?} {:?}", self.nodes, self.relationships);
+        let hash = blake3::hash(command.as_bytes()).to_hex();
+        PathBuf::from(format!("kotoba-load-{}.progress", &hash[..12]))
     }
 
     fn dialect(&self) -> Dialect {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use csv::{Reader, ReaderBuilder, StringRecord};
 use kotoba_graph::id::EntityId;
@@ -164,6 +165,11 @@ impl Phase {
     ) -> Result<(), Stop> {
         let mut reader = open(&source.path, source.format)?;
         let mut record = StringRecord::new();
+        let file: Arc<str> = source.path.display().to_string().into();
+        let place = |line| Place {
+            file: file.clone(),
+            line,
+        };
         loop {
             let read = reader.read_record(&mut record);
             let line = line_of(&read, &record);
@@ -175,9 +181,9 @@ impl Phase {
             match parsed {
                 Ok(parsed) => {
                     let bytes_read = self.bytes_read + reader.position().byte();
-                    self.add(parsed, place(&source.path, line), bytes_read)?;
+                    self.add(parsed, place(line), bytes_read)?;
                 }
-                Err(problem) => self.bad_row(place(&source.path, line), problem)?,
+                Err(problem) => self.bad_row(place(line), problem)?,
             }
         }
     }
@@ -281,20 +287,22 @@ fn partition_of(end: &Option<NodeRef>, partitions: u32) -> u32 {
 
 /// Adds a row to the batch, or begins one with it.
 fn grow(batch: Option<Batch>, parsed: Parsed, place: Place, bytes_read: u64) -> Batch {
-    let mut batch = batch.unwrap_or_else(|| Batch {
-        operations: Vec::new(),
-        first: parsed.ordinal,
-        rows: Rows {
-            first: place.clone(),
-            last: place.clone(),
+    let mut batch = match batch {
+        Some(mut batch) => {
+            batch.rows.push(place);
+            batch
+        }
+        None => Batch {
+            operations: Vec::new(),
+            first: parsed.ordinal,
+            rows: Rows::begin(place),
+            counts: BTreeMap::new(),
+            bytes_read,
+            encoded_bytes: 0,
         },
-        counts: BTreeMap::new(),
-        bytes_read,
-        encoded_bytes: 0,
-    });
+    };
     batch.encoded_bytes += parsed.operation.encoded_len();
     batch.operations.push(parsed.operation);
-    batch.rows.last = place;
     batch.bytes_read = bytes_read;
     *batch.counts.entry(parsed.counted_as).or_default() += 1;
     batch
@@ -316,13 +324,6 @@ fn recoverable(error: csv::Error, path: &Path) -> Result<RowError, LoadError> {
             path: path.to_owned(),
             source: error,
         }),
-    }
-}
-
-fn place(path: &Path, line: u64) -> Place {
-    Place {
-        file: path.display().to_string(),
-        line,
     }
 }
 

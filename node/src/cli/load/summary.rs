@@ -14,6 +14,8 @@ pub(super) struct Summary {
     /// By type.
     edges: BTreeMap<String, u64>,
     pub skipped: u64,
+    /// Of all nodes and relationships those that earlier runs of the same load created.
+    pub earlier: u64,
 }
 
 impl Summary {
@@ -46,6 +48,7 @@ impl Summary {
             "labels": self.nodes,
             "types": self.edges,
             "skipped_rows": self.skipped,
+            "created_earlier": self.earlier,
             "seconds": took.as_secs_f64(),
             "rows_per_second": self.rate(took),
         })
@@ -63,16 +66,20 @@ impl Summary {
             0 => String::new(),
             count => format!(", {} rows left out", grouped(count)),
         };
+        let earlier = match self.earlier {
+            0 => String::new(),
+            count => format!(", {} of them by earlier runs", grouped(count)),
+        };
         let (totals, rate) = (self.totals(), grouped(self.rate(took)));
         format!(
-            "{}\n{totals} in {:.1} s ({rate} a second){skipped}\n",
+            "{}\n{totals} in {:.1} s ({rate} a second){earlier}{skipped}\n",
             table.render(),
             took.as_secs_f64()
         )
     }
 
     fn rate(&self, took: Duration) -> u64 {
-        let rows = (self.node_count() + self.edge_count()) as f64;
+        let rows = (self.node_count() + self.edge_count()).saturating_sub(self.earlier) as f64;
         // A load of nothing in no time has no rate; `as` turns the NaN into 0.
         (rows / took.as_secs_f64()).round() as u64
     }

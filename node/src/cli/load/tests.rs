@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use kotoba_proto::ClusterError;
 use kotoba_proto::v1::{CreateEdge, CreateNode, Operation, node_ref, operation};
+use kotoba_proto::{ClusterError, RequestNumber};
 use tempfile::TempDir;
 
 use super::error::LayoutError;
+use super::sink::Answer;
 use super::*;
 
 /// Keeps what it is sent; the batch with the node of id `fails_at` has an unknown outcome.
@@ -21,14 +22,15 @@ struct Memory {
 }
 
 impl Sink for &Memory {
-    async fn send(&self, operations: Vec<Operation>) -> Result<Vec<u64>, ClusterError> {
+    async fn send(&self, _: Option<RequestNumber>, operations: Vec<Operation>) -> Result<Answer, ClusterError> {
         // Batches of a real cluster come back in any order.
         tokio::task::yield_now().await;
         self.batches.lock().unwrap().push(operations.len());
         if operations.iter().any(|operation| self.is_to_fail(operation)) {
             return Err(ClusterError::UnknownOutcome("no answer".into()));
         }
-        Ok(operations.into_iter().map(|operation| self.apply(operation)).collect())
+        let ids = operations.into_iter().map(|operation| self.apply(operation)).collect();
+        Ok(Answer { ids, bookmark: 0 })
     }
 
     async fn partitions(&self) -> Result<u32, ClusterError> {
@@ -75,8 +77,12 @@ fn pipeline<S>(sink: S, batch: usize, allowed_bad_rows: u64) -> Pipeline<S> {
         batch,
         concurrency: 4,
         bad_rows: BadRows::allowing(allowed_bad_rows),
-        progress: Progress::start(0),
+        progress: Progress::start(crate::cli::output::Format::Json, 0),
         summary: Summary::default(),
+        journal: None,
+        next_batch: 0,
+        unsettled: Default::default(),
+        stop: Default::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::LeavingArgs;
 use crate::cli::admin::Admin;
 use crate::cli::output::{Output, Record};
+use crate::cli::progress::Bar;
 use crate::cli::rebalance::peer_to_ask;
 use crate::cli::{CliError, ClientArgs};
 
@@ -58,13 +59,13 @@ async fn follow(
 ) -> Result<(), CliError> {
     let cluster = client.connect()?;
     let mut progress = request.ask(&cluster, args.member_id, client).await?;
-    let (mut told, mut failures) = (String::new(), 0);
+    let bar = Bar::start(output.format, left(&progress));
+    let (mut most, mut failures) = (left(&progress), 0);
     while !args.no_wait && !request.is_done(&progress) {
-        let line = line(&progress);
-        if line != told {
-            eprintln!("kotoba: {line}");
-            told = line;
-        }
+        // Leaders may come before they go.
+        most = most.max(left(&progress));
+        bar.set_total(most);
+        bar.advance(most - left(&progress), || line(&progress));
         sleep(ASK_EVERY).await;
         match request.ask(&cluster, args.member_id, client).await {
             Ok(newer) => (progress, failures) = (newer, 0),
@@ -103,6 +104,10 @@ fn is_final(error: &CliError) -> bool {
         error,
         CliError::Cluster(ClusterError::Refused(_) | ClusterError::NotFound(_) | ClusterError::Invalid(_))
     )
+}
+
+fn left(progress: &MemberProgress) -> u64 {
+    u64::from(progress.replicas) + u64::from(progress.leaders)
 }
 
 fn line(progress: &MemberProgress) -> String {

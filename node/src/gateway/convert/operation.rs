@@ -8,6 +8,7 @@ use kotoba_graph::operation::{EntityRef, Operation, OperationResult};
 use kotoba_graph::receipt::RequestId;
 use kotoba_proto::v1;
 use kotoba_proto::v1::operation::Kind;
+use kotoba_state::ids::Timestamp;
 
 use prost::Message;
 
@@ -30,6 +31,7 @@ pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationR
             content: content_of(&sent.operations),
             bytes: sent.operations.iter().map(Message::encoded_len).sum(),
             repeated: sent.repeated,
+            sent_after: (sent.sent_after > 0).then_some(Timestamp(sent.sent_after)),
         }),
     };
     let acknowledgement = match v1::Consistency::try_from(sent.consistency) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -17,6 +18,9 @@ use crate::raft::codec::{from_bytes, to_bytes};
 use crate::raft::lock::lock;
 use crate::raft::types::{AppendRequest, AppendResult};
 
+/// How long a stream to a peer that is down is withheld: openraft asks for the next one at once, without its own backoff, and
+/// would do so thousands of times a second.
+const DOWN_PAUSE: Duration = Duration::from_millis(200);
 /// Answers of a stream that its reader has not taken. One more than the credits: an error may follow the answers.
 const ANSWER_QUEUE: usize = STREAM_CREDITS + 1;
 
@@ -67,7 +71,7 @@ impl ReplicateLane {
     where
         S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
     {
-        if !self.lane.is_up().await {
+        if !self.lane.is_up().await && !self.lane.comes_up_within(DOWN_PAUSE).await {
             return Err(CallError::Down);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -76,6 +76,13 @@ impl Lane {
         known.is_ok_and(|link| *link == Link::Up)
     }
 
+    /// As [`Lane::is_up`], and where it is down gives it a moment to come up.
+    pub async fn comes_up_within(&self, patience: Duration) -> bool {
+        let mut link = self.link.clone();
+        let up = link.wait_for(|link| *link == Link::Up);
+        tokio::time::timeout(patience, up).await.is_ok_and(|link| link.is_ok())
+    }
+
     /// Queues a message; false where the lane is closed.
     pub async fn send(&self, message: RaftMessage) -> bool {
         self.queue.send(message).await.is_ok()

@@ -21,6 +21,8 @@ use crate::run::Member;
 
 /// Between two looks at whether the member serves.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+/// Tasks that were told to end do so at their next step; one that does not is not waited for any longer.
+const DISK_FREE_WITHIN: Duration = Duration::from_secs(5);
 /// Folder of the data of members that were given none.
 const DATA_FOLDER: &str = "kotoba-data";
 
@@ -276,8 +278,15 @@ impl EmbeddedMember {
 
     /// Hands over what is led here, ends the requests under way and closes the disk, so that it can be opened again.
     pub async fn stop(mut self) {
+        let process = Arc::downgrade(&self.process);
         if let Some(member) = self.member.take() {
             member.stop().await;
+        }
+        drop(self);
+        // The last task that ends lets go of the disk.
+        let deadline = Instant::now() + DISK_FREE_WITHIN;
+        while process.strong_count() > 0 && Instant::now() < deadline {
+            sleep(LOOK_AGAIN_AFTER).await;
         }
     }
 }

@@ -18,7 +18,6 @@ use kotoba_state::meta::driver::{Policy, balance_leaders, next_member_steps, nex
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use execute::now_ms;
 pub use observe::Observation;
 
 use super::client::MetaClient;
@@ -41,6 +40,8 @@ pub struct Driver {
     pub short: Arc<ShortMembers>,
     pub membership: MembershipConfig,
     pub interval: Duration,
+    /// The members were last judged by their silence then; none: not yet in this leadership.
+    pub judged: Option<Instant>,
     /// The newest observation, for status; none while another member leads.
     pub observed: watch::Sender<Option<Arc<Observation>>>,
     /// Since when this member leads the meta group.
@@ -59,6 +60,7 @@ impl Driver {
             let leading = leadership.borrow_and_update().leading;
             if leading && !was_leading {
                 self.leading_since = Instant::now();
+                self.judged = None;
             }
             was_leading = leading;
             if leading {
@@ -75,7 +77,7 @@ impl Driver {
     }
 
     /// Observes everything once, then takes the steps that are safe now.
-    async fn pass(&self) {
+    async fn pass(&mut self) {
         if self.meta.read_barrier().await.is_err() {
             self.observed.send_replace(None);
             return;
@@ -85,7 +87,9 @@ impl Driver {
         self.short.tell(observation.full_members());
         let observation = Arc::new(observation);
         self.observed.send_replace(Some(observation.clone()));
-        self.watch_health(&catalogue, &observation).await;
+        if self.is_time_to_judge() {
+            self.watch_health(&catalogue, &observation).await;
+        }
         self.assign_joiners(&catalogue).await;
         self.drive_meta(&catalogue, &observation).await;
         let (policy, observed) = (self.policy(&observation), &observation.partitions);
@@ -94,6 +98,17 @@ impl Driver {
         for action in steps.chain(balance_leaders(&catalogue, observed, &policy)) {
             self.execute(action, &observation).await;
         }
+    }
+
+    /// Members are observed in every pass, for moves; their health changes at the interval that was asked for.
+    fn is_time_to_judge(&mut self) -> bool {
+        let is_time = self
+            .judged
+            .is_none_or(|judged| judged.elapsed() >= self.membership.failure_detection_interval);
+        if is_time {
+            self.judged = Some(Instant::now());
+        }
+        is_time
     }
 
     /// One step of the meta group's own membership; a removal only where there is nothing else to do.
@@ -120,7 +135,7 @@ impl Driver {
             .filter(|member| !could_lead(member))
             .collect();
         Policy {
-            now_ms: now_ms(),
+            now_ms: observation.now_ms(),
             leading_ms: millis(self.leading_since.elapsed()),
             replacement_after_ms: self.membership.replacement_after.map(millis),
             balance_leaders: self.membership.balance_leaders,

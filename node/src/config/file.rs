@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::clock::SystemClock;
 use crate::gateway::QueryLimits;
 use crate::space::FileSystem;
 
@@ -128,6 +129,8 @@ impl Settings {
         }
         let peer_advertise = advertise("advertise.peer", self.advertise.peer, peer_listen)?;
         let client_advertise = advertise("advertise.client", self.advertise.client, client_listen)?;
+        let membership = self.membership.into_config()?;
+        let heartbeat_interval = membership.heartbeat_interval;
         Ok(Config {
             data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("kotoba-data")),
             peer_listen,
@@ -139,22 +142,25 @@ impl Settings {
             zone: self.zone.unwrap_or_default(),
             name: self.node_id.unwrap_or_default(),
             peers: self.peers.unwrap_or_default(),
-            membership: self.membership.into_config()?,
+            membership,
             timing: Timing::default(),
             state_cache_bytes: self.storage.state_cache_mib.unwrap_or(256) << 20,
             reserve_bytes: self.storage.reserve_mib.map(|mib| mib.saturating_mul(1 << 20)),
             volume: Arc::new(FileSystem),
             history_retention: Duration::from_secs(self.storage.history_retention_s.unwrap_or(600)),
             queries: self.queries.into_config()?,
-            raft: self.storage.raft()?,
+            raft: self.storage.raft(heartbeat_interval)?,
+            clock: Arc::new(SystemClock),
             link_filter: None,
         })
     }
 }
 
 impl StorageSettings {
-    fn raft(&self) -> Result<crate::raft::Settings, SettingsError> {
-        let default = crate::raft::Settings::default();
+    /// The meta group's heartbeats are what members are heard by: they come at least as often as was asked for.
+    fn raft(&self, heartbeat_interval: Duration) -> Result<crate::raft::Settings, SettingsError> {
+        let mut default = crate::raft::Settings::default();
+        default.meta.heartbeat_interval = default.meta.heartbeat_interval.min(heartbeat_interval);
         let snapshot_bytes_per_s = match self.snapshot_mib_per_s {
             None => default.snapshot_bytes_per_s,
             Some(0) => {
@@ -304,6 +310,25 @@ mod tests {
         assert_eq!((config.queries.max_rows, config.queries.memory_bytes), (5, 128 << 20));
         let text = parsed("[queries]\nmemory_mib = 1").unwrap_err().to_string();
         assert!(text.contains("queries.memory_mib"), "{text}");
+    }
+
+    #[test]
+    fn the_meta_group_is_heard_at_least_at_the_heartbeat_interval() {
+        let raft = |text| toml::from_str::<Settings>(text).unwrap().into_config().unwrap().raft;
+        let often = raft("[membership]\nheartbeat_interval_ms = 20").meta.heartbeat_interval;
+        assert_eq!(often, Duration::from_millis(20));
+        let seldom = raft("[membership]\nheartbeat_interval_ms = 5000\nfailure_timeout_ms = 60000").meta;
+        assert_eq!(seldom, crate::raft::Settings::default().meta);
+    }
+
+    #[test]
+    fn room_and_connections_are_taken_from_the_file_and_checked() {
+        let parsed = |text| toml::from_str::<Settings>(text).unwrap().into_config();
+        let config = parsed("[listen]\nmax_connections = 5\n[storage]\nreserve_mib = 7").unwrap();
+        assert_eq!((config.max_connections, config.reserve_bytes), (5, Some(7 << 20)));
+        assert_eq!(parsed("").unwrap().reserve_bytes, None);
+        let text = parsed("[listen]\nmax_connections = 0").unwrap_err().to_string();
+        assert!(text.contains("listen.max_connections"), "{text}");
     }
 
     #[test]

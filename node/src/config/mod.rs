@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::WallClock;
 use crate::gateway::QueryLimits;
 use crate::raft;
 use crate::space::Volume;
@@ -57,6 +58,8 @@ pub struct Config {
     pub queries: QueryLimits,
     /// Intervals and bounds of consensus and of the stores.
     pub raft: raft::Settings,
+    /// The time of day; tests set it.
+    pub clock: Arc<dyn WallClock>,
     /// Cuts links between members, in tests.
     pub link_filter: Option<Arc<dyn raft::LinkFilter>>,
 }

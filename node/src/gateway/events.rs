@@ -9,7 +9,6 @@ use kotoba_state::ids::MemberId;
 use kotoba_state::meta::{Catalogue, Health, Member, MemberState, Move};
 use tokio_util::sync::CancellationToken;
 
-use crate::catalogue::driver::now_ms;
 use crate::member::running::Running;
 
 /// Publishes events until cancelled.
@@ -43,7 +42,7 @@ pub async fn follow(running: Arc<Running>, cancel: CancellationToken) {
 }
 
 fn publish(running: &Running, mut event: ClusterEvent) {
-    event.time_ms = now_ms();
+    event.time_ms = running.clock.now_ms();
     // An error says that nobody listens.
     let _ = running.events.send(event);
 }

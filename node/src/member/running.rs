@@ -21,6 +21,7 @@ use crate::catalogue::driver::{Driver, Observation};
 use crate::catalogue::local::LocalCatalogue;
 use crate::catalogue::oracle::Oracle;
 use crate::catalogue::timestamps::TimestampSource;
+use crate::clock::WallClock;
 use crate::gateway::{Gateway, events, status};
 use crate::peer::clients::PeerClients;
 use crate::raft::{self, Group, Groups, GroupsConfig};
@@ -70,6 +71,8 @@ pub struct Running {
     pub events: broadcast::Sender<ClusterEvent>,
     /// The process ends: leaders are handed over, and none is wanted here.
     pub stopping: AtomicBool,
+    /// The time of day here.
+    pub clock: Arc<dyn WallClock>,
     /// The room on the disk here.
     pub space: Arc<Space>,
     /// Who else is short of it.
@@ -148,6 +151,7 @@ impl Running {
             observed,
             events: broadcast::Sender::new(MAX_EVENTS),
             stopping: AtomicBool::new(false),
+            clock: process.config.clock.clone(),
             space: process.space.clone(),
             short: Arc::default(),
             gateway: OnceLock::new(),
@@ -173,6 +177,7 @@ impl Running {
             short: self.short.clone(),
             membership: config.membership.clone(),
             interval: config.timing.driver_interval,
+            judged: None,
             observed,
             leading_since: Instant::now(),
             transfers: Mutex::default(),
@@ -261,7 +266,13 @@ impl Running {
     }
 
     fn open_gateway(&self, incarnation: u64, process: &Process) {
-        let coordinator = Coordinator::new(self.me, incarnation, self.timestamps.clone(), self.router.clone());
+        let coordinator = Coordinator::new(
+            self.me,
+            incarnation,
+            self.timestamps.clone(),
+            self.router.clone(),
+            self.clock.clone(),
+        );
         let gateway = Gateway::new(
             coordinator,
             ClosedSnapshots::new(self.timestamps.clone(), self.router.clone()),

@@ -21,10 +21,10 @@ pub use read::{ReadFrom, span_of};
 pub use resolve::by_partition;
 
 use super::boundary::{CallError, Partitions, Timestamps};
-use crate::catalogue::driver::now_ms;
+use crate::clock::WallClock;
 
 /// From when on anyone may roll back a transaction whose coordinator is silent. Only liveness hangs on it.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// Transactions whose secondaries are resolved in the background at once; beyond that, readers do it as they meet them.
 const MAX_RESOLVING: usize = 1_024;
 
@@ -35,6 +35,7 @@ pub struct Coordinator {
     counter: AtomicU64,
     timestamps: Arc<dyn Timestamps>,
     partitions: Arc<dyn Partitions>,
+    clock: Arc<dyn WallClock>,
     resolving: Arc<Semaphore>,
 }
 
@@ -95,6 +96,7 @@ impl Coordinator {
         incarnation: u64,
         timestamps: Arc<dyn Timestamps>,
         partitions: Arc<dyn Partitions>,
+        clock: Arc<dyn WallClock>,
     ) -> Self {
         Coordinator {
             member,
@@ -102,6 +104,7 @@ impl Coordinator {
             counter: AtomicU64::new(0),
             timestamps,
             partitions,
+            clock,
             resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
         }
     }
@@ -158,7 +161,7 @@ impl Transaction<'_> {
     }
 
     fn head(&self, start_ts: Timestamp, primary: Key) -> TxnHead {
-        let deadline_ms = now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = self.coordinator.clock.now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
         TxnHead {
             txn: self.id,
             start_ts,

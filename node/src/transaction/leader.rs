@@ -8,6 +8,7 @@ mod evaluate;
 mod read;
 mod replica;
 mod settle;
+mod sightings;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +16,15 @@ use std::time::Duration;
 
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{self as state, CheckTxn, Command, Push, Status, TxnHead, TxnStatus};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::sightings::Sightings;
 use super::boundary::{Admission, GroupError, PartitionGroup, Partitions, Timestamps};
+use super::coordinator::DEADLINE;
 use super::latch::{LatchError, Latches};
 use super::maintenance;
 use super::message::{Failure, Reply, Request, Response};
-use crate::catalogue::driver::now_ms;
 
 /// Bounds and intervals of a partition's leader.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct LeaderSettings {
     pub history_retention: Duration,
     /// Between two rounds of tidying up.
     pub maintenance_interval: Duration,
+    /// An open transaction that was known for so long here, its primary, is rolled back.
+    pub transaction_lifetime: Duration,
     /// How long outcomes of transactions are kept for those who ask late; longer than a transaction may live.
     pub record_retention: Duration,
 }
@@ -39,6 +44,7 @@ impl Default for LeaderSettings {
         LeaderSettings {
             history_retention: Duration::from_secs(600),
             maintenance_interval: Duration::from_secs(5),
+            transaction_lifetime: DEADLINE,
             record_retention: Duration::from_secs(30),
         }
     }
@@ -53,6 +59,7 @@ pub struct PartitionLeader {
     admission: Arc<dyn Admission>,
     pub(super) settings: LeaderSettings,
     pub(super) latches: Arc<Latches>,
+    sightings: Sightings,
     /// The largest snapshot served: later intents commit above it anyway, and say so to readers below.
     pub(super) max_seen: AtomicU64,
     stop: CancellationToken,
@@ -76,6 +83,7 @@ impl PartitionLeader {
             admission,
             settings,
             latches: Arc::default(),
+            sightings: Sightings::default(),
             max_seen: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
@@ -148,23 +156,31 @@ impl PartitionLeader {
             Push::None | Push::AbortExpired | Push::Abort => Timestamp(u64::MAX),
         };
         let answer = status.answer(snapshot);
-        let live = match status {
-            Status::Pending { deadline_ms, .. } => deadline_ms >= now_ms(),
-            Status::Absent => head.deadline_ms >= now_ms(),
-            Status::Committed(_) | Status::Aborted | Status::Gone => true,
+        let deadline_ms = match status {
+            Status::Pending { deadline_ms, .. } => deadline_ms,
+            Status::Absent => head.deadline_ms,
+            Status::Committed(_) | Status::Aborted | Status::Gone => return Ok(answer),
         };
-        if answer != TxnStatus::Pending || push == Push::None || (push == Push::AbortExpired && live) {
+        let is_live = self.is_live(&head);
+        if answer != TxnStatus::Pending || push == Push::None || (push == Push::AbortExpired && is_live) {
             return Ok(answer);
         }
         let check = CheckTxn {
             head,
-            now_ms: now_ms(),
+            // It is over because it was seen for so long; no clock on a wall is asked.
+            now_ms: deadline_ms.saturating_add(1),
             push,
         };
         match self.propose(&Command::CheckTxn(check)).await? {
             state::Answer::CheckTxn(status) => Ok(status),
             other => Err(wrong_answer(&other)),
         }
+    }
+
+    /// Whether an open transaction has some of its time left.
+    pub(super) fn is_live(&self, head: &TxnHead) -> bool {
+        self.sightings
+            .is_live(head.txn, Instant::now(), self.settings.transaction_lifetime)
     }
 
     pub(super) async fn propose(&self, command: &Command) -> Result<state::Answer, Failure> {

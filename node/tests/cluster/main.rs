@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod bad_input;
+mod clocks;
 mod cluster;
 mod concurrency;
 mod consistency;
 mod data_directory;
+mod detection;
 mod disks;
 mod drain;
 mod events;

@@ -49,6 +49,7 @@ impl Told {
 /// Settings under which the leaders' maintenance runs all the time.
 pub fn busy() -> LeaderSettings {
     LeaderSettings {
+        transaction_lifetime: LeaderSettings::default().transaction_lifetime,
         maintenance_interval: Duration::from_millis(3),
         history_retention: Duration::from_secs(3_600),
         record_retention: DEADLINE,

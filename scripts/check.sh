@@ -13,7 +13,7 @@ step "tests"
 cargo test --workspace --locked --lib --bins --test it --test raft --test transaction --test process
 # Whole clusters in one process, one at a time: each has the machine for itself.
 step "tests of whole clusters"
-cargo test --workspace --locked --test cluster -- --test-threads=1
+cargo test --workspace --locked --test cluster --test process -- --test-threads=1
 step "generated files"
 scripts/generate.sh --check
 if cargo deny --version >/dev/null 2>&1; then

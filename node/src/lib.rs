@@ -5,6 +5,7 @@
 
 pub mod catalogue;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod embedded;

@@ -9,8 +9,8 @@ use kotoba_proto::v1::MetaCommand;
 use kotoba_state::ids::MemberId;
 use kotoba_state::meta::{Answer, Command};
 
-use super::driver::now_ms;
 use super::local::LocalCatalogue;
+use crate::clock::WallClock;
 use crate::peer::clients::PeerClients;
 use crate::raft::{Group, ProposeError};
 
@@ -32,17 +32,28 @@ pub struct MetaClient {
     meta: Group,
     peers: Arc<PeerClients>,
     catalogue: LocalCatalogue,
+    clock: Arc<dyn WallClock>,
 }
 
 impl MetaClient {
-    pub fn new(meta: Group, peers: Arc<PeerClients>, catalogue: LocalCatalogue) -> Self {
-        MetaClient { meta, peers, catalogue }
+    pub fn new(meta: Group, peers: Arc<PeerClients>, catalogue: LocalCatalogue, clock: Arc<dyn WallClock>) -> Self {
+        MetaClient {
+            meta,
+            peers,
+            catalogue,
+            clock,
+        }
+    }
+
+    /// The time of day here, for commands that record when something happened.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
     }
 
     /// Applies a command and returns its answer; the local copy has applied it too.
     pub async fn propose(&self, command: &Command, within: Duration) -> Result<Answer, MetaError> {
         let deadline = Instant::now() + within;
-        let body = command.encode_at(now_ms());
+        let body = command.encode_at(self.now_ms());
         while Instant::now() < deadline {
             for member in self.candidates() {
                 if let Some((answer, index)) = self.propose_to(member, &body).await {

@@ -21,7 +21,6 @@ use kotoba_state::meta::{Catalogue, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use execute::now_ms;
 pub use observe::Observation;
 
 use super::client::MetaClient;
@@ -140,7 +139,7 @@ impl Driver {
             .filter(|member| !could_lead(member))
             .collect();
         Policy {
-            now_ms: now_ms(),
+            now_ms: observation.now_ms(),
             leading_ms: millis(self.leading_since.elapsed()),
             replacement_after_ms: self.membership.replacement_after.map(millis),
             balance_leaders: self.membership.balance_leaders,

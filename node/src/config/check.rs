@@ -13,6 +13,7 @@ use super::{
     Config, DEFAULT_CLIENT_PORT, DEFAULT_HTTP_PORT, DEFAULT_MAX_CONNECTIONS, DEFAULT_PEER_PORT, Founding,
     IntegrityConfig, LogConfig, MembershipConfig, Timing,
 };
+use crate::clock::SystemClock;
 use crate::gateway::QueryLimits;
 use crate::raft;
 use crate::space::FileSystem;
@@ -62,6 +63,8 @@ impl Settings {
         )?;
         let max_connections = in_range("listen.max_connections", self.listen.max_connections, 1..=1_000_000)?;
         let reserve = mebibytes("storage.reserve_mib", self.storage.reserve_mib, 0..=MOST_MIB)?;
+        let membership = self.membership.into_config()?;
+        let heartbeat_interval = membership.heartbeat_interval;
         let timing = Timing::default();
         let request_timeout = millis("request_timeout_ms", self.request_timeout_ms, 100..=DAY_MS)?;
         let history_retention = seconds("storage.history_retention_s", self.storage.history_retention_s)?;
@@ -79,7 +82,7 @@ impl Settings {
             name: self.node_id.unwrap_or_default(),
             peers: peers(self.peers)?,
             founding: Founding::default(),
-            membership: self.membership.into_config()?,
+            membership,
             timing: Timing {
                 request_timeout: request_timeout.unwrap_or(timing.request_timeout),
                 ..timing
@@ -89,8 +92,9 @@ impl Settings {
             reserve_bytes: reserve,
             volume: Arc::new(FileSystem),
             queries: self.queries.into_config()?,
-            raft: self.storage.into_config()?,
+            raft: self.storage.into_config(heartbeat_interval)?,
             log: self.log.into_config()?,
+            clock: Arc::new(SystemClock),
             link_filter: None,
         })
     }
@@ -118,8 +122,10 @@ impl StorageSettings {
         })
     }
 
-    fn into_config(self) -> Result<raft::Settings, Impossible> {
-        let default = raft::Settings::default();
+    /// The meta group's heartbeats are what members are heard by: they come at least as often as was asked for.
+    fn into_config(self, heartbeat_interval: Duration) -> Result<raft::Settings, Impossible> {
+        let mut default = raft::Settings::default();
+        default.meta.heartbeat_interval = default.meta.heartbeat_interval.min(heartbeat_interval);
         let memory = |key, typed: Option<u64>, default| {
             let bytes = mebibytes(key, typed, 1..=MOST_MIB)?;
             Ok(bytes.map_or(default, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)))

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::WallClock;
 use crate::gateway::QueryLimits;
 use crate::raft;
 use crate::server::Ports;
@@ -66,6 +67,8 @@ pub struct Config {
     /// Intervals and bounds of consensus and of the stores.
     pub raft: raft::Settings,
     pub log: LogConfig,
+    /// The time of day; tests set it.
+    pub clock: Arc<dyn WallClock>,
     /// Cuts links between members, in tests.
     pub link_filter: Option<Arc<dyn raft::LinkFilter>>,
 }

@@ -22,6 +22,7 @@ use crate::catalogue::driver::{Driver, Observation};
 use crate::catalogue::local::LocalCatalogue;
 use crate::catalogue::oracle::Oracle;
 use crate::catalogue::timestamps::TimestampSource;
+use crate::clock::WallClock;
 use crate::config::Config;
 use crate::gateway::{Gateway, status};
 use crate::peer::clients::PeerClients;
@@ -69,6 +70,8 @@ pub struct Running {
     pub observed: watch::Receiver<Option<Arc<Observation>>>,
     /// The process ends: leaders are handed over, and none is wanted here.
     pub stopping: AtomicBool,
+    /// The time of day here.
+    pub clock: Arc<dyn WallClock>,
     /// The room on the disk here.
     pub space: Arc<Space>,
     /// Who else is short of it.
@@ -127,7 +130,12 @@ impl Running {
         ));
         let partitions = LocalPartitions::default();
         let oracle = Oracle::start(meta.clone());
-        let meta_client = MetaClient::new(meta.clone(), peers.clone(), catalogue.clone());
+        let meta_client = MetaClient::new(
+            meta.clone(),
+            peers.clone(),
+            catalogue.clone(),
+            process.config.clock.clone(),
+        );
         Running {
             me: assignment.member,
             cluster_id: assignment.cluster_id.clone(),
@@ -146,6 +154,7 @@ impl Running {
             partitions,
             observed,
             stopping: AtomicBool::new(false),
+            clock: process.config.clock.clone(),
             space: process.space.clone(),
             short: Arc::default(),
             gateway: OnceLock::new(),
@@ -262,7 +271,13 @@ impl Running {
     }
 
     fn open_gateway(&self, incarnation: u64, process: &Process) {
-        let coordinator = Coordinator::new(self.me, incarnation, self.timestamps.clone(), self.router.clone());
+        let coordinator = Coordinator::new(
+            self.me,
+            incarnation,
+            self.timestamps.clone(),
+            self.router.clone(),
+            self.clock.clone(),
+        );
         let gateway = Gateway::new(
             coordinator,
             ClosedSnapshots::new(self.timestamps.clone(), self.router.clone()),

@@ -15,7 +15,6 @@ use kotoba_state::ids::MemberId;
 use kotoba_state::meta::{Answer, Command, FirstMember};
 use tonic::{Request, Response, Status};
 
-use crate::catalogue::driver::now_ms;
 use crate::gateway::leaving;
 use crate::gateway::service::not_running;
 use crate::member::running::Running;
@@ -72,7 +71,9 @@ impl AdminService for AdminEndpoint {
                 .map(|replacement| planned(replacement.partition.0, replacement.from, replacement.to));
             return Ok(Response::new(RebalanceResponse { moves: moves.collect() }));
         }
-        let command = Command::PlanRebalance { now_ms: now_ms() };
+        let command = Command::PlanRebalance {
+            now_ms: self.process.config.clock.now_ms(),
+        };
         match running.meta_client.propose(&command, PLAN_TIMEOUT).await {
             Ok(Answer::Planned { moves, .. }) => {
                 let moves = moves.into_iter().map(|row| planned(row.partition.0, row.from, row.to));

@@ -190,6 +190,7 @@ impl PeerService for PeerEndpoint {
             stopping: running.stopping.load(Ordering::Relaxed),
             disk_available_bytes: room.available_bytes,
             disk_full: room.is_short(),
+            now_ms: self.process.config.clock.now_ms(),
         }))
     }
 }

@@ -54,7 +54,16 @@ async fn log_and_state_pass_the_storage_suite_of_openraft() {
     let directory = tempfile::tempdir().unwrap();
     let counters = Arc::new(Counters::default());
     let fatal = Box::new(|fatal| panic!("{fatal}"));
-    let log = LogStore::open(directory.path(), CACHE_BYTES, true, Arc::new(()), counters, fatal).unwrap();
+    let log = LogStore::open(
+        directory.path(),
+        CACHE_BYTES,
+        true,
+        "a test",
+        Arc::new(()),
+        counters,
+        fatal,
+    )
+    .unwrap();
     let builder = Builder {
         directory,
         log,

@@ -22,10 +22,10 @@ pub use resolve::by_partition;
 
 use super::boundary::{CallError, Partitions, Timestamps};
 use super::outcomes::Outcomes;
-use crate::catalogue::driver::now_ms;
+use crate::clock::WallClock;
 
 /// From when on anyone may roll back a transaction whose coordinator is silent. Only liveness hangs on it.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// Transactions whose secondaries are resolved in the background at once; beyond that, readers do it as they meet them.
 const MAX_RESOLVING: usize = 1_024;
 
@@ -36,6 +36,7 @@ pub struct Coordinator {
     counter: AtomicU64,
     timestamps: Arc<dyn Timestamps>,
     partitions: Arc<dyn Partitions>,
+    clock: Arc<dyn WallClock>,
     resolving: Arc<Semaphore>,
     outcomes: Outcomes,
 }
@@ -110,6 +111,7 @@ impl Coordinator {
         incarnation: u64,
         timestamps: Arc<dyn Timestamps>,
         partitions: Arc<dyn Partitions>,
+        clock: Arc<dyn WallClock>,
     ) -> Self {
         Coordinator {
             member,
@@ -117,6 +119,7 @@ impl Coordinator {
             counter: AtomicU64::new(0),
             timestamps,
             partitions,
+            clock,
             resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
             outcomes: Outcomes::default(),
         }
@@ -185,7 +188,7 @@ impl Transaction<'_> {
     }
 
     fn head(&self, start_ts: Timestamp, primary: Key) -> TxnHead {
-        let deadline_ms = now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = self.coordinator.clock.now_ms() + u64::try_from(DEADLINE.as_millis()).unwrap_or(u64::MAX);
         TxnHead {
             txn: self.id,
             start_ts,

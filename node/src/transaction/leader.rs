@@ -9,6 +9,7 @@ mod eventual;
 mod read;
 mod replica;
 mod settle;
+mod sightings;
 mod turns;
 
 use std::sync::Arc;
@@ -17,14 +18,16 @@ use std::time::Duration;
 
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{self as state, CheckTxn, Command, Push, Status, TxnHead, TxnStatus};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::sightings::Sightings;
 use self::turns::Turns;
 use super::boundary::{Admission, GroupError, PartitionGroup, Partitions, Timestamps};
+use super::coordinator::DEADLINE;
 use super::latch::{LatchError, Latches};
 use super::maintenance;
 use super::message::{Failure, Reply, Request, Response};
-use crate::catalogue::driver::now_ms;
 
 /// Bounds and intervals of a partition's leader.
 #[derive(Clone, Debug)]
@@ -33,6 +36,8 @@ pub struct LeaderSettings {
     pub history_retention: Duration,
     /// Between two rounds of tidying up.
     pub maintenance_interval: Duration,
+    /// An open transaction that was known for so long here, its primary, is rolled back.
+    pub transaction_lifetime: Duration,
     /// How long outcomes of transactions are kept for those who ask late; longer than a transaction may live.
     pub record_retention: Duration,
     /// The least time between two notes of the state's digest.
@@ -44,6 +49,7 @@ impl Default for LeaderSettings {
         LeaderSettings {
             history_retention: Duration::from_secs(600),
             maintenance_interval: Duration::from_secs(5),
+            transaction_lifetime: DEADLINE,
             record_retention: Duration::from_secs(30),
             digest_interval: Duration::from_secs(60),
         }
@@ -62,6 +68,7 @@ pub struct PartitionLeader {
     turns: Turns,
     /// The newest term of which it is known that all entries of older ones are applied here.
     settled_term: AtomicU64,
+    sightings: Sightings,
     /// The largest snapshot served: later intents commit above it anyway, and say so to readers below.
     pub(super) max_seen: AtomicU64,
     stop: CancellationToken,
@@ -87,6 +94,7 @@ impl PartitionLeader {
             latches: Arc::default(),
             turns: Turns::default(),
             settled_term: AtomicU64::new(0),
+            sightings: Sightings::default(),
             max_seen: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
@@ -163,23 +171,31 @@ impl PartitionLeader {
             Push::None | Push::AbortExpired | Push::Abort => Timestamp(u64::MAX),
         };
         let answer = status.answer(snapshot);
-        let live = match status {
-            Status::Pending { deadline_ms, .. } => deadline_ms >= now_ms(),
-            Status::Absent => head.deadline_ms >= now_ms(),
-            Status::Committed(_) | Status::Aborted | Status::Gone => true,
+        let deadline_ms = match status {
+            Status::Pending { deadline_ms, .. } => deadline_ms,
+            Status::Absent => head.deadline_ms,
+            Status::Committed(_) | Status::Aborted | Status::Gone => return Ok(answer),
         };
-        if answer != TxnStatus::Pending || push == Push::None || (push == Push::AbortExpired && live) {
+        let is_live = self.is_live(&head);
+        if answer != TxnStatus::Pending || push == Push::None || (push == Push::AbortExpired && is_live) {
             return Ok(answer);
         }
         let check = CheckTxn {
             head,
-            now_ms: now_ms(),
+            // It is over because it was seen for so long; no clock on a wall is asked.
+            now_ms: deadline_ms.saturating_add(1),
             push,
         };
         match self.propose(&Command::CheckTxn(check)).await? {
             state::Answer::CheckTxn(status) => Ok(status),
             other => Err(wrong_answer(&other)),
         }
+    }
+
+    /// Whether an open transaction has some of its time left.
+    pub(super) fn is_live(&self, head: &TxnHead) -> bool {
+        self.sightings
+            .is_live(head.txn, Instant::now(), self.settings.transaction_lifetime)
     }
 
     /// Proposes anything but a one-phase commit, whose keys are latched.

@@ -17,7 +17,6 @@ use tracing::debug;
 use super::coordinator::by_partition;
 use super::leader::{PartitionLeader, blocking, failure};
 use super::message::{Failure, Reply, Request};
-use crate::catalogue::driver::now_ms;
 
 /// Unfinished transactions and expired intents looked at in one round.
 const MAX_LOOKED_AT: usize = 256;
@@ -89,11 +88,11 @@ impl Tidier {
         Ok(())
     }
 
-    /// Rolls back transactions whose deadline has passed, by asking their primaries to.
+    /// Rolls back transactions that had their time, by asking their primaries: only those know.
     async fn end_expired(&mut self) -> Result<(), Failure> {
         let view = self.leader.group.view().map_err(failure)?;
-        let (now, from) = (now_ms(), self.looked_up_to.clone());
-        let look = move || expired_intents(view.as_ref(), &from, now, MAX_LOOKED_AT);
+        let from = self.looked_up_to.clone();
+        let look = move || expired_intents(view.as_ref(), &from, u64::MAX, MAX_LOOKED_AT);
         let (expired, next) = blocking(look).await?;
         self.looked_up_to = next.unwrap_or_default();
         if !expired.is_empty() {
@@ -116,7 +115,7 @@ impl Tidier {
     }
 
     async fn end_pending(&self, head: TxnHead) -> Result<(), Failure> {
-        if head.deadline_ms < now_ms() {
+        if !self.leader.is_live(&head) {
             let status = self.leader.ask(&head, Push::AbortExpired).await?;
             debug!(txn = %head.txn, ?status, "an expired transaction was ended");
         }
@@ -125,7 +124,7 @@ impl Tidier {
 
     async fn resolve(&self, head: TxnHead, at: Timestamp, slots: BTreeSet<u16>) -> Result<(), Failure> {
         // Its coordinator does this itself; only what is left after its time is done here.
-        if head.deadline_ms >= now_ms() {
+        if self.leader.is_live(&head) {
             return Ok(());
         }
         let partitions = &self.leader.partitions;

@@ -20,6 +20,7 @@ use kotoba_state::partition::{Command, digest};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 
+use crate::clocks::TestClock;
 use crate::disks::{copy_crash_image, replica_directories};
 use crate::links::Links;
 use crate::process::{Addresses, Host};
@@ -38,6 +39,7 @@ struct Place {
     addresses: Addresses,
     zone: &'static str,
     volume: Arc<TestVolume>,
+    clock: Arc<TestClock>,
     crashes: usize,
 }
 
@@ -97,6 +99,7 @@ impl Cluster {
             addresses: Addresses::any(),
             zone: ZONES[(number as usize - 1) % ZONES.len()],
             volume: Arc::default(),
+            clock: Arc::default(),
             crashes: 0,
         };
         self.places.insert(number, place);
@@ -117,11 +120,17 @@ impl Cluster {
         let place = &self.places[&number];
         Config {
             volume: place.volume.clone(),
+            clock: place.clock.clone(),
             reserve_bytes: Some(RESERVE_BYTES),
             ..self
                 .pace
                 .config(&place.data_dir, &format!("member-{number}"), place.zone, &self.links)
         }
+    }
+
+    /// The clock on a member's wall.
+    pub fn clock(&self, number: u64) -> &TestClock {
+        &self.places[&number].clock
     }
 
     /// The file system under a member's data, as the member sees it.

@@ -5,11 +5,13 @@
 
 mod bad_input;
 mod bench;
+mod clocks;
 mod cluster;
 mod command;
 mod concurrency;
 mod consistency;
 mod data_directory;
+mod detection;
 mod disks;
 mod diverged;
 mod drain;

@@ -3,7 +3,10 @@
 use kotoba_proto::ClusterError;
 use kotoba_proto::cluster::endpoint;
 use kotoba_proto::v1::cluster_service_client::ClusterServiceClient;
-use kotoba_proto::v1::{ExecuteOperationRequest, ExecuteOperationResponse, ExecuteQueryRequest, ExecuteQueryResponse};
+use kotoba_proto::v1::{
+    ExecuteOperationRequest, ExecuteOperationResponse, ExecuteQueryRequest, ExecuteQueryResponse, GetHistoryRequest,
+    GetHistoryResponse,
+};
 use tonic::transport::Channel;
 
 use crate::cluster::Cluster;
@@ -31,6 +34,35 @@ pub async fn ask(
     let failed = |status| ClusterError::from_status(&status, &address);
     let mut stream = client.execute_query(request).await.map_err(failed)?.into_inner();
     stream.message().await.map_err(failed)
+}
+
+/// Asks one query and takes its last message.
+pub async fn ask_to_the_end(
+    cluster: &Cluster,
+    member: u64,
+    request: ExecuteQueryRequest,
+) -> Result<Option<ExecuteQueryResponse>, ClusterError> {
+    let (mut client, address) = client(cluster, member);
+    let failed = |status| ClusterError::from_status(&status, &address);
+    let mut stream = client.execute_query(request).await.map_err(failed)?.into_inner();
+    let mut last = None;
+    while let Some(message) = stream.message().await.map_err(failed)? {
+        last = Some(message);
+    }
+    Ok(last)
+}
+
+/// Asks for the versions of one entity.
+pub async fn history(
+    cluster: &Cluster,
+    member: u64,
+    request: GetHistoryRequest,
+) -> Result<GetHistoryResponse, ClusterError> {
+    let (mut client, address) = client(cluster, member);
+    let answer = client.get_history(request).await;
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| ClusterError::from_status(&status, &address))
 }
 
 fn client(cluster: &Cluster, member: u64) -> (ClusterServiceClient<Channel>, String) {

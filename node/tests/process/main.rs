@@ -8,6 +8,7 @@ mod connections;
 mod graph;
 mod member;
 mod small_disk;
+mod start;
 #[path = "../cluster/wait.rs"]
 #[expect(dead_code, reason = "shared with the tests of clusters, which use more of it")]
 mod wait;

@@ -80,7 +80,12 @@ impl Member {
 
     /// A process that serves a cluster of its own.
     pub async fn founded(data_dir: &Path, settings: &str) -> Self {
-        Self::start(Ports::free(), data_dir, settings).found().await
+        Self::start(Ports::free(), data_dir, settings).found("test").await
+    }
+
+    /// As [`Member::founded`], under another name of the cluster.
+    pub async fn founded_as(cluster_id: &str, data_dir: &Path) -> Self {
+        Self::start(Ports::free(), data_dir, "").found(cluster_id).await
     }
 
     /// As [`Member::founded`]; the process may have so many files open, and not raise that.
@@ -88,14 +93,14 @@ impl Member {
         let mut shell = Command::new("sh");
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
         shell.args(["-c", &limited, env!("CARGO_BIN_EXE_kotoba")]);
-        Self::start_by(shell, Ports::free(), data_dir, "").found().await
+        Self::start_by(shell, Ports::free(), data_dir, "").found("test").await
     }
 
-    async fn found(self) -> Self {
+    async fn found(self, cluster_id: &str) -> Self {
         until("a founded cluster", || async {
             let peer = self.ports.peer.to_string();
             let told = kotoba()
-                .args(["bootstrap", &peer, "--cluster-id", "test"])
+                .args(["bootstrap", &peer, "--cluster-id", cluster_id])
                 .output()
                 .unwrap();
             match told.status.success() {

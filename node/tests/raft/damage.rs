@@ -101,6 +101,18 @@ async fn a_state_that_is_gone_cannot_be_made_up_from_a_shortened_log() {
     .await;
     drop(group);
     cluster.stop(MEMBER).await;
+    let replica = fs::read_dir(cluster.path(MEMBER).join("replicas")).unwrap().next();
+    let replica = replica.unwrap().unwrap().path();
+    let named = fs::read_to_string(replica.join("CURRENT")).unwrap();
+    fs::remove_file(replica.join("CURRENT")).unwrap();
+    let groups = open(&cluster).await.unwrap();
+    let started = groups.start_replica(GROUP, replica_of(MEMBER), Arc::new(Map)).await;
+    let refused = started.err().unwrap().to_string();
+    groups.shutdown().await;
+    assert!(refused.contains("state"), "{refused}");
+    let file = replica.join(format!("{}.redb", named.trim()));
+    assert!(file.exists(), "the state that nothing names any more is deleted");
+
     fs::remove_dir_all(cluster.path(MEMBER).join("replicas")).unwrap();
     fs::create_dir_all(cluster.path(MEMBER).join("replicas")).unwrap();
     let groups = open(&cluster).await.unwrap();

@@ -1,7 +1,7 @@
 //! Carries out one action of the driver. A failure is logged and forgotten: the next pass decides anew.
 
 use std::sync::PoisonError;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::{AddLearner, ChangeReplicasRequest, RemoveLearner, ReplaceVoters, TransferLeader};
@@ -14,12 +14,6 @@ use super::{Driver, Observation, PROPOSE_TIMEOUT};
 
 /// A group that was asked to hand over has done so by then, or has elected somebody by itself.
 const TRANSFER_WITHIN: Duration = Duration::from_secs(3);
-
-/// Milliseconds since the epoch, for commands that record when something happened.
-pub fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
-}
 
 impl Driver {
     pub(super) async fn execute(&self, action: Action, observation: &Observation) {

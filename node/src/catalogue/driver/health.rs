@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kotoba_state::meta::{Catalogue, Command, Health, Member, MemberState};
 
-use super::execute::now_ms;
 use super::{Driver, Observation};
 use crate::config::MembershipConfig;
 
@@ -22,7 +21,7 @@ impl Driver {
                 let command = Command::SetHealth {
                     member: member.id,
                     health,
-                    now_ms: now_ms(),
+                    now_ms: observation.now_ms(),
                 };
                 self.propose(command).await;
             }

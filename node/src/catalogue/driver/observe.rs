@@ -50,6 +50,12 @@ impl Observation {
         digests
     }
 
+    /// The time of day in the cluster: the median of all clocks, the lower one of two. One clock that is hours off, or jumps,
+    /// neither ages what is recorded nor keeps it young.
+    pub fn now_ms(&self) -> u64 {
+        median(self.members.values().map(|answer| answer.now_ms))
+    }
+
     /// Members whose disks are full, as they said.
     pub fn full_members(&self) -> BTreeSet<MemberId> {
         let full = self.members.iter().filter(|(_, answer)| answer.disk_full);
@@ -82,6 +88,13 @@ impl Observation {
                 .collect(),
         }
     }
+}
+
+/// 0 is no time but the silence of an older version.
+fn median(clocks: impl Iterator<Item = u64>) -> u64 {
+    let mut clocks: Vec<u64> = clocks.filter(|now_ms| *now_ms > 0).collect();
+    clocks.sort_unstable();
+    clocks.get(clocks.len().saturating_sub(1) / 2).copied().unwrap_or(0)
 }
 
 /// Asks all members at once, and tells them what was learnt the last time.
@@ -156,5 +169,20 @@ fn view_of(member: MemberId, replica: &ObservedReplica) -> LeaderView {
             .iter()
             .filter_map(|progress| Some((ReplicaId(progress.replica_id), progress.silent_ms?)))
             .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_clock_that_is_off_does_not_count() {
+        let of = |clocks: &[u64]| median(clocks.iter().copied());
+        assert_eq!(of(&[100, 101, 9_999_999]), 101);
+        assert_eq!(of(&[100, 101, 1]), 100);
+        assert_eq!(of(&[100, 9_999_999]), 100);
+        assert_eq!(of(&[0, 0, 100]), 100);
+        assert_eq!(of(&[]), 0);
     }
 }

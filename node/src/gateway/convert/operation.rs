@@ -19,6 +19,9 @@ use crate::transaction::Acknowledgement;
 
 /// A request as it was sent.
 pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationRequest, Invalid> {
+    if v1::Consistency::try_from(sent.consistency).is_err() {
+        return Err(Invalid::new("consistency", "is of a kind this version does not know"));
+    }
     let number = match sent.client_id.len() {
         0 => None,
         _ => Some(Numbered {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::clock::SystemClock;
 use async_trait::async_trait;
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
@@ -121,7 +122,13 @@ fn all_nodes(limit: Option<u64>) -> Ask {
 type Answers = mpsc::Receiver<Result<RowBatch, QueryError>>;
 
 fn start(partitions: &Arc<Endless>, limits: QueryLimits, ask: Ask) -> (tokio::task::JoinHandle<()>, Answers) {
-    let coordinator = Coordinator::new(MemberId(1), 1, Arc::new(Clock), partitions.clone());
+    let coordinator = Coordinator::new(
+        MemberId(1),
+        1,
+        Arc::new(Clock),
+        partitions.clone(),
+        Arc::new(SystemClock),
+    );
     let closed = ClosedSnapshots::new(Arc::new(Clock), partitions.clone());
     let (sender, answers) = mpsc::channel(PARTS_IN_FLIGHT);
     let task = tokio::spawn(async move {
@@ -216,7 +223,7 @@ async fn a_query_without_an_end_runs_into_its_time() {
         count_only: true,
         ..all_nodes(None)
     };
-    let coordinator = Coordinator::new(MemberId(1), 1, Arc::new(Clock), endless.clone());
+    let coordinator = Coordinator::new(MemberId(1), 1, Arc::new(Clock), endless.clone(), Arc::new(SystemClock));
     let (sender, mut answers) = mpsc::channel(PARTS_IN_FLIGHT);
     let closed = ClosedSnapshots::new(Arc::new(Clock), endless);
     let snapshots = Snapshots {

@@ -9,7 +9,6 @@ use tracing::{error, info, warn};
 
 use super::{REPORT_TIMEOUT, ReplicaKeeper};
 use crate::catalogue::client::MetaClient;
-use crate::catalogue::driver::now_ms;
 
 /// Tells the meta group that a replica here is not to be trusted; whether it may be stopped is decided there.
 pub async fn report_diverged(meta: &MetaClient, partition: &Partition, replica: ReplicaId) {
@@ -17,7 +16,7 @@ pub async fn report_diverged(meta: &MetaClient, partition: &Partition, replica: 
         partition: partition.id,
         replica,
         evidence: Evidence::Scrub,
-        now_ms: now_ms(),
+        now_ms: meta.now_ms(),
     };
     match meta.propose(&report, REPORT_TIMEOUT).await {
         Ok(Answer::Refused(reason)) => error!(reason, "a damaged replica is not known to the catalogue"),

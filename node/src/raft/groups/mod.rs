@@ -348,6 +348,7 @@ async fn open_log(
     let data_dir = config.data_dir.clone();
     let cache_bytes = config.settings.log_cache_bytes;
     let room = config.disk_room.clone();
+    let owner = format!("member {} of cluster {}", config.member_id, config.cluster_id);
     let open = move || -> Result<LogStore, OpenError> {
         let replicas = data_dir.join(REPLICAS);
         let failed = |source| OpenError::Directory {
@@ -357,7 +358,7 @@ async fn open_log(
         fs::create_dir_all(&replicas).map_err(failed)?;
         sync_directory(&data_dir).map_err(failed)?;
         let is_new = fs::read_dir(&replicas).map_err(failed)?.next().is_none();
-        let log = LogStore::open(&data_dir, cache_bytes, is_new, room, counters, fatal)?;
+        let log = LogStore::open(&data_dir, cache_bytes, is_new, &owner, room, counters, fatal)?;
         remove_retired(&log, &replicas).map_err(failed)?;
         Ok(log)
     };

@@ -30,6 +30,14 @@ pub enum LogError {
     Damaged { path: PathBuf, what: String },
     #[error("the raft log {path} has format {found}, this version reads {known}; start the version that wrote it")]
     Format { path: PathBuf, found: u8, known: u8 },
+    #[error(
+        "the raft log {path} belongs to {owner}, not to {expected}: was a file copied? put back the one that was here"
+    )]
+    Owner {
+        path: PathBuf,
+        owner: String,
+        expected: String,
+    },
     #[error("the raft log failed earlier: {0}")]
     Failed(String),
     #[error("the raft log is closed")]

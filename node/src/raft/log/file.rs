@@ -28,6 +28,9 @@ const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entries");
 const ROWS: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("rows");
 /// Group and replica that were here once and must never be again.
 const RETIRED: TableDefinition<(u64, u64), ()> = TableDefinition::new("retired");
+/// Whose log this is: replica ids are given by each cluster anew, so a log of another one would fit by its keys.
+const OWNER: TableDefinition<&str, &str> = TableDefinition::new("owner");
+const OWNER_KEY: &str = "member";
 /// Group and replica in front of an entry.
 const KEY_BYTES: usize = 16;
 
@@ -79,6 +82,39 @@ impl LogFile {
             path: path.to_owned(),
             database: Mutex::new(Some(Arc::new(database))),
             room: Arc::new(()),
+        }
+    }
+
+    /// Notes whose log this is, where nobody has; refused where it is another's.
+    pub fn claim(&self, owner: &str) -> Result<(), LogError> {
+        let claim = || -> Result<Option<String>, redb::Error> {
+            let write = begin_durable(&*self.database().map_err(closed)?)?;
+            let known = {
+                let mut table = write.open_table(OWNER)?;
+                let known = table.get(OWNER_KEY)?.map(|known| known.value().to_owned());
+                if known.is_none() {
+                    table.insert(OWNER_KEY, owner)?;
+                }
+                known
+            };
+            match known {
+                Some(known) => {
+                    write.abort()?;
+                    Ok(Some(known))
+                }
+                None => {
+                    write.commit()?;
+                    Ok(None)
+                }
+            }
+        };
+        match claim().map_err(|error| unreadable(&self.path, error))? {
+            Some(known) if known != owner => Err(LogError::Owner {
+                path: self.path.clone(),
+                owner: known,
+                expected: owner.to_owned(),
+            }),
+            Some(_) | None => Ok(()),
         }
     }
 

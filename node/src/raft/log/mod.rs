@@ -110,11 +110,13 @@ impl LogStore {
         directory: &Path,
         cache_bytes: usize,
         may_create: bool,
+        owner: &str,
         room: Arc<dyn DiskRoom>,
         counters: Arc<Counters>,
         on_fatal: FatalHook,
     ) -> Result<Self, LogError> {
         let file = LogFile::open(&directory.join(LOG_FILE), cache_bytes, may_create)?.on_disk_with(room);
+        file.claim(owner)?;
         Self::start(Arc::new(file), counters, on_fatal)
     }
 

@@ -34,7 +34,16 @@ fn entry(index: u64) -> Entry {
 
 fn open(directory: &std::path::Path, is_new: bool) -> LogStore {
     let fatal = Box::new(|fatal| panic!("{fatal}"));
-    LogStore::open(directory, CACHE_BYTES, is_new, Arc::new(()), Arc::default(), fatal).unwrap()
+    LogStore::open(
+        directory,
+        CACHE_BYTES,
+        is_new,
+        "a test",
+        Arc::new(()),
+        Arc::default(),
+        fatal,
+    )
+    .unwrap()
 }
 
 /// How long it takes to feed a follower, by the clock of the test, which stands still where nobody waits.

@@ -46,7 +46,16 @@ impl Stores {
         let directory = tempfile::tempdir().unwrap();
         let fatal = Box::new(|fatal| panic!("{fatal}"));
         let counters = Arc::new(Counters::default());
-        let log = LogStore::open(directory.path(), CACHE_BYTES, true, Arc::new(()), counters, fatal).unwrap();
+        let log = LogStore::open(
+            directory.path(),
+            CACHE_BYTES,
+            true,
+            "a test",
+            Arc::new(()),
+            counters,
+            fatal,
+        )
+        .unwrap();
         Stores { directory, log }
     }
 

@@ -26,8 +26,15 @@ pub struct ReplicaDirectory {
 }
 
 impl ReplicaDirectory {
-    /// Opens the current state file, or creates the first one; the flag says that it is new.
-    pub fn open(path: &Path, key: ReplicaKey, cache_bytes: usize) -> Result<(Self, StateFile, bool), StateError> {
+    /// Opens the current state file, or creates the first one.
+    ///
+    /// Where no file is in use and none may be begun, nothing is touched: what is there may be all that is left.
+    pub fn open(
+        path: &Path,
+        key: ReplicaKey,
+        cache_bytes: usize,
+        may_begin: bool,
+    ) -> Result<(Self, StateFile), StateError> {
         fs::create_dir_all(path).map_err(StateError::file(path, "created"))?;
         let directory = ReplicaDirectory {
             path: path.to_owned(),
@@ -36,17 +43,23 @@ impl ReplicaDirectory {
             next: AtomicU64::new(1),
         };
         let current = directory.current()?;
+        if current.is_none() && !may_begin {
+            return Err(StateError::Damaged {
+                path: path.join(CURRENT),
+                what: "it is missing, and the log no longer holds all that was in the state that it named".to_owned(),
+            });
+        }
         directory.clean(current)?;
         match current {
             Some(generation) => {
                 directory.next.store(generation + 1, Ordering::Relaxed);
                 let file = StateFile::open(&directory.file(generation), key, cache_bytes)?;
-                Ok((directory, file, false))
+                Ok((directory, file))
             }
             None => {
                 let (generation, file) = directory.create()?;
                 directory.switch_to(generation, &file)?;
-                Ok((directory, file, true))
+                Ok((directory, file))
             }
         }
     }

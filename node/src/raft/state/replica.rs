@@ -56,13 +56,7 @@ impl ReplicaState {
         log: ReplicaLogHandle,
         counters: Arc<Counters>,
     ) -> Result<Self, StateError> {
-        let (directory, file, is_new) = ReplicaDirectory::open(path, key, cache_bytes)?;
-        if is_new && log.is_purged() {
-            return Err(StateError::Damaged {
-                path: path.to_owned(),
-                what: "it is missing, and the log no longer holds all that was in it".to_owned(),
-            });
-        }
+        let (directory, file) = ReplicaDirectory::open(path, key, cache_bytes, !log.is_purged())?;
         let (_, applied) = file.pin()?;
         Ok(ReplicaState {
             key,

@@ -50,7 +50,16 @@ impl Fixture {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let fatal = Box::new(|fatal| panic!("{fatal}"));
-        let store = LogStore::open(directory.path(), CACHE_BYTES, true, Arc::new(()), Arc::default(), fatal).unwrap();
+        let store = LogStore::open(
+            directory.path(),
+            CACHE_BYTES,
+            true,
+            "a test",
+            Arc::new(()),
+            Arc::default(),
+            fatal,
+        )
+        .unwrap();
         Fixture {
             log: store.create(key()).await.unwrap(),
             directory,

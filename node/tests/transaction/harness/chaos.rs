@@ -50,6 +50,7 @@ impl Told {
 pub fn busy() -> LeaderSettings {
     LeaderSettings {
         digest_interval: Duration::from_millis(200),
+        transaction_lifetime: LeaderSettings::default().transaction_lifetime,
         maintenance_interval: Duration::from_millis(3),
         history_retention: Duration::from_secs(3_600),
         record_retention: DEADLINE,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kotoba_graph::read::{Answer, Read};
+use kotoba_node::clock::SystemClock;
 use kotoba_node::transaction::{
     CommitError, Coordinator, LeaderSettings, PartitionLeader, ReadError, ReadFrom, Reply, Request, Response, Writes,
 };
@@ -140,7 +141,7 @@ impl Cluster {
             member,
             death: route.death.clone(),
         };
-        let coordinator = Coordinator::new(member, 1, self.oracle.clone(), route);
+        let coordinator = Coordinator::new(member, 1, self.oracle.clone(), route, Arc::new(SystemClock));
         (Arc::new(coordinator), doom)
     }
 

@@ -297,9 +297,9 @@ Replication:  healthy; 16 partitions, 2 replicas each
 Balance:      balanced
 
 Members
-ID  NAME  STATE   HEALTH  ZONE  REPLICAS  LEADERS  META_VOTER  CLIENT_ADDRESS  PEER_ADDRESS  VERSION  WAITING_FOR
-1         active  alive         16        0        voter       m1:7700         m1:7600       0.1.0
-2         active  alive         16        0        leader      m2:7700         m2:7600       0.1.0
+ID  NAME  STATE   HEALTH  ZONE  REPLICAS  LEADERS  META_VOTER  CLIENT_ADDRESS  PEER_ADDRESS  DISK_AVAILABLE_BYTES  DISK_FULL  VERSION  WAITING_FOR
+1         active  alive         16        0        voter       m1:7700         m1:7600       unknown               false      0.1.0
+2         active  alive         16        0        leader      m2:7700         m2:7600       unknown               false      0.1.0
 ";
         assert_eq!(text, expected);
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::clock::SystemClock;
 use crate::gateway::QueryLimits;
 use crate::raft;
-use crate::space::FileSystem;
+use crate::space::{DEFAULT_RESERVE_BYTES, FileSystem};
 
 /// Below this a query's own buffers do not fit its memory: one step of reads and the parts on their way to a client take
 /// half of it.
@@ -89,7 +89,7 @@ impl Settings {
             },
             history_retention: history_retention.unwrap_or(Duration::from_secs(600)),
             integrity: self.storage.integrity()?,
-            reserve_bytes: reserve,
+            reserve_bytes: reserve.unwrap_or(DEFAULT_RESERVE_BYTES),
             volume: Arc::new(FileSystem),
             queries: self.queries.into_config()?,
             raft: self.storage.into_config(heartbeat_interval)?,

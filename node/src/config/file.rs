@@ -238,7 +238,7 @@ pub struct StorageSettings {
         env = "KOTOBA_SCRUB_MIB_PER_S"
     )]
     pub scrub_mib_per_s: Option<u64>,
-    /// What is kept free on the file system of the data directory, in MiB: with less, writes are refused and reads go on; unless set, what suits its size
+    /// What is kept free on the file system of the data directory, in MiB: with less, writes are refused and reads go on; at most a twentieth of it is kept, or 64 MiB
     #[arg(
         id = "storage.reserve_mib",
         long = "reserve-mib",

@@ -58,8 +58,8 @@ pub struct Config {
     pub timing: Timing,
     pub history_retention: Duration,
     pub integrity: IntegrityConfig,
-    /// What is kept free on the data directory's file system; none: what suits its size.
-    pub reserve_bytes: Option<u64>,
+    /// What is kept free on the data directory's file system; less where that is small.
+    pub reserve_bytes: u64,
     /// The file system, or what stands for it in tests.
     pub volume: Arc<dyn Volume>,
     /// What one query may take.
@@ -110,7 +110,7 @@ impl Config {
                 digest_interval_s: Some(self.integrity.digest_interval.as_secs()),
                 scrub_interval_s: Some(self.integrity.scrub_interval.map_or(0, |interval| interval.as_secs())),
                 scrub_mib_per_s: Some(self.integrity.scrub_bytes_per_s >> 20),
-                reserve_mib: self.reserve_bytes.map(|bytes| bytes >> 20),
+                reserve_mib: Some(self.reserve_bytes >> 20),
             },
             queries: QuerySettings {
                 max_rows: Some(self.queries.max_rows),

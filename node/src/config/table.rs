@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_number_has_its_unit_in_its_name() {
-        let units = ["_ms", "_s", "_mib", "_rows", "_heartbeats"];
+        let units = ["_ms", "_s", "_mib", "_rows", "_heartbeats", "_connections"];
         for row in rows().iter().filter(|row| row.default.parse::<u64>().is_ok()) {
             assert!(units.iter().any(|unit| row.key.ends_with(unit)), "{}", row.key);
         }

@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kotoba_state::ids::MemberId;
 use tracing::{info, warn};
 
-pub use rule::Level;
 use rule::Rule;
+pub use rule::{DEFAULT_RESERVE_BYTES, Level};
 pub use volume::{FileSystem, Room, Volume};
 
 use crate::raft::DiskRoom;
@@ -75,10 +75,10 @@ struct State {
 }
 
 impl Space {
-    /// Looks for the first time. `reserve_bytes` of `None` is a reserve that suits the volume; 0 keeps none.
-    pub fn open(directory: &Path, volume: Arc<dyn Volume>, reserve_bytes: Option<u64>) -> std::io::Result<Self> {
+    /// Looks for the first time. On a small volume less is kept free than was asked for; 0 keeps nothing.
+    pub fn open(directory: &Path, volume: Arc<dyn Volume>, reserve_bytes: u64) -> std::io::Result<Self> {
         let room = volume.room(directory)?;
-        let rule = Rule::new(reserve_bytes.unwrap_or_else(|| rule::default_reserve(room.total_bytes)));
+        let rule = Rule::new(rule::reserve(reserve_bytes, room.total_bytes));
         let ballast_bytes = volume.held(&directory.join(BALLAST))?;
         let space = Space {
             directory: directory.to_owned(),
@@ -262,7 +262,7 @@ mod tests {
             let used = self.taken.load(Ordering::Relaxed) + self.held.load(Ordering::Relaxed);
             Ok(Room {
                 free_bytes: (1024 * MIB).saturating_sub(used),
-                total_bytes: 1024 * MIB,
+                total_bytes: 4096 * MIB,
             })
         }
 
@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn space(volume: &Arc<TestVolume>) -> Space {
-        Space::open(Path::new("nowhere"), volume.clone(), Some(100 * MIB)).unwrap()
+        Space::open(Path::new("nowhere"), volume.clone(), 100 * MIB).unwrap()
     }
 
     #[test]
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn without_a_reserve_nothing_is_held_and_nothing_refused() {
         let volume = Arc::new(TestVolume::default());
-        let space = Space::open(Path::new("nowhere"), volume.clone(), Some(0)).unwrap();
+        let space = Space::open(Path::new("nowhere"), volume.clone(), 0).unwrap();
         volume.taken.store(1024 * MIB, Ordering::Relaxed);
         space.before_write(1);
         assert_eq!(space.look().level, Level::Enough);

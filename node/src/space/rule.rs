@@ -21,10 +21,13 @@ pub struct Rule {
     pub ballast_bytes: u64,
 }
 
-/// A twentieth of the volume, within bounds: half a gigabyte is enough for everything that is under way on any volume, and
-/// on a small one what is under way does not shrink with it. Never more than a quarter.
-pub fn default_reserve(total_bytes: u64) -> u64 {
-    (total_bytes / 20).clamp(64 * MIB, 512 * MIB).min(total_bytes / 4)
+/// Half a gigabyte is enough for everything that is under way on any volume.
+pub const DEFAULT_RESERVE_BYTES: u64 = 512 * MIB;
+
+/// What was asked for, but at most a twentieth of the volume; on a small one what is under way does not shrink with it, so
+/// there up to 64 MiB. Never more than a quarter.
+pub fn reserve(wanted_bytes: u64, total_bytes: u64) -> u64 {
+    wanted_bytes.min((total_bytes / 20).max(64 * MIB)).min(total_bytes / 4)
 }
 
 impl Rule {
@@ -103,9 +106,11 @@ mod tests {
 
     #[test]
     fn the_default_reserve_fits_the_volume() {
-        let mib = |total: u64| default_reserve(total * MIB) / MIB;
+        let mib = |total: u64| reserve(DEFAULT_RESERVE_BYTES, total * MIB) / MIB;
         assert_eq!([mib(64), mib(256), mib(1024), mib(4096)], [16, 64, 64, 204]);
         assert_eq!([mib(10 << 10), mib(1 << 20), mib(0)], [512, 512, 0]);
+        assert_eq!(reserve(0, 1 << 40), 0, "none, where none is asked for");
+        assert_eq!(reserve(2_048 * MIB, 1 << 40), 2_048 * MIB);
     }
 
     #[test]

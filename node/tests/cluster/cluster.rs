@@ -121,7 +121,7 @@ impl Cluster {
         Config {
             volume: place.volume.clone(),
             clock: place.clock.clone(),
-            reserve_bytes: Some(RESERVE_BYTES),
+            reserve_bytes: RESERVE_BYTES,
             ..self
                 .pace
                 .config(&place.data_dir, &format!("member-{number}"), place.zone, &self.links)

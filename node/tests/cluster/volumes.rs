@@ -40,7 +40,7 @@ impl Volume for TestVolume {
         let used = self.taken.load(Ordering::Relaxed) + self.ballast.load(Ordering::Relaxed);
         Ok(Room {
             free_bytes: TOTAL_BYTES.saturating_sub(used),
-            total_bytes: TOTAL_BYTES,
+            total_bytes: 4 * TOTAL_BYTES,
         })
     }
 

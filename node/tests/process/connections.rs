@@ -151,7 +151,7 @@ fn one_connection_too_many_is_refused_in_words_of_its_protocol() {
             member
                 .probe("/metrics")
                 .await
-                .contains("kotoba_client_connections_refused 1")
+                .contains("kotoba_client_connections_refused_total 1")
         );
         drop(idle);
         let other = member.client();

@@ -105,7 +105,7 @@ fn lay_over(settings: &mut toml::Table, over: &toml::Table) {
 fn place_of(impossible: &Impossible, file: Option<&File>, flags: &toml::Table) -> Place {
     let keys = std::iter::once(&impossible.key).chain(impossible.related);
     let place = |key: &&str| {
-        if is_set(flags, key) {
+        if table::value_of(flags, key).is_some() {
             return table::flag_of(key).map(Place::Flag);
         }
         let file = file?;
@@ -114,16 +114,6 @@ fn place_of(impossible: &Impossible, file: Option<&File>, flags: &toml::Table) -
         Some(Place::Line { path, line })
     };
     keys.into_iter().find_map(place).unwrap_or(Place::Nowhere)
-}
-
-fn is_set(settings: &toml::Table, key: &str) -> bool {
-    match key.split_once('.') {
-        Some((table, key)) => settings
-            .get(table)
-            .and_then(toml::Value::as_table)
-            .is_some_and(|table| is_set(table, key)),
-        None => settings.contains_key(key),
-    }
 }
 
 /// From 1.

@@ -31,20 +31,6 @@ pub fn flag_of(key: &str) -> Option<String> {
     Some(format!("{} ({})", row.flag, row.variable))
 }
 
-/// Every key that the file may have, by `Settings` alone.
-pub fn keys_of(settings: &toml::Table) -> Vec<String> {
-    let mut keys = Vec::new();
-    for (key, value) in settings {
-        match value {
-            toml::Value::Table(table) => {
-                keys.extend(keys_of(table).into_iter().map(|inner| format!("{key}.{inner}")));
-            }
-            _ => keys.push(key.clone()),
-        }
-    }
-    keys
-}
-
 fn arguments() -> Command {
     Settings::augment_args(Command::new("serve"))
 }
@@ -60,7 +46,8 @@ fn row(argument: &Arg, defaults: &toml::Table) -> Option<Row> {
     })
 }
 
-fn value_of<'a>(settings: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
+/// The value of a key like `table.key`.
+pub(super) fn value_of<'a>(settings: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
     match key.split_once('.') {
         Some((table, key)) => value_of(settings.get(table)?.as_table()?, key),
         None => settings.get(key),
@@ -72,6 +59,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// Every key that the file may have, by `Settings` alone.
+    fn keys_of(settings: &toml::Table) -> Vec<String> {
+        let mut keys = Vec::new();
+        for (key, value) in settings {
+            match value {
+                toml::Value::Table(table) => {
+                    keys.extend(keys_of(table).into_iter().map(|inner| format!("{key}.{inner}")));
+                }
+                _ => keys.push(key.clone()),
+            }
+        }
+        keys
+    }
 
     #[test]
     fn every_key_of_the_file_is_in_the_table_with_a_flag_and_a_variable() {

@@ -173,6 +173,7 @@ mod tests {
     fn the_refusal_names_the_members_and_says_what_to_do() {
         let mine = Reading {
             available_bytes: 12 << 20,
+            total_bytes: 4096 << 20,
             reserve_bytes: 64 << 20,
             level: crate::space::Level::Low,
         };

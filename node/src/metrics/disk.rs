@@ -1,25 +1,17 @@
 //! The file system under the data directory, and the room on it.
 
-use std::path::Path;
-
 use prometheus_client::registry::Registry;
-use tracing::debug;
 
 use super::{as_gauge, gauge};
 use crate::space::Reading;
 
-pub(super) fn register(registry: &mut Registry, data_dir: &Path, room: Reading) {
-    // Left out where the file system does not tell.
-    match rustix::fs::statvfs(data_dir) {
-        Ok(found) => gauge(
-            registry,
+pub(super) fn register(registry: &mut Registry, room: Reading) {
+    let rows = [
+        (
             "disk_size_bytes",
             "Size of the file system that the data directory is on",
-            as_gauge(found.f_blocks.saturating_mul(found.f_frsize)),
+            as_gauge(room.total_bytes),
         ),
-        Err(error) => debug!(%error, "the file system of the data directory does not tell its size"),
-    }
-    let rows = [
         (
             "disk_free_bytes",
             "What the data of this member may still take, the ballast included",

@@ -175,7 +175,7 @@ mod tests {
             last_log_index: 100,
             applied: 100,
             durable_applied: 90,
-            snapshot_index: 0,
+            purged_index: 0,
             voters: vec![[1, 2, 3].map(ReplicaId).into()],
             learners: [ReplicaId(4)].into(),
             members: Default::default(),

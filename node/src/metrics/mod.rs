@@ -47,7 +47,7 @@ impl Metrics {
         let ready = i64::from(self.process.ready().is_ok());
         gauge(&mut registry, "ready", "1 when this member serves clients", ready);
         let room = self.process.space.reading();
-        disk::register(&mut registry, &self.process.config.data_dir, room);
+        disk::register(&mut registry, room);
         connections::register(&mut registry, &self.process.client_connections);
         self.process.requests.register(&mut registry);
         if let Some(running) = self.process.running() {

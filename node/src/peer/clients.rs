@@ -66,6 +66,11 @@ impl PeerClients {
         self.me
     }
 
+    /// How long one call may take.
+    pub fn call_timeout(&self) -> Duration {
+        self.call_timeout
+    }
+
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
     }

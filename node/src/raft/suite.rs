@@ -52,18 +52,7 @@ impl StoreBuilder<TypeConfig, ReplicaLogHandle, ReplicaStore, ()> for Builder {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn log_and_state_pass_the_storage_suite_of_openraft() {
     let directory = tempfile::tempdir().unwrap();
-    let counters = Arc::new(Counters::default());
-    let fatal = Box::new(|fatal| panic!("{fatal}"));
-    let log = LogStore::open(
-        directory.path(),
-        CACHE_BYTES,
-        true,
-        "a test",
-        Arc::new(()),
-        counters,
-        fatal,
-    )
-    .unwrap();
+    let log = LogStore::of_a_test(directory.path(), true);
     let builder = Builder {
         directory,
         log,

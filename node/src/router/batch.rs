@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use kotoba_proto::v1::{PartPartition, PartitionsRequest};
+use futures::{Stream, StreamExt};
+use kotoba_proto::v1::{PartPartition, PartitionsRequest, PartitionsResponse};
 use kotoba_state::ids::{MemberId, PartitionId};
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 
 use super::{Attempt, Router, may_be_done_twice, of_response};
 use crate::transaction::{CallError, Reply, Request, Response, message};
@@ -37,7 +40,7 @@ impl Router {
             .collect()
     }
 
-    /// The answers that came; what is missing is to be asked for by itself.
+    /// The answers that came in the time of one call; what is missing is to be asked for by itself.
     pub(super) async fn ask_at_once(
         &self,
         batch: &Batch,
@@ -55,12 +58,24 @@ impl Router {
             return Vec::new();
         };
         self.sent.fetch_add(1, Ordering::Relaxed);
-        let Ok(answers) = client.partitions(message).await else {
-            return Vec::new();
-        };
-        let (mut answers, mut answered) = (answers.into_inner(), Vec::new());
-        while let Ok(Some(answer)) = answers.message().await {
-            let position = usize::try_from(answer.position).ok().and_then(|at| batch.parts.get(at));
+        // The channel's own timeout ends where the answers begin.
+        let deadline = Instant::now() + self.peers.call_timeout();
+        match client.partitions(message).await {
+            Ok(answers) => batch.answered(answers.into_inner(), deadline).await,
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+impl Batch {
+    async fn answered(
+        &self,
+        mut answers: impl Stream<Item = Result<PartitionsResponse, Status>> + Unpin,
+        deadline: Instant,
+    ) -> Vec<(usize, Result<Reply, CallError>)> {
+        let mut answered = Vec::new();
+        while let Ok(Some(Ok(answer))) = timeout_at(deadline, answers.next()).await {
+            let position = usize::try_from(answer.position).ok().and_then(|at| self.parts.get(at));
             let response = message::decode::<Response>(&answer.body);
             if let (Some((position, _)), Ok(response)) = (position, response) {
                 answered.extend(settled(response).map(|answer| (*position, answer)));
@@ -98,4 +113,30 @@ fn in_messages(member: MemberId, positions: &[usize], requests: &[(PartitionId, 
             .push((*position, body));
     }
     batches
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_answers_in_part_and_falls_silent_is_left_after_the_time_of_a_call() {
+        let batch = Batch {
+            member: MemberId(2),
+            parts: vec![(4, Vec::new()), (7, Vec::new())],
+        };
+        let second = PartitionsResponse {
+            position: 1,
+            body: message::encode::<Response>(&Ok(Reply::Resolved)).into(),
+        };
+        let answers = stream::iter([Ok(second)]).chain(stream::pending());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let answered = batch.answered(answers, deadline).await;
+        assert_eq!(answered, [(7, Ok(Reply::Resolved))]);
+        assert_eq!(Instant::now(), deadline);
+    }
 }

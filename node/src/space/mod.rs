@@ -46,6 +46,8 @@ const BALLAST: &str = "ballast";
 pub struct Reading {
     /// As the file system says, and what the ballast would free.
     pub available_bytes: u64,
+    /// Of the whole file system.
+    pub total_bytes: u64,
     pub reserve_bytes: u64,
     pub level: Level,
 }
@@ -72,6 +74,8 @@ struct State {
     reading: Reading,
     /// The volume's last word was an error, which is logged once.
     is_mute: bool,
+    /// So was the last attempt to allocate the ballast: some file systems never allow it.
+    is_without_ballast: bool,
 }
 
 impl Space {
@@ -88,10 +92,12 @@ impl Space {
                 ballast_bytes,
                 reading: Reading {
                     available_bytes: room.free_bytes + ballast_bytes,
+                    total_bytes: room.total_bytes,
                     reserve_bytes: rule.reserve_bytes,
                     level: Level::Enough,
                 },
                 is_mute: false,
+                is_without_ballast: false,
             }),
         };
         space.look();
@@ -139,6 +145,7 @@ impl Space {
         let level = self.rule.level(before, available_bytes);
         state.reading = Reading {
             available_bytes,
+            total_bytes: room.total_bytes,
             level,
             ..state.reading
         };
@@ -157,11 +164,16 @@ impl Space {
     fn hold(&self, state: &mut State) {
         let path = self.directory.join(BALLAST);
         match self.volume.hold(&path, self.rule.ballast_bytes) {
-            Ok(()) => state.ballast_bytes = self.rule.ballast_bytes,
+            Ok(()) => {
+                state.ballast_bytes = self.rule.ballast_bytes;
+                state.is_without_ballast = false;
+            }
             Err(error) => {
                 state.ballast_bytes = 0;
                 // Without one the member is as safe as its reserve, so this is no reason to stop.
-                warn!(%error, path = %path.display(), "the ballast cannot be allocated");
+                if !std::mem::replace(&mut state.is_without_ballast, true) {
+                    warn!(%error, path = %path.display(), "the ballast cannot be allocated");
+                }
                 self.release(state);
             }
         }
@@ -336,6 +348,7 @@ mod tests {
         known.tell([MemberId(1), MemberId(2)].into());
         let mine = |level| Reading {
             available_bytes: 0,
+            total_bytes: 0,
             reserve_bytes: 0,
             level,
         };

@@ -1,5 +1,6 @@
 //! Requests as any program could send them, without the client library's care.
 
+use futures::{Stream, StreamExt, TryStreamExt};
 use kotoba_proto::ClusterError;
 use kotoba_proto::cluster::endpoint;
 use kotoba_proto::v1::cluster_service_client::ClusterServiceClient;
@@ -30,10 +31,7 @@ pub async fn ask(
     member: u64,
     request: ExecuteQueryRequest,
 ) -> Result<Option<ExecuteQueryResponse>, ClusterError> {
-    let (mut client, address) = client(cluster, member);
-    let failed = |status| ClusterError::from_status(&status, &address);
-    let mut stream = client.execute_query(request).await.map_err(failed)?.into_inner();
-    stream.message().await.map_err(failed)
+    answers(cluster, member, request).await?.next().await.transpose()
 }
 
 /// Asks one query and takes its last message.
@@ -42,14 +40,19 @@ pub async fn ask_to_the_end(
     member: u64,
     request: ExecuteQueryRequest,
 ) -> Result<Option<ExecuteQueryResponse>, ClusterError> {
+    let all: Vec<_> = answers(cluster, member, request).await?.try_collect().await?;
+    Ok(all.into_iter().last())
+}
+
+async fn answers(
+    cluster: &Cluster,
+    member: u64,
+    request: ExecuteQueryRequest,
+) -> Result<impl Stream<Item = Result<ExecuteQueryResponse, ClusterError>> + Unpin, ClusterError> {
     let (mut client, address) = client(cluster, member);
-    let failed = |status| ClusterError::from_status(&status, &address);
-    let mut stream = client.execute_query(request).await.map_err(failed)?.into_inner();
-    let mut last = None;
-    while let Some(message) = stream.message().await.map_err(failed)? {
-        last = Some(message);
-    }
-    Ok(last)
+    let failed = move |status| ClusterError::from_status(&status, &address);
+    let messages = client.execute_query(request).await.map_err(&failed)?.into_inner();
+    Ok(messages.map_err(failed))
 }
 
 /// Asks for the versions of one entity.

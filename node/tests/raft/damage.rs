@@ -96,7 +96,7 @@ async fn a_state_that_is_gone_cannot_be_made_up_from_a_shortened_log() {
     }
     let group = cluster.group(MEMBER);
     crate::cluster::eventually("the log is shortened", || async {
-        (group.observe().snapshot_index > 200).then_some(())
+        (group.observe().purged_index > 200).then_some(())
     })
     .await;
     drop(group);

@@ -52,7 +52,7 @@ async fn a_state_of_many_blocks_travels_to_a_new_learner() {
         cluster.write_all((0..100).map(command)).await;
     }
     eventually("the log is shortened", || async {
-        (leader.observe().snapshot_index > 300).then_some(())
+        (leader.observe().purged_index > 300).then_some(())
     })
     .await;
     let new = MemberId(2);

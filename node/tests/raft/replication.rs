@@ -50,7 +50,7 @@ async fn a_follower_that_missed_more_than_the_log_holds_catches_up_by_snapshot()
     let group = cluster.group(leader);
     let stopped_at = 30;
     eventually("the log is purged beyond the stopped follower", || async {
-        (group.observe().snapshot_index > stopped_at + 300).then_some(())
+        (group.observe().purged_index > stopped_at + 300).then_some(())
     })
     .await;
 

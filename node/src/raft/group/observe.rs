@@ -32,8 +32,8 @@ pub struct GroupObservation {
     pub applied: u64,
     /// State up to here survives a loss of power without the log.
     pub durable_applied: u64,
-    /// State up to here may be sent in place of the log.
-    pub snapshot_index: u64,
+    /// Entries up to here are gone from the log; who needs them gets a snapshot.
+    pub purged_index: u64,
     /// One set; two while a joint change is under way; none before the group is initialized.
     pub voters: Vec<BTreeSet<ReplicaId>>,
     pub learners: BTreeSet<ReplicaId>,
@@ -65,7 +65,7 @@ impl Group {
             last_log_index: metrics.last_log_index.unwrap_or(0),
             applied: state.applied().end().saturating_sub(1),
             durable_applied: state.durable_index(),
-            snapshot_index: metrics.snapshot.map_or(0, |log_id| log_id.index()),
+            purged_index: metrics.purged.map_or(0, |log_id| log_id.index()),
             voters: membership.get_joint_config().clone(),
             learners: membership.membership().learner_ids().collect(),
             members: membership

@@ -120,6 +120,15 @@ impl LogStore {
         Self::start(Arc::new(file), counters, on_fatal)
     }
 
+    /// The log of a test, which fails when its disk does.
+    #[cfg(test)]
+    pub fn of_a_test(directory: &Path, may_create: bool) -> Self {
+        let on_fatal = Box::new(|fatal| panic!("{fatal}"));
+        let room = Arc::new(());
+        LogStore::open(directory, 1 << 20, may_create, "a test", room, Arc::default(), on_fatal)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Starts the log on a disk that is open. Blocks while it reads all of it.
     pub fn start(disk: Arc<dyn LogDisk>, counters: Arc<Counters>, on_fatal: FatalHook) -> Result<Self, LogError> {
         let cache = Arc::new(CacheBudget::new(CACHE_BYTES, CACHE_FLOOR_BYTES));

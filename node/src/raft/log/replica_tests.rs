@@ -13,7 +13,6 @@ use super::{LogStore, ReplicaLogHandle};
 use crate::raft::snapshot::Pace;
 use crate::raft::types::{Command, Entry, LeaderId, LogId, Payload, ReplicaKey};
 
-const CACHE_BYTES: usize = 1 << 20;
 const ENTRIES: u64 = 10;
 const ENTRY_BYTES: usize = 1_000;
 
@@ -32,20 +31,6 @@ fn entry(index: u64) -> Entry {
     }
 }
 
-fn open(directory: &std::path::Path, is_new: bool) -> LogStore {
-    let fatal = Box::new(|fatal| panic!("{fatal}"));
-    LogStore::open(
-        directory,
-        CACHE_BYTES,
-        is_new,
-        "a test",
-        Arc::new(()),
-        Arc::default(),
-        fatal,
-    )
-    .unwrap()
-}
-
 /// How long it takes to feed a follower, by the clock of the test, which stands still where nobody waits.
 async fn feeding(log: &mut ReplicaLogHandle) -> Duration {
     let begun = Instant::now();
@@ -59,14 +44,14 @@ async fn feeding(log: &mut ReplicaLogHandle) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn entries_from_the_disk_are_paced_and_those_in_memory_are_not() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path(), true);
+    let store = LogStore::of_a_test(directory.path(), true);
     let mut log = store.create(key()).await.unwrap().paced_by(Arc::new(Pace::new(1_000)));
     log.append((0..ENTRIES).map(entry), IOFlushed::noop()).await.unwrap();
     assert_eq!(feeding(&mut log).await, Duration::ZERO);
     drop(log);
     tokio::task::spawn_blocking(move || store.close()).await.unwrap();
 
-    let store = open(directory.path(), false);
+    let store = LogStore::of_a_test(directory.path(), false);
     let mut log = store.replica(key()).unwrap().paced_by(Arc::new(Pace::new(1_000)));
     // The last one is let through before it is paid for.
     assert!(feeding(&mut log).await >= Duration::from_secs(ENTRIES - 1));

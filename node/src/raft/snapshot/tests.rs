@@ -11,7 +11,6 @@ use tempfile::TempDir;
 
 use super::block::{Block, each_block};
 use super::{LoadedFile, Loader, SnapshotData};
-use crate::raft::counters::Counters;
 use crate::raft::log::LogStore;
 use crate::raft::state::{ReplicaState, StateError};
 use crate::raft::types::{
@@ -44,18 +43,7 @@ struct Stores {
 impl Stores {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let fatal = Box::new(|fatal| panic!("{fatal}"));
-        let counters = Arc::new(Counters::default());
-        let log = LogStore::open(
-            directory.path(),
-            CACHE_BYTES,
-            true,
-            "a test",
-            Arc::new(()),
-            counters,
-            fatal,
-        )
-        .unwrap();
+        let log = LogStore::of_a_test(directory.path(), true);
         Stores { directory, log }
     }
 

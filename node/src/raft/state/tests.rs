@@ -49,17 +49,7 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let fatal = Box::new(|fatal| panic!("{fatal}"));
-        let store = LogStore::open(
-            directory.path(),
-            CACHE_BYTES,
-            true,
-            "a test",
-            Arc::new(()),
-            Arc::default(),
-            fatal,
-        )
-        .unwrap();
+        let store = LogStore::of_a_test(directory.path(), true);
         Fixture {
             log: store.create(key()).await.unwrap(),
             directory,

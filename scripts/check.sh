@@ -10,8 +10,8 @@ cargo fmt --all --check
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests"
-cargo test --workspace --locked --lib --bins --test it --test raft --test transaction --test process
-# Whole clusters in one process, one at a time: each has the machine for itself.
+cargo test --workspace --locked --lib --bins --test it --test raft --test transaction
+# Whole clusters, in one process and in several, one at a time: each has the machine for itself.
 step "tests of whole clusters"
 cargo test --workspace --locked --test cluster --test process -- --test-threads=1
 step "generated files"

@@ -13,7 +13,9 @@ tool() {
   [[ $code == 0 || $code == 77 ]]
 }
 
-render() { "$helm" template check "$chart" --namespace kotoba-system "$@"; }
+# For the Kubernetes of our tests: helm alone would guess a version, and leave out what is newer.
+render() { "$helm" template check "$chart" --namespace kotoba-system --kube-version "$kubernetes" "$@"; }
+kubernetes=$(. kind-test/cluster/settings.sh && echo "$KUBERNETES_VERSION")
 # renders KIND RENDERED
 renders() { grep -q "^kind: $1\$" <<<"$2" || { echo "the chart renders no $1" >&2; exit 1; }; }
 
@@ -21,7 +23,7 @@ renders() { grep -q "^kind: $1\$" <<<"$2" || { echo "the chart renders no $1" >&
 variants() {
   echo "--include-crds"
   echo "--set watchNamespaces={a,b},monitoring.labels.release=prometheus --set $monitoring"
-  echo "--set replicaCount=1,crds.enabled=false,networkPolicy.enabled=false,metrics.service.enabled=false"
+  echo "--set replicaCount=1,crds.enabled=false,guard.enabled=false,networkPolicy.enabled=false,metrics.service.enabled=false"
 }
 monitoring=monitoring.podMonitor.enabled=true,monitoring.rules.enabled=true,monitoring.dashboard.enabled=true
 
@@ -30,6 +32,7 @@ check_chart() {
   "$helm" lint --quiet --strict "$chart"
   rendered=$(render)
   renders Deployment "$rendered"
+  renders ValidatingAdmissionPolicy "$rendered"
   monitored=$(render --set "$monitoring")
   for kind in PodMonitor PrometheusRule ConfigMap; do
     renders "$kind" "$monitored"

@@ -10,6 +10,7 @@ mod convergence;
 mod crashes;
 mod database;
 mod generated;
+mod guard;
 mod laws;
 mod lease;
 mod objects;

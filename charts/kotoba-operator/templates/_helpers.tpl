@@ -25,38 +25,3 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "kotoba-operator.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "kotoba-operator.fullname" .) -}}
 {{- end -}}
-
-{{/* What the operator may do where clusters are. There is no "delete": this version deletes nothing. */}}
-{{- define "kotoba-operator.clusterRules" -}}
-- apiGroups: [kotoba.dev]
-  resources: [kotobaclusters]
-  verbs: [get, list, watch]
-- apiGroups: [kotoba.dev]
-  resources: [kotobaclusters/status]
-  verbs: [get, patch]
-# Owner references that block deletion may only be set by who may update the owner's finalizers.
-- apiGroups: [kotoba.dev]
-  resources: [kotobaclusters/finalizers]
-  verbs: [update]
-- apiGroups: [apps]
-  resources: [statefulsets]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [services, configmaps, serviceaccounts]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [get, list]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
-{{- end -}}

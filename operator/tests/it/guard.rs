@@ -84,7 +84,7 @@ impl Request {
         }
     }
 
-    fn as_group(mut self, group: &'static str) -> Self {
+    fn and_group(mut self, group: &'static str) -> Self {
         self.groups.push(group);
         self
     }
@@ -282,7 +282,7 @@ fn breaking_the_glass_takes_the_group_and_not_just_any_rights() {
     ] {
         assert!(request.groups.contains(&"system:masters"));
         request.refusal();
-        assert_eq!(request.as_group("kotoba:break-glass").refusals(), Vec::<String>::new());
+        assert_eq!(request.and_group("kotoba:break-glass").refusals(), Vec::<String>::new());
     }
 }
 

@@ -15,6 +15,7 @@ mod laws;
 mod lease;
 mod objects;
 mod plans;
+mod rights;
 mod scene;
 mod tripwire;
 mod world;

@@ -25,3 +25,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "kotoba-operator.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "kotoba-operator.fullname" .) -}}
 {{- end -}}
+
+{{- define "kotoba-operator.image" -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- end -}}
+
+{{/* What the operator and its check must agree on: where the lease is, and which namespaces are watched. */}}
+{{- define "kotoba-operator.environment" -}}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: KOTOBA_WATCH_NAMESPACES
+  value: {{ join "," .Values.watchNamespaces | quote }}
+- name: KOTOBA_LEASE_NAME
+  value: {{ include "kotoba-operator.fullname" . }}
+{{- end -}}
+
+{{/* Pod Security "restricted", and besides a file system that cannot be written. */}}
+{{- define "kotoba-operator.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "kotoba-operator.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}

@@ -6,6 +6,7 @@
 
 mod api_server;
 mod cel;
+mod check;
 mod convergence;
 mod crashes;
 mod database;

@@ -49,10 +49,23 @@ each_variant() {
   done < <(variants)
 }
 
+# What the operator makes of a cluster, as its tests pin it.
+objects() {
+  local snapshot
+  for snapshot in operator/tests/it/snapshots/*.snap; do
+    awk 'heads >= 2; /^---$/ { heads++ }' "$snapshot"
+    echo ---
+  done
+}
+
 # PodMonitor and PrometheusRule are not of Kubernetes; promtool checks the rules themselves.
+valid() {
+  "$kubeconform" -strict -skip PodMonitor,PrometheusRule -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
+}
+
 check_schemas() {
-  each_variant "$kubeconform" -strict -skip PodMonitor,PrometheusRule \
-    -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
+  each_variant valid
+  objects | valid || { echo "kubeconform refuses the objects of a cluster" >&2; exit 1; }
 }
 
 # Left out, with the reason:
@@ -68,6 +81,10 @@ good_practice() {
 check_practice() {
   render | good_practice || { echo "kube-score refuses the chart as it is installed" >&2; exit 1; }
   each_variant good_practice --ignore-test deployment-replicas --ignore-test pod-networkpolicy
+  # Of a member's pod the resources are in the person's hand; and where members may dial is not limited.
+  objects | good_practice --ignore-test container-resources --ignore-test pod-networkpolicy \
+    --ignore-test container-ephemeral-storage-request-and-limit ||
+    { echo "kube-score refuses the objects of a cluster" >&2; exit 1; }
 }
 
 check_monitoring() {

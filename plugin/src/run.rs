@@ -48,10 +48,14 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), Error> {
     }
 }
 
+/// People get lines and a table; programs the status as the API has it, since each of its fields is documented there.
 fn status(out: &mut impl Write, format: Format, cluster: &KotobaCluster) -> Result<(), Error> {
+    if format == Format::Json {
+        return Ok(writeln!(out, "{}", show::whole(cluster))?);
+    }
     output::pairs(out, format, &show::summary(cluster))?;
     let conditions = show::conditions(cluster);
-    if format == Format::Table && !conditions.is_empty() {
+    if !conditions.is_empty() {
         writeln!(out)?;
     }
     Ok(output::records(out, format, &conditions)?)

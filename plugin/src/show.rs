@@ -3,7 +3,7 @@
 use kotoba_operator::crd::{ConditionType, KotobaCluster, KotobaClusterStatus, PartitionSummary};
 use kotoba_proto::v1::{MemberProgress, MemberState};
 use kube::ResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::explain::Finding;
 use crate::output::{Record, word};
@@ -31,6 +31,17 @@ pub fn summary(cluster: &KotobaCluster) -> Record {
             "observed",
             status.last_observed_time.as_ref().map(|time| time.0.to_string()),
         )
+}
+
+/// The same for programs.
+pub fn whole(cluster: &KotobaCluster) -> Value {
+    json!({
+        "namespace": cluster.namespace(),
+        "name": cluster.name_any(),
+        "generation": cluster.metadata.generation,
+        "replicas": cluster.spec.replicas,
+        "status": cluster.status,
+    })
 }
 
 fn ready(status: &KotobaClusterStatus) -> Option<String> {

@@ -1,5 +1,3 @@
-use serde_json::json;
-
 use super::*;
 use crate::args::Format;
 use crate::output;
@@ -53,6 +51,13 @@ Operation:   ScaleOut, at JoinMember, since 2026-01-02T03:04:05Z
 Waits for:   MembersDown: g-1 is down
 "
     );
+}
+
+#[test]
+fn the_status_is_the_apis_own_for_programs() {
+    let whole = whole(&cluster());
+    assert_eq!(whole["name"], "g");
+    assert_eq!(whole["status"]["operation"]["blockedBy"]["predicate"], "MembersDown");
 }
 
 #[test]

@@ -59,10 +59,34 @@ impl Error {
         if matches!(self, Error::Write(error) if error.kind() == io::ErrorKind::BrokenPipe) {
             return ExitCode::SUCCESS;
         }
-        let chain = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
-        let causes: Vec<String> = chain.map(ToString::to_string).collect();
         // Nobody is left to tell if stderr is closed too.
-        let _ = writeln!(stderr, "kubectl kotoba: {}", causes.join(": "));
+        let _ = writeln!(stderr, "kubectl kotoba: {}", self.with_causes());
         ExitCode::FAILURE
+    }
+
+    /// Errors of kube repeat their causes in their own text; here each is told once.
+    fn with_causes(&self) -> String {
+        let chain = std::iter::successors(Some(self as &dyn std::error::Error), |error| error.source());
+        chain.map(ToString::to_string).fold(String::new(), |text, cause| {
+            match (text.is_empty(), text.contains(&cause)) {
+                (true, _) => cause,
+                (false, true) => text,
+                (false, false) => format!("{text}: {cause}"),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let source = Box::new(kube::Error::Service("no route".into()));
+        let name = "g".to_owned();
+        let told = Error::Read { name, source }.with_causes();
+        assert!(told.starts_with("read kotobacluster g: "), "{told}");
+        assert_eq!(told.matches("no route").count(), 1, "{told}");
     }
 }

@@ -24,7 +24,7 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    #[error("kotobacluster {cluster} has no member {member}: it has {known}")]
+    #[error("kotobacluster {cluster} has no member {member}; its members are {known}")]
     NoMember {
         cluster: String,
         member: String,

@@ -85,24 +85,29 @@ async fn channel(
         .await
 }
 
-/// The id of a member by the name of its pod, or as typed.
+/// The id of a member by the name of its pod, or as typed. A pod without a member in it is none.
 fn member_id(cluster: &KotobaCluster, typed: &str) -> Result<u64, Error> {
-    let known = members(cluster);
-    let found = known.iter().find_map(|member| {
-        let id = member.member_id?;
-        (member.slot == typed || id.to_string() == typed).then_some(id)
-    });
-    found
-        .and_then(|id| u64::try_from(id).ok())
-        .ok_or_else(|| Error::NoMember {
-            cluster: cluster.name_any(),
-            member: typed.to_owned(),
-            known: known
-                .iter()
-                .map(|member| member.slot.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+    let known = members(cluster).iter();
+    let known: Vec<(&str, i64)> = known
+        .filter_map(|member| Some((member.slot.as_str(), member.member_id?)))
+        .collect();
+    let mut named = known
+        .iter()
+        .filter(|(slot, id)| *slot == typed || id.to_string() == typed);
+    let found = named.next().and_then(|(_, id)| u64::try_from(*id).ok());
+    found.ok_or_else(|| Error::NoMember {
+        cluster: cluster.name_any(),
+        member: typed.to_owned(),
+        known: listed(&known),
+    })
+}
+
+fn listed(known: &[(&str, i64)]) -> String {
+    if known.is_empty() {
+        return "none yet".to_owned();
+    }
+    let known = known.iter().map(|(slot, id)| format!("{slot} ({id})"));
+    known.collect::<Vec<_>>().join(", ")
 }
 
 /// The leader, which need not pass the question on; else any pod with a member.

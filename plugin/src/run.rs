@@ -33,7 +33,7 @@ pub async fn run(args: Args, out: &mut impl Write) -> Result<(), Error> {
         Command::Drain(typed) => ask(out, format, &kubernetes, &typed, Request::Drain).await,
         Command::Cancel(typed) => ask(out, format, &kubernetes, &typed, Request::Cancel).await,
         Command::Restart(typed) => {
-            kubernetes.ask_for_restart(&typed.cluster, Timestamp::now()).await?;
+            kubernetes.ask_for_restart(&typed.cluster, now()).await?;
             let says = format!(
                 "Asked for; `kubectl kotoba status {}` shows how far it is.",
                 typed.cluster
@@ -86,6 +86,12 @@ fn findings(out: &mut impl Write, format: Format, findings: &[Finding]) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whole seconds: finer than a person types.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn completion(shell: Shell) -> Vec<u8> {

@@ -62,6 +62,7 @@ fn of_status(cluster: &KotobaCluster, status: &KotobaClusterStatus) -> Vec<Findi
     }
     findings.extend(operation(status));
     findings.extend(ConditionType::ALL.iter().filter_map(|type_| condition(status, *type_)));
+    findings.extend(unknown(status));
     findings.extend(partitions(status));
     findings
 }
@@ -110,23 +111,40 @@ fn blocked_operation(under_way: &str, blocked: &BlockedBy) -> Finding {
     }
 }
 
-/// What a condition says, unless it says what one wants to hear.
+/// What a condition says, unless it is unknown, or says what one wants to hear.
 fn condition(status: &KotobaClusterStatus, type_: ConditionType) -> Option<Finding> {
     let written = status.conditions.iter().find(|one| one.type_ == type_.as_str())?;
     let advice = advice::on_condition(type_);
     let truth = truth_of(&status.conditions, type_);
-    let quiet = truth == advice.good || (type_ == ConditionType::Progressing && status.operation.is_some());
+    let told = type_ == ConditionType::Progressing && status.operation.is_some();
     let says = match truth {
-        ConditionStatus::Unknown => format!("Whether it is {}, is not known", advice.question),
-        ConditionStatus::True => format!("It is {}", advice.question),
-        ConditionStatus::False => format!("It is not {}", advice.question),
+        ConditionStatus::Unknown => return None,
+        ConditionStatus::True => "It is",
+        ConditionStatus::False => "It is not",
     };
-    (!quiet).then(|| {
-        Finding::new(
-            format!("{says} ({}): {}", written.reason, written.message),
-            advice.to_do,
-        )
-    })
+    let says = format!("{says} {} ({}): {}", advice.question, written.reason, written.message);
+    (truth != advice.good && !told).then(|| Finding::new(says, advice.to_do))
+}
+
+/// The questions that nobody could answer, one sentence for all that have the same cause.
+fn unknown(status: &KotobaClusterStatus) -> Vec<Finding> {
+    let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for type_ in ConditionType::ALL {
+        let written = status.conditions.iter().find(|one| one.type_ == type_.as_str());
+        let Some(written) = written.filter(|_| truth_of(&status.conditions, type_) == ConditionStatus::Unknown) else {
+            continue;
+        };
+        let question = advice::on_condition(type_).question;
+        match causes.iter_mut().find(|(cause, _)| *cause == written.message) {
+            Some((_, questions)) => questions.push(question),
+            None => causes.push((&written.message, vec![question])),
+        }
+    }
+    let says = |(cause, questions): (&str, Vec<&str>)| {
+        let questions = questions.join(", or ");
+        Finding::new(format!("It is not known whether it is {questions}: {cause}"), "")
+    };
+    causes.into_iter().map(says).collect()
 }
 
 fn partitions(status: &KotobaClusterStatus) -> Option<Finding> {

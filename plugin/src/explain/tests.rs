@@ -97,23 +97,24 @@ fn conditions_are_told_where_they_are_not_as_one_wants_them() {
             condition("Available", "True", "QuorumReduced", ""),
             condition("QuorumAtRisk", "True", "QuorumCritical", "3 partitions"),
             condition("Balanced", "Unknown", "NotObserved", "no member answers"),
+            condition("VolumesHealthy", "Unknown", "NotObserved", "no member answers"),
         ],
     }));
     assert_eq!(
         says(&explain(&troubled, &[])),
         [
             "It is not ready (Degraded): g-1 is down",
-            "Whether it is balanced, is not known (NotObserved): no member answers",
             "It is one loss from losing a majority (QuorumCritical): 3 partitions",
+            "It is not known whether it is balanced, or healthy in its disks: no member answers",
         ]
     );
 }
 
 #[test]
 fn every_condition_is_told_when_it_is_not_known() {
-    let all: Vec<Value> = ConditionType::ALL
-        .iter()
-        .map(|type_| condition(type_.as_str(), "Unknown", "NotObserved", ""))
+    let all = ConditionType::ALL.iter().enumerate();
+    let all: Vec<Value> = all
+        .map(|(number, type_)| condition(type_.as_str(), "Unknown", "NotObserved", &format!("cause {number}")))
         .collect();
     let unknown = cluster(json!({ "observedGeneration": 2, "conditions": all }));
     assert_eq!(explain(&unknown, &[]).len(), ConditionType::ALL.len());

@@ -33,7 +33,7 @@ fn a_member_is_named_by_its_pod_or_by_its_id() {
     assert_eq!(member_id(&cluster, "8").unwrap(), 8);
     for unknown in ["g-0", "g-9", "1"] {
         let error = member_id(&cluster, unknown).unwrap_err().to_string();
-        assert!(error.ends_with("it has g-0, g-1, g-2"), "{error}");
+        assert!(error.ends_with("its members are g-1 (7), g-2 (8)"), "{error}");
     }
 }
 

@@ -1,32 +1,37 @@
 #!/usr/bin/env bash
-# Prints the path of a program that the checks use (helm, kubeconform, promtool); builds it into the cache where it is missing.
+# Prints the path of a program that the checks use (helm, kubeconform, kube-score, promtool), or of the folder of schemas that
+# kubeconform reads; builds it into the cache where it is missing.
 # Needs no root. Ends with 77 where Go is not available, and says so.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in settings say install/parts install/go-programs; do
+for part in settings say install/parts install/go-programs install/schemas; do
   # shellcheck source=/dev/null
   . "$HERE/$part.sh"
 done
 
 main() {
-  local version
+  local version folder=bin path=$BIN/${1:-}
   case ${1:-} in
     helm) version=$HELM_VERSION ;;
     kubeconform) version=$KUBECONFORM_VERSION ;;
+    kube-score) version=$KUBE_SCORE_VERSION ;;
+    schemas) version=$KUBERNETES_VERSION folder=schemas path=$SCHEMAS ;;
     promtool) version=$PROMETHEUS_MODULE_VERSION ;;
-    *) echo "usage: build-tool.sh helm|kubeconform|promtool" >&2 && exit 2 ;;
+    *) echo "usage: build-tool.sh helm|kubeconform|kube-score|promtool|schemas" >&2 && exit 2 ;;
   esac
-  if ! is_built "$1" "$version"; then
+  if ! is_built "$path" "$1" "$version"; then
     command -v go >/dev/null || skip "$1 needs Go (1.26 or newer) on the PATH to be built"
+    [[ $1 != schemas ]] || command -v jq >/dev/null || skip "the schemas need jq to be made"
     mkdir -p "$PROGRAMS/stamps"
     exec 9>"$PROGRAMS/lock"
     flock -w 3600 9 || die "another build has been at work for an hour"
     limit_builds
-    build_part "$1" "$version" bin
+    build_part "$1" "$version" "$folder"
   fi
-  echo "$BIN/$1"
+  echo "$path"
 }
 
-is_built() { [[ -x $BIN/$1 && $(cat "$PROGRAMS/stamps/$1" 2>/dev/null) == "$2" ]]; }
+# is_built PATH NAME VERSION
+is_built() { [[ -x $1 && $(cat "$PROGRAMS/stamps/$2" 2>/dev/null) == "$3" ]]; }
 
 main "$@"

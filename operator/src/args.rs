@@ -14,10 +14,28 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say whether an installation works: clusters can be read, and an operator renews its lease.
+    Check(CheckArgs),
     /// Print the CustomResourceDefinition of KotobaCluster as YAML.
     Crd,
     /// Run the operator until it is told to stop.
     Run(RunArgs),
+}
+
+/// The settings of the operator that is checked.
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// Namespaces that it works in, separated by commas. Default: all.
+    #[arg(long, env = "KOTOBA_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+
+    /// The namespace of its lease. Default: that of the kubeconfig.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+
+    /// Name of the lease that the working replica holds.
+    #[arg(long, env = "KOTOBA_LEASE_NAME", default_value = "kotoba-operator")]
+    pub lease_name: String,
 }
 
 #[derive(Debug, clap::Args)]

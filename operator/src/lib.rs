@@ -12,6 +12,7 @@ pub mod admin;
 pub mod apply;
 pub mod args;
 pub mod build;
+pub mod check;
 pub mod crd;
 pub mod crdgen;
 pub mod http;

@@ -11,6 +11,9 @@ pub const HTTP_PORT: i32 = 7680;
 
 /// The label that all objects of a cluster carry, and the only one in selectors: selectors cannot change later.
 pub const CLUSTER_LABEL: &str = "kotoba.dev/cluster";
+/// On a cluster, any text that changes (`kubectl kotoba restart` writes the time): it is put into the pod template, and so all
+/// pods are made anew, one at a time.
+pub const RESTART_ANNOTATION: &str = "kotoba.dev/restart";
 /// Value of app.kubernetes.io/managed-by, and the field manager of what the operator applies.
 pub const OPERATOR: &str = "kotoba-operator";
 /// The volume claim template; claims are called `data-<pod>`.

@@ -12,7 +12,7 @@ use kube::api::Api;
 use kube::runtime::controller::Controller;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::{WatchStreamExt, controller, predicates, watcher};
+use kube::runtime::{Predicate, WatchStreamExt, controller, predicates, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
@@ -116,13 +116,16 @@ async fn control(context: Arc<Context>, namespaces: &[String], stop: watch::Rece
 async fn controller(context: Arc<Context>, namespace: Option<&str>, stop: watch::Receiver<bool>) {
     let (reader, writer) = reflector::store();
     let metrics = context.metrics.clone();
-    // Only the generation counts: a status that was just written must not start the pass that writes the next.
+    // Only what people write counts: a status that was just written must not start the pass that writes the next.
     let clusters = watcher(scope::<KotobaCluster>(&context, namespace), watcher::Config::default())
         .default_backoff()
         .reflect(writer)
         .inspect(move |event| forget_deleted(&metrics, event))
         .applied_objects()
-        .predicate_filter(predicates::generation, Default::default());
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            Default::default(),
+        );
     let labelled = watcher::Config::default().labels(CLUSTER_LABEL);
     Controller::for_stream(clusters, reader)
         .with_config(controller::Config::default().concurrency(CONCURRENCY))

@@ -26,37 +26,34 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- .Values.serviceAccount.name | default (include "kotoba-operator.fullname" .) -}}
 {{- end -}}
 
-{{/* What the operator may do where clusters are. There is no "delete": this version deletes nothing. */}}
-{{- define "kotoba-operator.clusterRules" -}}
-- apiGroups: [kotoba.dev]
-  resources: [kotobaclusters]
-  verbs: [get, list, watch]
-- apiGroups: [kotoba.dev]
-  resources: [kotobaclusters/status]
-  verbs: [get, patch]
-# Owner references that block deletion may only be set by who may update the owner's finalizers.
-- apiGroups: [kotoba.dev]
-  resources: [kotobaclusters/finalizers]
-  verbs: [update]
-- apiGroups: [apps]
-  resources: [statefulsets]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [services, configmaps, serviceaccounts]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [get, list]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
+{{- define "kotoba-operator.image" -}}
+{{ printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) | quote }}
+{{- end -}}
+
+{{/* What the operator and its check must agree on: where the lease is, and which namespaces are watched. */}}
+{{- define "kotoba-operator.environment" -}}
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: KOTOBA_WATCH_NAMESPACES
+  value: {{ join "," .Values.watchNamespaces | quote }}
+- name: KOTOBA_LEASE_NAME
+  value: {{ include "kotoba-operator.fullname" . }}
+{{- end -}}
+
+{{/* Pod Security "restricted", and besides a file system that cannot be written. */}}
+{{- define "kotoba-operator.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "kotoba-operator.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
 {{- end -}}

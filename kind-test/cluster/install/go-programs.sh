@@ -9,6 +9,7 @@ go_install() { GOBIN=$1 go install -trimpath -ldflags '-s -w' "$2"; }
 build_coredns() { go_install "$1" "github.com/coredns/coredns@v$COREDNS_VERSION"; }
 build_helm() { go_install "$1" "helm.sh/helm/v3/cmd/helm@v$HELM_VERSION"; }
 build_kubeconform() { go_install "$1" "github.com/yannh/kubeconform/cmd/kubeconform@v$KUBECONFORM_VERSION"; }
+build_kube-score() { go_install "$1" "github.com/zegl/kube-score/cmd/kube-score@v$KUBE_SCORE_VERSION"; }
 build_local_path() { go_install "$1" "github.com/rancher/local-path-provisioner@v$LOCAL_PATH_VERSION"; }
 
 build_etcd() { go_build "$1/etcd" "go.etcd.io/etcd/server/v3 v$ETCD_VERSION" go.etcd.io/etcd/server/v3; }

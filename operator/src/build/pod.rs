@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{config_map, selector};
-use crate::names::{CLIENT_PORT, DATA_VOLUME, HTTP_PORT, PEER_PORT};
+use crate::names::{CLIENT_PORT, DATA_VOLUME, HTTP_PORT, PEER_PORT, RESTART_ANNOTATION};
 use crate::validate::ValidatedCluster;
 
 pub(super) const DATA_DIRECTORY: &str = "/var/lib/kotoba";
@@ -40,10 +40,16 @@ pub(super) fn template(cluster: &ValidatedCluster) -> PodTemplateSpec {
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(cluster.name.labels()),
+            annotations: restart(cluster),
             ..ObjectMeta::default()
         }),
         spec: Some(spec),
     }
+}
+
+fn restart(cluster: &ValidatedCluster) -> Option<BTreeMap<String, String>> {
+    let asked = cluster.restart.clone()?;
+    Some([(RESTART_ANNOTATION.to_owned(), asked)].into())
 }
 
 fn container(cluster: &ValidatedCluster) -> Container {

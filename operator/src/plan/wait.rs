@@ -25,6 +25,22 @@ pub enum Predicate {
 }
 
 impl Predicate {
+    /// All of them, so that whoever reads a name finds the rule.
+    pub const ALL: [Predicate; 12] = [
+        Predicate::NameTaken,
+        Predicate::PodsStarting,
+        Predicate::ForeignData,
+        Predicate::ClusterIdMismatch,
+        Predicate::DuplicateMemberId,
+        Predicate::DatabaseSilent,
+        Predicate::NoQuorum,
+        Predicate::MemberJoining,
+        Predicate::MembersDown,
+        Predicate::MovesOpen,
+        Predicate::LostVolume,
+        Predicate::ScaleInRefused,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Predicate::NameTaken => "NameTaken",

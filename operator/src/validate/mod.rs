@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
 
 use crate::crd::{KotobaCluster, PullPolicy, Topology};
-use crate::names::ClusterName;
+use crate::names::{ClusterName, RESTART_ANNOTATION};
 
 /// Names of pods, claims and label values are made from the cluster's name; with suffixes they must stay below 63.
 const MAX_NAME_LENGTH: usize = 40;
@@ -38,6 +38,8 @@ pub struct ValidatedCluster {
     pub requests: BTreeMap<String, String>,
     pub limits: BTreeMap<String, String>,
     pub topology: Topology,
+    /// Another text than before asks for all pods to be made anew.
+    pub restart: Option<String>,
 }
 
 /// Why a resource cannot be acted on; the text tells its author what to write.
@@ -82,6 +84,7 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
         requests: quantities(&spec.resources.requests),
         limits: quantities(&spec.resources.limits),
         topology: spec.topology.clone(),
+        restart: cluster.annotations().get(RESTART_ANNOTATION).cloned(),
     })
 }
 

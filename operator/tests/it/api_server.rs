@@ -1,7 +1,7 @@
 //! An API server of memory: get, list by label, create, replace and server-side apply with resource versions,
 //! generations and the status subresource. Enough for an operator that reads everything anew; it has no watches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use http::{Method, Request, Response, StatusCode};
@@ -10,6 +10,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Map, Value, json};
 
+use crate::rights::Call;
 use crate::tripwire::{Tripwire, Verdict};
 
 /// Resource (plural), namespace (empty: none) and name.
@@ -24,6 +25,7 @@ pub struct Store {
 #[derive(Clone, Default)]
 pub struct ApiServer {
     store: Arc<Mutex<Store>>,
+    calls: Arc<Mutex<BTreeSet<Call>>>,
     pub tripwire: Tripwire,
 }
 
@@ -47,6 +49,21 @@ impl ApiServer {
         self.store.lock().unwrap()
     }
 
+    /// What was asked of it so far.
+    pub fn calls(&self) -> BTreeSet<Call> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// Notes the call; gives what the chart's rules do not grant of it.
+    fn forbidden(&self, method: &Method, text: &str) -> Option<Call> {
+        let call = Call::of(method, text);
+        let creates = method == Method::PATCH && !self.store().objects.contains_key(&path(text).key);
+        let mut needed = vec![call];
+        needed.extend(creates.then(|| needed[0].creating()));
+        self.calls.lock().unwrap().extend(needed.iter().cloned());
+        needed.into_iter().find(|call| !call.is_granted())
+    }
+
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -63,6 +80,9 @@ impl ApiServer {
                 "ServiceUnavailable",
                 "the operator is dead",
             )
+        } else if let Some(call) = self.forbidden(&head.method, head.uri.path()) {
+            let what = format!("{} {} is not granted", call.verb, call.resource);
+            failure(StatusCode::FORBIDDEN, "Forbidden", &what)
         } else if head.method == Method::GET {
             self.read(&path, query)
         } else {

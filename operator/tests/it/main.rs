@@ -6,14 +6,17 @@
 
 mod api_server;
 mod cel;
+mod check;
 mod convergence;
 mod crashes;
 mod database;
 mod generated;
+mod guard;
 mod laws;
 mod lease;
 mod objects;
 mod plans;
+mod rights;
 mod scene;
 mod tripwire;
 mod world;

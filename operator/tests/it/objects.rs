@@ -81,3 +81,26 @@ fn everything_belongs_to_the_resource_and_so_goes_with_it() {
         );
     }
 }
+
+/// Only another template makes pods anew, so nothing else of it may follow from the annotation.
+#[test]
+fn a_restart_that_is_asked_for_changes_the_pod_template_and_nothing_else() {
+    let template = |restart: Option<&str>| {
+        let mut scene = scene::read(RUNNING);
+        scene.cluster.restart = restart.map(str::to_owned);
+        let plan = plan(&scene.cluster, &scene.observed);
+        let objects = build(&scene.cluster, &scene.observed, &plan, None);
+        serde_json::to_value(objects.stateful_set.spec.unwrap()).unwrap()
+    };
+    let (before, mut after) = (template(None), template(Some("2026-01-02T03:04:05Z")));
+    assert!(before["template"]["metadata"]["annotations"].is_null());
+    let annotations = after["template"]["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("annotations");
+    assert_eq!(
+        annotations.unwrap(),
+        serde_json::json!({ "kotoba.dev/restart": "2026-01-02T03:04:05Z" })
+    );
+    assert_eq!(after, before);
+}

@@ -72,6 +72,7 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
         requests: BTreeMap::new(),
         limits: BTreeMap::new(),
         topology: Topology::default(),
+        restart: None,
     }
 }
 

@@ -15,6 +15,10 @@ pub const CLUSTER_LABEL: &str = "kotoba.dev/cluster";
 pub const OPERATOR: &str = "kotoba-operator";
 /// The volume claim template; claims are called `data-<pod>`.
 pub const DATA_VOLUME: &str = "data";
+/// On a claim: the id that the disk behind it gives itself. It outlives the pod, which alone could be asked.
+pub const DISK_ANNOTATION: &str = "kotoba.dev/disk-id";
+/// On a claim, for the person who reads it: the member on that disk.
+pub const MEMBER_ANNOTATION: &str = "kotoba.dev/member-id";
 
 /// A cluster's name in its namespace, from which all others follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

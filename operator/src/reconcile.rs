@@ -11,7 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource, ResourceExt};
 
 use crate::admin::Admin;
-use crate::apply::{self, Applied, StepOutcome, apply_objects, perform, write_status};
+use crate::apply::{self, Applied, StepOutcome, apply_objects, mark_claims, perform, write_status};
 use crate::build::build;
 use crate::crd::{KotobaCluster, KotobaClusterStatus};
 use crate::lease::{self, Leadership};
@@ -28,6 +28,8 @@ const PASS_DEADLINE: Duration = Duration::from_secs(60);
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(10);
 /// After somebody else wrote first, or a step failed: the next look may already see it done.
 const RETRY_SOON: Duration = Duration::from_secs(2);
+/// After the database said no by a rule. Every request is an entry in its log.
+const RECHECK_REFUSED: Duration = Duration::from_secs(30);
 /// For a resource that only its author can mend; the watch brings the edit at once.
 const RECHECK_INVALID: Duration = Duration::from_secs(300);
 /// Characters of an event's note. The API refuses notes above a kibibyte, and a character may take four bytes.
@@ -202,6 +204,7 @@ async fn apply(
     still_leading(context)?;
     if !plan.hold_objects {
         let objects = build(valid, observed, plan, context.namespace.as_deref());
+        mark_claims(&context.client, &valid.name, &plan.marks).await?;
         apply_objects(&context.client, &objects).await?;
     }
     still_leading(context)?;
@@ -263,6 +266,10 @@ fn passed(plan: &Plan, applied: &Applied) -> Passed {
         StepOutcome::None | StepOutcome::Done(_) => Passed {
             action: Action::requeue(plan.recheck_after),
             result: PassResult::Done,
+        },
+        StepOutcome::Refused(_) => Passed {
+            action: Action::requeue(RECHECK_REFUSED),
+            result: PassResult::StepFailed,
         },
         StepOutcome::Failed(_) => Passed {
             action: Action::requeue(RETRY_SOON),

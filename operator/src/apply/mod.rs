@@ -2,11 +2,14 @@
 //!
 //! Nothing is decided here. Every write can be repeated, and a pass may end after any of them.
 
+mod claims;
+mod deletions;
 mod objects;
 mod outcome;
 mod status;
 mod step;
 
+pub use claims::mark_claims;
 pub use objects::apply_objects;
 pub use outcome::{Applied, Done, StepOutcome};
 pub use status::write_status;

@@ -18,9 +18,7 @@ pub async fn apply_objects(client: &Client, objects: &Objects) -> Result<(), Err
     apply(client, &objects.peer_service).await?;
     apply(client, &objects.client_service).await?;
     apply(client, &objects.network_policy).await?;
-    if let Some(disruption_budget) = &objects.disruption_budget {
-        apply(client, disruption_budget).await?;
-    }
+    apply(client, &objects.disruption_budget).await?;
     apply(client, &objects.stateful_set).await
 }
 

@@ -17,14 +17,40 @@ pub enum StepOutcome {
     #[default]
     None,
     Done(Done),
-    /// The database refused it or did not answer; the next pass looks again and decides anew.
+    /// It did not work or was not answered; the next pass looks again and decides anew.
     Failed(String),
+    /// A rule of the database says no. Nothing was touched, and asking again at once is of no use.
+    Refused(String),
 }
 
 /// A step that the database confirmed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
     Bootstrapped,
-    Joined { slot: u32, member_id: u64 },
-    RebalanceStarted { moves: usize },
+    Joined {
+        slot: u32,
+        member_id: u64,
+    },
+    RebalanceStarted {
+        moves: usize,
+    },
+    DrainStarted {
+        slot: u32,
+        member_id: u64,
+    },
+    DrainCancelled {
+        slot: u32,
+        member_id: u64,
+    },
+    /// The removal is asked for, and maybe done.
+    Removing {
+        slot: u32,
+        member_id: u64,
+    },
+    ClaimDeleted {
+        slot: u32,
+    },
+    PodDeleted {
+        slot: u32,
+    },
 }

@@ -73,7 +73,8 @@ use super::KotobaClusterStatus;
 )]
 pub struct KotobaClusterSpec {
     /// Number of members (database processes, each with a disk of its own). Default 3. Raising it adds
-    /// members and moves partitions to them; lowering it is refused in this version.
+    /// members and moves partitions to them; lowering it moves everything off the members with the highest
+    /// numbers and removes them, one by one. Until a member is removed it is kept by raising the number again.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
@@ -152,6 +153,10 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+
+    /// What becomes of disks that are no longer used.
+    #[serde(default)]
+    pub reclaim: Reclaim,
 }
 
 impl Default for Storage {
@@ -159,8 +164,27 @@ impl Default for Storage {
         Storage {
             size: default_storage_size(),
             storage_class_name: None,
+            reclaim: Reclaim::default(),
         }
     }
+}
+
+/// What becomes of disks that are no longer used.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reclaim {
+    /// The disk of a member that was removed: Retain or Delete. Default Retain. Such a disk is of no use to the
+    /// database any more; a retained one must be deleted by hand before its slot can be used again.
+    #[serde(default)]
+    pub on_scale_in: ReclaimPolicy,
+}
+
+/// Whether a disk is kept.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ReclaimPolicy {
+    #[default]
+    Retain,
+    Delete,
 }
 
 /// CPU and memory of each member, in Kubernetes quantities.

@@ -74,9 +74,23 @@ pub struct Pod {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claim {
+    pub uid: String,
+    /// Its resource version.
+    pub version: String,
     pub bound: bool,
+    pub deleting: bool,
     /// Asked for.
     pub size: String,
+    /// What is noted on it of the disk behind it.
+    pub disk: Option<NotedDisk>,
+}
+
+/// What a claim says of its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotedDisk {
+    pub disk_id: String,
+    /// None: empty when it was noted.
+    pub member_id: Option<u64>,
 }
 
 /// What the process in a pod says of itself.
@@ -157,7 +171,11 @@ pub struct Catalogue {
     /// Answered by the meta leader behind a read barrier. Else it is a local copy, and no step may rest on it.
     pub linearizable: bool,
     pub leader_member_id: Option<u64>,
+    /// Members that are not removed.
     pub members: Vec<Member>,
+    /// Members that were; their ids and disks are never used again.
+    pub removed: Vec<RemovedMember>,
+    pub replication_factor: u32,
     pub partitions: u32,
     pub under_replicated: u32,
     pub leaderless: u32,
@@ -169,6 +187,16 @@ impl Catalogue {
     pub fn member(&self, member_id: u64) -> Option<&Member> {
         self.members.iter().find(|member| member.id == member_id)
     }
+
+    pub fn was_removed(&self, member_id: u64) -> bool {
+        self.removed.iter().any(|member| member.id == member_id)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedMember {
+    pub id: u64,
+    pub disk_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -178,8 +206,15 @@ pub struct Member {
     pub disk_id: String,
     pub state: MemberState,
     pub health: Health,
+    pub zone: String,
     pub replicas: u32,
     pub leaders: u32,
+    /// It drains and nothing is left on it, proved by the leader.
+    pub drained: bool,
+    /// Why its way out is not at its end; empty if it is not on it.
+    pub waiting_for: String,
+    /// Takes no more data.
+    pub disk_full: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

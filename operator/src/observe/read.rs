@@ -13,9 +13,9 @@ use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Claim, Observed, Pod, Slot, StatefulSet};
+use super::{Claim, NotedDisk, Observed, Pod, Slot, StatefulSet};
 use crate::crd::KotobaClusterStatus;
-use crate::names::{ClusterName, DATA_VOLUME};
+use crate::names::{ClusterName, DATA_VOLUME, DISK_ANNOTATION, MEMBER_ANNOTATION};
 
 /// Kubernetes nodes whose zone is read at the same time.
 const NODES_AT_ONCE: usize = 8;
@@ -236,9 +236,21 @@ fn trouble(pod: &KubePod) -> Option<String> {
 fn of_claim(claim: &PersistentVolumeClaim) -> Claim {
     let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
     Claim {
+        uid: claim.uid().unwrap_or_default(),
+        version: claim.resource_version().unwrap_or_default(),
         bound: phase == Some("Bound"),
+        deleting: claim.metadata.deletion_timestamp.is_some(),
         size: size(claim).unwrap_or_default(),
+        disk: noted_disk(claim),
     }
+}
+
+fn noted_disk(claim: &PersistentVolumeClaim) -> Option<NotedDisk> {
+    let annotations = claim.annotations();
+    Some(NotedDisk {
+        disk_id: annotations.get(DISK_ANNOTATION)?.clone(),
+        member_id: annotations.get(MEMBER_ANNOTATION).and_then(|id| id.parse().ok()),
+    })
 }
 
 fn size(claim: &PersistentVolumeClaim) -> Option<String> {

@@ -21,6 +21,13 @@ pub enum Predicate {
     MembersDown,
     MovesOpen,
     LostVolume,
+    /// Partitions are moved off a member that leaves.
+    Draining,
+    /// A member in a wanted slot is drained, and not by the operator.
+    DrainedByHand,
+    PodsStopping,
+    /// A slot has the disk of a removed member.
+    RemovedDisk,
     ScaleInRefused,
 }
 
@@ -38,6 +45,10 @@ impl Predicate {
             Predicate::MembersDown => "MembersDown",
             Predicate::MovesOpen => "MovesOpen",
             Predicate::LostVolume => "LostVolume",
+            Predicate::Draining => "Draining",
+            Predicate::DrainedByHand => "DrainedByHand",
+            Predicate::PodsStopping => "PodsStopping",
+            Predicate::RemovedDisk => "RemovedDisk",
             Predicate::ScaleInRefused => "ScaleInRefused",
         }
     }
@@ -50,13 +61,17 @@ impl Predicate {
             | Predicate::ClusterIdMismatch
             | Predicate::DuplicateMemberId
             | Predicate::LostVolume
+            | Predicate::DrainedByHand
+            | Predicate::RemovedDisk
             | Predicate::ScaleInRefused => true,
             Predicate::PodsStarting
             | Predicate::DatabaseSilent
             | Predicate::NoQuorum
             | Predicate::MemberJoining
             | Predicate::MembersDown
-            | Predicate::MovesOpen => false,
+            | Predicate::MovesOpen
+            | Predicate::Draining
+            | Predicate::PodsStopping => false,
         }
     }
 }

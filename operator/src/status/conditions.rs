@@ -40,6 +40,9 @@ fn ready(view: &View<'_>) -> Verdict {
     if available.status == ConditionStatus::False {
         return Verdict::no("NotAvailable", available.message);
     }
+    if let StepOutcome::Refused(_) = &view.applied.step {
+        return Verdict::no("StepRefused", progressing.message);
+    }
     if let Some(wait) = refused {
         return Verdict::no(wait.predicate.as_str(), wait.message.clone());
     }
@@ -119,17 +122,22 @@ fn progressing(view: &View<'_>) -> Verdict {
         let reason = if refused { "ScaleInRefused" } else { "Blocked" };
         return Verdict::no(reason, message);
     }
+    if let StepOutcome::Refused(refusal) = &view.applied.step {
+        return Verdict::no("StepRefused", format!("{refusal}; nothing was touched"));
+    }
     match view.plan.activity {
         Activity::AtRest if waits.is_some() => Verdict::unknown("Unreachable", message),
-        Activity::AtRest | Activity::ScaleInRefused => Verdict::no("Reconciled", message),
+        Activity::AtRest => Verdict::no("Reconciled", message),
         Activity::Bootstrapping => Verdict::yes("Bootstrapping", message),
         Activity::ScalingOut => Verdict::yes("ScalingOut", message),
         Activity::Rebalancing => Verdict::yes("Rebalancing", message),
+        Activity::ScalingIn => Verdict::yes("ScalingIn", message),
     }
 }
 
 /// What the pass did, or what is left when it had nothing to do.
 fn doing(view: &View<'_>) -> String {
+    let pod = |slot: u32| view.cluster.name.pod(slot);
     let joined = view.members.iter().filter(|member| member.member_id.is_some()).count();
     match &view.applied.step {
         StepOutcome::Done(Done::Bootstrapped) => {
@@ -142,9 +150,25 @@ fn doing(view: &View<'_>) -> String {
         StepOutcome::Done(Done::RebalanceStarted { moves }) => {
             format!("partitions go to their places in {moves} moves")
         }
-        StepOutcome::None | StepOutcome::Failed(_) => match view.plan.activity {
+        StepOutcome::Done(Done::DrainStarted { slot, member_id }) => {
+            format!("everything is moved off member {member_id} ({})", pod(*slot))
+        }
+        StepOutcome::Done(Done::DrainCancelled { slot, member_id }) => {
+            format!("member {member_id} ({}) stays", pod(*slot))
+        }
+        StepOutcome::Done(Done::Removing { slot, member_id }) => {
+            format!("member {member_id} ({}) is empty and is removed", pod(*slot))
+        }
+        StepOutcome::Done(Done::ClaimDeleted { slot }) => {
+            format!(
+                "the volume {} is deleted: its member was removed",
+                view.cluster.name.claim(*slot)
+            )
+        }
+        StepOutcome::Done(Done::PodDeleted { slot }) => format!("pod {} is made anew", pod(*slot)),
+        StepOutcome::None | StepOutcome::Failed(_) | StepOutcome::Refused(_) => match view.plan.activity {
             Activity::Bootstrapping => "the database is founded; its members are not seen yet".to_owned(),
-            Activity::AtRest | Activity::ScalingOut | Activity::Rebalancing | Activity::ScaleInRefused => {
+            Activity::AtRest | Activity::ScalingOut | Activity::Rebalancing | Activity::ScalingIn => {
                 "as the spec wants it".to_owned()
             }
         },
@@ -211,7 +235,7 @@ fn initialized(view: &View<'_>) -> Verdict {
         return Verdict::no("ForeignData", message);
     }
     match &view.applied.step {
-        StepOutcome::Failed(message) => Verdict::no("BootstrapFailed", message.clone()),
+        StepOutcome::Failed(message) | StepOutcome::Refused(message) => Verdict::no("BootstrapFailed", message.clone()),
         StepOutcome::None | StepOutcome::Done(_) => Verdict::no("Pending", progressing(view).message),
     }
 }

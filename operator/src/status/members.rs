@@ -60,6 +60,11 @@ fn listed(
         Occupant::Nobody(_) => blank,
         Occupant::Newcomer(_) => with_state(blank, MemberState::Unassigned),
         Occupant::Foreign(_) => with_state(blank, MemberState::Foreign),
+        Occupant::Removed(member_id) => MemberSummary {
+            member_id: Some(id(member_id)),
+            state: MemberState::Removed,
+            ..blank
+        },
         Occupant::Unlisted(member_id) => MemberSummary {
             member_id: Some(id(member_id)),
             state: MemberState::Unknown,

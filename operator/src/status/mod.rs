@@ -6,16 +6,18 @@ mod notices;
 mod operation;
 mod verdict;
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::apply::{Applied, StepOutcome};
 use crate::crd::{
-    Bootstrap, BootstrapState, ConditionStatus, ConditionType, KotobaClusterStatus, MemberSummary, PartitionSummary,
-    set_conditions,
+    Bootstrap, BootstrapState, ConditionStatus, ConditionType, Health, KotobaClusterStatus, MemberState, MemberSummary,
+    PartitionSummary, set_conditions,
 };
 use crate::observe::{Catalogue, Observed};
-use crate::plan::{Plan, Predicate};
+use crate::plan::{Plan, Predicate, Step};
 use crate::validate::{Invalid, ValidatedCluster};
 pub use notices::{Notice, Severity, notices};
 
@@ -48,7 +50,7 @@ impl<'a> View<'a> {
 
     fn failure(&self) -> Option<&'a str> {
         match &self.applied.step {
-            StepOutcome::Failed(message) => Some(message),
+            StepOutcome::Failed(message) | StepOutcome::Refused(message) => Some(message),
             StepOutcome::None | StepOutcome::Done(_) => None,
         }
     }
@@ -90,6 +92,7 @@ pub fn derive(
         selector: Some(cluster.name.selector_text()),
         leader: leader(cluster, observed),
         partitions: view.current().map(partitions),
+        leaving: leaving(&view),
         operation: operation::of(&view, now),
         bootstrap: bootstrap(&view),
         conditions: set_conditions(&before.conditions, conditions, now),
@@ -152,6 +155,40 @@ fn partitions(catalogue: &Catalogue) -> PartitionSummary {
         moving: number(catalogue.rebalance.moves_open),
         quorum_critical: catalogue.quorum_critical.iter().copied().map(number).collect(),
     }
+}
+
+/// Of those noted, who is still on the way out, or could not be asked for.
+fn leaving(view: &View<'_>) -> Vec<i64> {
+    let Some(catalogue) = view.current() else {
+        return view.observed.recorded.leaving.clone();
+    };
+    let about = match &view.plan.step {
+        Some(Step::Drain(step)) => Some(step.member_id),
+        Some(
+            Step::Bootstrap(_)
+            | Step::Join(_)
+            | Step::Rebalance { .. }
+            | Step::CancelDrain(_)
+            | Step::Remove(_)
+            | Step::DeleteClaim(_)
+            | Step::DeletePod(_),
+        )
+        | None => None,
+    };
+    let noted = view
+        .observed
+        .recorded
+        .leaving
+        .iter()
+        .filter_map(|id| u64::try_from(*id).ok());
+    let ids: BTreeSet<u64> = noted.chain(about).collect();
+    let leaves = |id: &u64| {
+        let member = catalogue.member(*id);
+        about == Some(*id)
+            || member.is_some_and(|member| member.state == MemberState::Draining || member.health == Health::Failed)
+    };
+    let left = ids.into_iter().filter(leaves);
+    left.filter_map(|id| i64::try_from(id).ok()).collect()
 }
 
 fn bootstrap(view: &View<'_>) -> Option<Bootstrap> {

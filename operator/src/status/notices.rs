@@ -4,7 +4,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::crd::{ConditionStatus, ConditionType, KotobaClusterStatus, MemberSummary, truth_of};
+use crate::crd::{
+    ConditionStatus, ConditionType, KotobaClusterStatus, MemberState, MemberSummary, OperationType, truth_of,
+};
 
 /// An event to be, about the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +101,7 @@ pub fn notices(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec
         .filter_map(|transition| of_condition(transition, before, after));
     transitions
         .chain(joined(before, after))
+        .chain(leaving(before, after))
         .chain(failed(before, after))
         .collect()
 }
@@ -157,10 +160,51 @@ fn joined(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Noti
     after.members.iter().filter_map(of).collect()
 }
 
+/// Members that begin to leave, stay after all, or are gone.
+fn leaving(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Notice> {
+    let normal = |reason, note| Notice {
+        severity: Severity::Normal,
+        reason,
+        note,
+    };
+    let state = |status: &KotobaClusterStatus, id: i64| {
+        let mut members = status.members.iter();
+        members
+            .find(|member| member.member_id == Some(id))
+            .map(|member| member.state)
+    };
+    let of = |member: &MemberSummary| {
+        let id = member.member_id?;
+        match (member.state == MemberState::Draining, state(after, id)) {
+            (false, Some(MemberState::Draining)) => Some(normal(
+                "MemberDraining",
+                format!("everything is moved off member {id} ({})", member.slot),
+            )),
+            (true, Some(MemberState::Active | MemberState::Joining)) => {
+                Some(normal("DrainCancelled", format!("member {id} ({}) stays", member.slot)))
+            }
+            (true, None | Some(MemberState::Removed)) => Some(normal(
+                "MemberRemoved",
+                format!("member {id} ({}) was empty and is removed", member.slot),
+            )),
+            (true | false, _) => None,
+        }
+    };
+    let ended = |status: &KotobaClusterStatus| {
+        let operation = status.operation.as_ref();
+        operation.is_some_and(|operation| operation.type_ == OperationType::ScaleIn)
+    };
+    let done = (ended(before) && !ended(after)).then(|| {
+        let count = after.members.len();
+        normal("ScaledIn", format!("the cluster has {count} members"))
+    });
+    before.members.iter().filter_map(of).chain(done).collect()
+}
+
 fn failed(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Option<Notice> {
     let failure = |status: &KotobaClusterStatus| {
         let blocked = status.operation.as_ref()?.blocked_by.clone()?;
-        (blocked.predicate == "StepFailed").then_some(blocked.message)
+        matches!(blocked.predicate.as_str(), "StepFailed" | "StepRefused").then_some(blocked.message)
     };
     let message = failure(after)?;
     (failure(before).as_ref() != Some(&message)).then_some(Notice {

@@ -3,8 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::View;
-use crate::crd::{BlockedBy, Operation, OperationType};
+use crate::apply::StepOutcome;
+use crate::crd::{BlockedBy, MemberState, MemberSummary, Operation, OperationType, ReclaimPolicy};
 use crate::plan::{Activity, Predicate, Step};
+
+/// Lines of a plan: those of the first six members.
+const MAX_PLAN: usize = 18;
 
 pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
     let type_ = match view.plan.activity {
@@ -12,7 +16,7 @@ pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
         Activity::Bootstrapping => OperationType::Bootstrap,
         Activity::ScalingOut => OperationType::ScaleOut,
         Activity::Rebalancing => OperationType::Rebalance,
-        Activity::ScaleInRefused => OperationType::ScaleIn,
+        Activity::ScalingIn => OperationType::ScaleIn,
     };
     let before = view.observed.recorded.operation.as_ref();
     let started_at = before
@@ -22,6 +26,9 @@ pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
     Some(Operation {
         type_,
         phase: phase(view).to_owned(),
+        target: target(view),
+        plan: left_to_do(view),
+        cancellable: cancellable(view),
         blocked_by: blocked_by(view),
         started_at: started_at.clone(),
         moves_open: moves.map_or(0, |moves| i32::try_from(moves.moves_open).unwrap_or(i32::MAX)),
@@ -34,6 +41,11 @@ fn phase(view: &View<'_>) -> &'static str {
         (Some(Step::Bootstrap(_)), _) => "FoundDatabase",
         (Some(Step::Join(_)), _) => "JoinMember",
         (Some(Step::Rebalance { .. }), _) => "StartMoves",
+        (Some(Step::Drain(_)), _) => "DrainMember",
+        (Some(Step::CancelDrain(_)), _) => "KeepMember",
+        (Some(Step::Remove(_)), _) => "RemoveMember",
+        (Some(Step::DeleteClaim(_)), _) => "ReclaimVolume",
+        (Some(Step::DeletePod(_)), _) => "StopPod",
         (None, Some(wait)) => phase_of_wait(wait.predicate),
         (None, None) => "Confirm",
     }
@@ -44,20 +56,92 @@ fn phase_of_wait(predicate: Predicate) -> &'static str {
         Predicate::PodsStarting => "StartPods",
         Predicate::MemberJoining => "JoinMember",
         Predicate::MovesOpen => "MovePartitions",
+        Predicate::Draining => "DrainMember",
+        Predicate::PodsStopping => "StopPod",
         Predicate::ScaleInRefused => "Refused",
         Predicate::NameTaken
         | Predicate::ForeignData
         | Predicate::ClusterIdMismatch
         | Predicate::DuplicateMemberId
-        | Predicate::LostVolume => "Blocked",
+        | Predicate::LostVolume
+        | Predicate::DrainedByHand
+        | Predicate::RemovedDisk => "Blocked",
         Predicate::DatabaseSilent | Predicate::NoQuorum | Predicate::MembersDown => "WaitForMembers",
     }
 }
 
+/// The pod that the step, or the wait for its effect, is about.
+fn target(view: &View<'_>) -> Option<String> {
+    let slot = match &view.plan.step {
+        Some(Step::Join(step)) => step.slot,
+        Some(Step::Drain(step) | Step::CancelDrain(step) | Step::Remove(step)) => step.slot,
+        Some(Step::DeleteClaim(step)) => step.slot,
+        Some(Step::DeletePod(step)) => step.slot,
+        Some(Step::Bootstrap(_) | Step::Rebalance { .. }) => return None,
+        None => return draining(view).map(|member| member.slot.clone()),
+    };
+    Some(view.cluster.name.pod(slot))
+}
+
+fn draining<'a>(view: &View<'a>) -> Option<&'a MemberSummary> {
+    let mut members = view.members.iter().rev();
+    members.find(|member| member.state == MemberState::Draining)
+}
+
+/// Members may be kept until they are removed, pods that are not members yet be left out.
+fn cancellable(view: &View<'_>) -> bool {
+    match view.plan.activity {
+        Activity::ScalingOut => true,
+        Activity::ScalingIn => surplus(view).next().is_some(),
+        Activity::AtRest | Activity::Bootstrapping | Activity::Rebalancing => false,
+    }
+}
+
+/// Members in slots that are not wanted, those that go first in front.
+fn surplus<'a>(view: &View<'a>) -> impl Iterator<Item = (u32, &'a MemberSummary)> {
+    let wanted = view.cluster.replicas;
+    let slots = (wanted..view.plan.slots).rev();
+    let members = view.members;
+    slots
+        .filter_map(move |slot| Some((slot, members.get(slot as usize)?)))
+        .filter(|(_, member)| member.member_id.is_some() && member.state != MemberState::Removed)
+}
+
+/// A scale-in spelled out, as far as a person can read it.
+fn left_to_do(view: &View<'_>) -> Vec<String> {
+    match view.plan.activity {
+        Activity::ScalingIn => {}
+        Activity::AtRest | Activity::Bootstrapping | Activity::ScalingOut | Activity::Rebalancing => {
+            return Vec::new();
+        }
+    }
+    let steps = surplus(view).flat_map(|(slot, member)| {
+        let id = member.member_id.unwrap_or_default();
+        let claim = view.cluster.name.claim(slot);
+        let volume = match view.cluster.reclaim.on_scale_in {
+            ReclaimPolicy::Retain => format!("keep the volume {claim}"),
+            ReclaimPolicy::Delete => format!("delete the volume {claim}"),
+        };
+        [
+            format!(
+                "move {} partition copies off member {id} ({})",
+                member.replicas, member.slot
+            ),
+            format!("remove member {id} and stop pod {}", member.slot),
+            volume,
+        ]
+    });
+    steps.take(MAX_PLAN).collect()
+}
+
 fn blocked_by(view: &View<'_>) -> Option<BlockedBy> {
     if let Some(failure) = view.failure() {
+        let predicate = match &view.applied.step {
+            StepOutcome::Refused(_) => "StepRefused",
+            StepOutcome::Failed(_) | StepOutcome::Done(_) | StepOutcome::None => "StepFailed",
+        };
         return Some(BlockedBy {
-            predicate: "StepFailed".to_owned(),
+            predicate: predicate.to_owned(),
             message: failure.to_owned(),
         });
     }

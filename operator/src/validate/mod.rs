@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use std::collections::BTreeMap;
 
-use crate::crd::{KotobaCluster, PullPolicy, Topology};
+use crate::crd::{KotobaCluster, PullPolicy, Reclaim, Topology};
 use crate::names::ClusterName;
 
 /// Names of pods, claims and label values are made from the cluster's name; with suffixes they must stay below 63.
@@ -38,6 +38,8 @@ pub struct ValidatedCluster {
     pub requests: BTreeMap<String, String>,
     pub limits: BTreeMap<String, String>,
     pub topology: Topology,
+    /// What becomes of disks that are no longer used.
+    pub reclaim: Reclaim,
 }
 
 /// Why a resource cannot be acted on; the text tells its author what to write.
@@ -82,6 +84,7 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
         requests: quantities(&spec.resources.requests),
         limits: quantities(&spec.resources.limits),
         topology: spec.topology.clone(),
+        reclaim: spec.storage.reclaim.clone(),
     })
 }
 

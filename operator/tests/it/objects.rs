@@ -1,5 +1,6 @@
 //! Every object of a cluster, as YAML in `snapshots/`. A change there is a change for every cluster that runs.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kotoba_operator::build::{Objects, build};
 use kotoba_operator::crd::WhenUnsatisfiable;
 use kotoba_operator::plan::plan;
@@ -56,8 +57,9 @@ fn the_claim_template_stays_as_it_was_made() {
 }
 
 #[test]
-fn a_single_member_has_no_disruption_budget() {
-    assert_eq!(objects("spec replicas=1").disruption_budget, None);
+fn the_disruption_budget_of_a_single_member_lets_it_be_evicted() {
+    let budget = objects("spec replicas=1").disruption_budget.spec.unwrap();
+    assert_eq!(budget.min_available, Some(IntOrString::Int(0)));
 }
 
 #[test]
@@ -69,7 +71,7 @@ fn everything_belongs_to_the_resource_and_so_goes_with_it() {
         objects.peer_service.metadata,
         objects.client_service.metadata,
         objects.network_policy.metadata,
-        objects.disruption_budget.unwrap().metadata,
+        objects.disruption_budget.metadata,
         objects.stateful_set.metadata,
     ];
     for metadata in owners {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kotoba_operator::crd::{
-    Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Topology,
+    Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Reclaim,
+    ReclaimPolicy, Topology, WhenUnsatisfiable,
 };
 use kotoba_operator::names::ClusterName;
 use kotoba_operator::observe::{
-    Catalogue, Claim, Database, Identity, Member, Membership, Observed, Pod, Process, Rebalance, Slot, StatefulSet,
+    Catalogue, Claim, Database, Identity, Member, Membership, NotedDisk, Observed, Pod, Process, Rebalance,
+    RemovedMember, Slot, StatefulSet,
 };
 use kotoba_operator::validate::ValidatedCluster;
 
@@ -72,6 +74,7 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
         requests: BTreeMap::new(),
         limits: BTreeMap::new(),
         topology: Topology::default(),
+        reclaim: Reclaim::default(),
     }
 }
 
@@ -88,6 +91,8 @@ pub fn read(text: &str) -> Scene {
             "spec" => spec(&mut scene.cluster, &words),
             "latched" => scene.observed.recorded.cluster_id = Some(UID.into()),
             "bootstrap" => bootstrap(&mut scene.observed.recorded, &words),
+            "leaving" => scene.observed.recorded.leaving.push(words.bare[0].parse().unwrap()),
+            "removed" => removed(&mut scene.observed.database, &words),
             "remembered" => remembered(&mut scene.observed.recorded, &words),
             "statefulset" => scene.observed.stateful_set = Some(stateful_set(&words)),
             "slot" => slot(&mut scene.observed, &words),
@@ -104,6 +109,12 @@ fn spec(cluster: &mut ValidatedCluster, words: &Words<'_>) {
     cluster.replicas = words.number("replicas", 3);
     cluster.replication_factor = words.number("rf", 0);
     cluster.storage_size = words.text("size", "10Gi");
+    if words.has("reclaims") {
+        cluster.reclaim.on_scale_in = ReclaimPolicy::Delete;
+    }
+    if words.has("zones-are-a-rule") {
+        cluster.topology.when_unsatisfiable = WhenUnsatisfiable::DoNotSchedule;
+    }
 }
 
 fn bootstrap(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
@@ -146,21 +157,43 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
         uid: words.text("pod", &format!("pod-{number}")),
         ip: Some(format!("10.0.0.{number}")),
         ready: process.identity().is_some_and(|identity| identity.ready) || words.has("kubelet-ready"),
-        deleting: false,
+        deleting: words.has("stopping"),
         revision: Some(words.text("revision", "r1")),
         zone: (!words.has("unplaced")).then(|| words.text("zone", ["a", "b", "c"][number as usize % 3])),
         trouble: None,
     };
     let claim = Claim {
+        uid: format!("claim-{number}"),
+        version: "7".into(),
         bound: !words.has("unbound"),
+        deleting: words.has("claim-deleting"),
         size: words.text("size", "10Gi"),
+        disk: noted(&process, words),
     };
     let slot = Slot {
         pod: running.then_some(pod),
-        claim: Some(claim),
+        claim: (!words.has("no-claim")).then_some(claim),
         process,
     };
     observed.slots.insert(number, slot);
+}
+
+/// What is noted on the claim: what the process says, unless the line says otherwise (`noted=disk-4/5`, `noted=disk-4`).
+fn noted(process: &Process, words: &Words<'_>) -> Option<NotedDisk> {
+    if let Some(noted) = words.pairs.get("noted") {
+        let (disk, member) = noted
+            .split_once('/')
+            .map_or((*noted, None), |(disk, member)| (disk, Some(member)));
+        return Some(NotedDisk {
+            disk_id: disk.into(),
+            member_id: member.map(|member| member.parse().unwrap()),
+        });
+    }
+    let identity = process.identity().filter(|_| !words.has("not-noted"))?;
+    Some(NotedDisk {
+        disk_id: identity.disk_id.clone(),
+        member_id: identity.membership.as_ref().map(|membership| membership.member_id),
+    })
 }
 
 fn process(number: u32, words: &Words<'_>) -> Process {
@@ -196,6 +229,8 @@ fn database(words: &Words<'_>, rest: &str) -> Database {
         linearizable: !words.has("no-quorum"),
         leader_member_id: Some(words.number("leader", 1)).filter(|leader| *leader != 0),
         members: Vec::new(),
+        removed: Vec::new(),
+        replication_factor: words.number("copies", 3),
         partitions: 16,
         under_replicated: words.number("under", 0),
         leaderless: words.number("leaderless", 0),
@@ -232,7 +267,22 @@ fn member(database: &mut Database, words: &Words<'_>) {
             "Failed" => Health::Failed,
             other => panic!("no health: {other}"),
         },
+        zone: words.text("zone", ["a", "b", "c"][slot as usize % 3]),
         replicas: words.number("replicas", 16),
         leaders: words.number("leaders", 5),
+        drained: words.has("drained"),
+        waiting_for: words.text("waits", "").replace('_', " "),
+        disk_full: words.has("full"),
+    });
+}
+
+fn removed(database: &mut Database, words: &Words<'_>) {
+    let Database::Answered(catalogue) = database else {
+        panic!("a removed member needs a database line before it");
+    };
+    let id: u64 = words.bare[0].parse().unwrap();
+    catalogue.removed.push(RemovedMember {
+        id,
+        disk_id: words.text("disk", &format!("disk-{}", id - 1)),
     });
 }

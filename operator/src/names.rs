@@ -19,6 +19,10 @@ pub const DATA_VOLUME: &str = "data";
 pub const DISK_ANNOTATION: &str = "kotoba.dev/disk-id";
 /// On a claim, for the person who reads it: the member on that disk.
 pub const MEMBER_ANNOTATION: &str = "kotoba.dev/member-id";
+/// On the resource: ids of members, with commas, whose disk is lost for good and that another may follow.
+pub const REPLACE_ANNOTATION: &str = "kotoba.dev/replace-member";
+/// On the resource: `true` keeps the operator from changing anything.
+pub const PAUSED_ANNOTATION: &str = "kotoba.dev/paused";
 
 /// A cluster's name in its namespace, from which all others follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,6 +8,10 @@ pub struct Applied {
     pub step: StepOutcome,
     /// The record of a founding that this pass wrote, or found written.
     pub bootstrap: Option<Bootstrap>,
+    /// The controller of the StatefulSet has yet to see what this pass changed in it.
+    pub set_is_unseen: bool,
+    /// What Kubernetes said where it did not enlarge a volume.
+    pub growth_refusals: Vec<String>,
 }
 
 /// How the one step of the plan went.
@@ -53,4 +57,5 @@ pub enum Done {
     PodDeleted {
         slot: u32,
     },
+    StatefulSetDeleted,
 }

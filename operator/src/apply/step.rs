@@ -4,7 +4,7 @@
 use kotoba_proto::v1;
 use kube::Client;
 
-use super::deletions::{delete_claim, delete_pod};
+use super::deletions::{delete_claim, delete_pod, orphan_set};
 use super::{Applied, Done, Error, StepOutcome, write_status};
 use crate::admin::{Admin, CallError};
 use crate::crd::{Bootstrap, BootstrapState, KotobaClusterStatus};
@@ -21,7 +21,10 @@ pub async fn perform(
     version: String,
     step: Option<&Step>,
 ) -> Result<(Applied, String), Error> {
-    let of_step = |step| Applied { step, bootstrap: None };
+    let of_step = |step| Applied {
+        step,
+        ..Applied::default()
+    };
     match step {
         None => Ok((Applied::default(), version)),
         Some(Step::Bootstrap(step)) => {
@@ -29,10 +32,17 @@ pub async fn perform(
             let applied = Applied {
                 step: bootstrap(admin, name, observed, step).await,
                 bootstrap: Some(record),
+                ..Applied::default()
             };
             Ok((applied, version))
         }
-        Some(Step::Join(step)) => Ok((of_step(join(admin, name, observed, step).await), version)),
+        Some(Step::Join(step)) => {
+            let version = match step.replaces {
+                Some(member_id) => record_leaving(client, name, observed, version, member_id).await?,
+                None => version,
+            };
+            Ok((of_step(join(admin, name, observed, step).await), version))
+        }
         Some(Step::Rebalance { through }) => Ok((of_step(rebalance(admin, name, observed, *through).await), version)),
         Some(Step::Drain(step)) => {
             let version = record_leaving(client, name, observed, version, step.member_id).await?;
@@ -42,6 +52,7 @@ pub async fn perform(
         Some(Step::Remove(step)) => Ok((of_step(remove(admin, name, observed, step).await), version)),
         Some(Step::DeleteClaim(step)) => Ok((of_step(delete_claim(client, name, step).await?), version)),
         Some(Step::DeletePod(step)) => Ok((of_step(delete_pod(client, name, step).await?), version)),
+        Some(Step::RecreateStatefulSet(step)) => Ok((of_step(orphan_set(client, name, step).await?), version)),
     }
 }
 

@@ -45,7 +45,7 @@ pub fn build(
         client_service: client_service::build(cluster),
         network_policy: network_policy::build(cluster, operator_namespace),
         disruption_budget: disruption_budget::build(cluster, plan.min_available),
-        stateful_set: stateful_set::build(cluster, observed, plan.slots),
+        stateful_set: stateful_set::build(cluster, observed, plan.replicas),
     }
 }
 

@@ -9,8 +9,8 @@ mod status;
 
 pub use conditions::{ConditionStatus, ConditionType, set_conditions, truth_of};
 pub use spec::{
-    KotobaCluster, KotobaClusterSpec, PullPolicy, Reclaim, ReclaimPolicy, Resources, Storage, Topology,
-    WhenUnsatisfiable,
+    KotobaCluster, KotobaClusterSpec, PullPolicy, Reclaim, ReclaimPolicy, Replacement, ReplacementMode, Resources,
+    Storage, Topology, Update, WhenUnsatisfiable,
 };
 pub use status::{
     BlockedBy, Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, Operation,

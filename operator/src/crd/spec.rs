@@ -111,6 +111,73 @@ pub struct KotobaClusterSpec {
     /// How members are spread over zones.
     #[serde(default)]
     pub topology: Topology,
+
+    /// How pods are made anew when image, resources or settings change.
+    #[serde(default)]
+    pub update: Update,
+
+    /// What happens when the disk of a member is lost.
+    #[serde(default)]
+    pub replacement: Replacement,
+
+    /// Stops all pods and keeps their disks; false starts them again. Default false.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// How pods are made anew: one at a time, each when all others serve and every partition has all its copies.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// Seconds for which a pod must have been ready before the next is stopped. Default 10.
+    #[serde(default = "default_min_ready_seconds")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub min_ready_seconds: i32,
+
+    /// Stops no more pods; those that are made anew for another reason get the new template. Default false.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Update {
+            min_ready_seconds: default_min_ready_seconds(),
+            paused: false,
+        }
+    }
+}
+
+/// What happens when a pod comes back with an empty disk where a member with data was.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replacement {
+    /// Manual: a person names the lost member in the annotation kotoba.dev/replace-member, or drains it. Automatic:
+    /// after some time another member takes its place. Default Manual.
+    #[serde(default)]
+    pub mode: ReplacementMode,
+
+    /// Seconds that Automatic waits for the disk to come back. Default 1800.
+    #[serde(default = "default_replacement_seconds")]
+    #[schemars(range(min = 60, max = 604800))]
+    pub after_seconds: i32,
+}
+
+impl Default for Replacement {
+    fn default() -> Self {
+        Replacement {
+            mode: ReplacementMode::default(),
+            after_seconds: default_replacement_seconds(),
+        }
+    }
+}
+
+/// Who decides that a lost disk does not come back.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ReplacementMode {
+    #[default]
+    Manual,
+    Automatic,
 }
 
 /// When the kubelet pulls an image.
@@ -139,7 +206,7 @@ impl PullPolicy {
     validation = Rule::new("isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0'))")
         .message("storage.size must be a quantity above zero, for example 20Gi"),
     validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
-        .message("storage.size cannot shrink: a disk cannot be made smaller"),
+        .message("storage.size cannot shrink: a disk cannot be made smaller; make another cluster with smaller disks and load the data there"),
     validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
         .message("storage.storageClassName is fixed when the cluster is made")
 )]
@@ -177,6 +244,10 @@ pub struct Reclaim {
     /// database any more; a retained one must be deleted by hand before its slot can be used again.
     #[serde(default)]
     pub on_scale_in: ReclaimPolicy,
+
+    /// The disks of all members when the cluster is deleted: Retain or Delete. Default Retain.
+    #[serde(default)]
+    pub on_cluster_delete: ReclaimPolicy,
 }
 
 /// Whether a disk is kept.
@@ -185,6 +256,15 @@ pub enum ReclaimPolicy {
     #[default]
     Retain,
     Delete,
+}
+
+impl ReclaimPolicy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReclaimPolicy::Retain => "Retain",
+            ReclaimPolicy::Delete => "Delete",
+        }
+    }
 }
 
 /// CPU and memory of each member, in Kubernetes quantities.
@@ -254,6 +334,14 @@ impl WhenUnsatisfiable {
 
 fn default_replicas() -> i32 {
     3
+}
+
+fn default_min_ready_seconds() -> i32 {
+    10
+}
+
+fn default_replacement_seconds() -> i32 {
+    1800
 }
 
 fn default_storage_size() -> String {

@@ -100,6 +100,11 @@ pub struct MemberSummary {
     /// Whether the rest of the database hears from it: Alive, Suspected, Failed, Unknown.
     pub health: Health,
 
+    /// Since when the operator has seen this member in this state here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("description" = "Since when the operator has seen this member in this state here."))]
+    pub since: Option<Time>,
+
     /// Partition copies on it.
     #[serde(default)]
     pub replicas: i32,
@@ -203,6 +208,11 @@ pub enum OperationType {
     ScaleOut,
     Rebalance,
     ScaleIn,
+    /// Another member takes the place of one whose disk is lost.
+    Replace,
+    /// Pods are made anew from the present template.
+    Roll,
+    ResizeVolumes,
 }
 
 /// What an operation waits for.

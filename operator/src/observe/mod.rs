@@ -7,6 +7,8 @@ mod read;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::crd::{Health, KotobaClusterStatus, MemberState};
 pub use ask::{ask_database, target};
 pub use read::{Error, read_kubernetes};
@@ -22,6 +24,8 @@ pub struct Observed {
     /// Objects that bear a name this cluster needs and belong to something else, as `Kind name`.
     pub taken_names: Vec<String>,
     pub database: Database,
+    /// When all this was read.
+    pub now: Timestamp,
 }
 
 impl Observed {
@@ -43,7 +47,10 @@ impl Observed {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatefulSet {
+    pub uid: String,
     pub replicas: u32,
+    /// Image that its pods are made with.
+    pub image: Option<String>,
     /// Size that its claim template asks for; the template cannot be changed.
     pub claim_size: Option<String>,
     /// Revision that a pod made now would get; none while the controller has not seen the last change.
@@ -68,8 +75,32 @@ pub struct Pod {
     pub revision: Option<String>,
     /// None: the pod has no Kubernetes node yet. Empty: its node has no zone label.
     pub zone: Option<String>,
+    /// Its container runs; what it does there is another question.
+    pub running: bool,
+    pub ready_since: Option<Timestamp>,
+    /// The Kubernetes node that it was given.
+    pub host: Option<Host>,
     /// Why it does not run, in Kubernetes' words.
     pub trouble: Option<String>,
+}
+
+/// A Kubernetes node, as far as a pod on it is concerned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Host {
+    pub name: String,
+    /// Its zone label; empty where it has none.
+    pub zone: String,
+    pub state: HostState,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostState {
+    #[default]
+    Ready,
+    /// Its kubelet does not report, or says that it is not ready.
+    NotReady,
+    /// There is no such node any more.
+    Gone,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -81,6 +112,12 @@ pub struct Claim {
     pub deleting: bool,
     /// Asked for.
     pub size: String,
+    /// What the volume has.
+    pub capacity: Option<String>,
+    /// What Kubernetes says of an enlargement that is not done.
+    pub resizing: Option<String>,
+    /// The Kubernetes node that its volume is for, if that node is gone.
+    pub lost_host: Option<String>,
     /// What is noted on it of the disk behind it.
     pub disk: Option<NotedDisk>,
 }

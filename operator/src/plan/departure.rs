@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Activity, ClaimStep, MemberStep, Next, Places, Predicate, Step, seen_in};
+use super::{Activity, ClaimStep, MemberStep, Next, Occupant, Places, Predicate, Step, occupant};
 use crate::crd::{Health, MemberState, ReclaimPolicy, WhenUnsatisfiable};
 use crate::observe::{Catalogue, Claim, Member, Observed};
 use crate::validate::ValidatedCluster;
@@ -20,8 +20,7 @@ pub(super) fn next(
     places: &Places<'_>,
     slots: u32,
 ) -> Option<Next> {
-    keep(cluster, observed, catalogue, places)
-        .or_else(|| pods_stopping(cluster, observed, slots))
+    pods_stopping(cluster, observed, slots)
         .or_else(|| reclaim(cluster, observed, catalogue, places, slots))
         .or_else(|| {
             let (slot, member) = places.surplus(cluster.replicas).into_iter().next()?;
@@ -34,6 +33,23 @@ pub(super) fn next(
                 refusal,
             ))
         })
+        .or_else(|| unlisted(cluster, observed, slots))
+}
+
+/// A slot that is only kept because its disk says that it is a member, which the database does not know.
+fn unlisted(cluster: &ValidatedCluster, observed: &Observed, slots: u32) -> Option<Next> {
+    let mut held = (cluster.replicas..slots).rev();
+    let (slot, member_id) = held.find_map(|slot| {
+        let membership = observed.process(slot).identity()?.membership.as_ref()?;
+        Some((slot, membership.member_id))
+    })?;
+    let message = format!(
+        "the disk of pod {} says it is member {member_id}, which the database does not list. Nothing is removed: if that \
+         disk is of no use, delete its claim {} and the pod",
+        cluster.name.pod(slot),
+        cluster.name.claim(slot)
+    );
+    Some(Next::wait(Activity::ScalingIn, Predicate::ScaleInRefused, message))
 }
 
 /// Drain, wait, remove: the way out of one member, from wherever it is on it.
@@ -75,26 +91,35 @@ fn draining(cluster: &ValidatedCluster, slot: u32, member: &Member) -> String {
 }
 
 /// A drain of the operator's own that is not wanted any more. One that a person asked for is the person's to cancel.
-fn keep(cluster: &ValidatedCluster, observed: &Observed, catalogue: &Catalogue, places: &Places<'_>) -> Option<Next> {
-    let own = |member: &Member| {
-        observed
-            .recorded
-            .leaving
-            .iter()
-            .any(|id| u64::try_from(*id) == Ok(member.id))
-    };
-    let is_back = |slot: u32, member: &Member| {
-        member.health != Health::Failed || seen_in(observed, &catalogue.cluster_id, member) == Some(slot)
+pub(super) fn keep(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    catalogue: &Catalogue,
+    places: &Places<'_>,
+) -> Option<Next> {
+    // One that has lost its disk, or was followed in its slot, cannot come back.
+    let may_stay = |slot: u32| {
+        let is_lost = matches!(
+            occupant(&cluster.name, &catalogue.cluster_id, observed, catalogue, slot),
+            Occupant::Lost(_)
+        );
+        places.at(slot).len() == 1 && !is_lost
     };
     let (slot, member) = places
         .staying(cluster.replicas)
-        .find(|(slot, member)| member.state == MemberState::Draining && own(member) && is_back(*slot, member))?;
+        .find(|(slot, member)| member.state == MemberState::Draining && is_own(observed, member) && may_stay(*slot))?;
     let step = MemberStep {
         through: catalogue.answered_by,
         slot,
         member_id: member.id,
     };
     Some(Next::step(Activity::ScalingIn, Step::CancelDrain(step)))
+}
+
+/// The operator noted, before it began, that it takes this member out.
+pub(super) fn is_own(observed: &Observed, member: &Member) -> bool {
+    let mut noted = observed.recorded.leaving.iter();
+    noted.any(|id| u64::try_from(*id) == Ok(member.id))
 }
 
 /// Why a drain would be wrong, told before anything is touched.

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 use super::{
     Activity, ClaimStep, JoinStep, Next, Occupant, Places, PodStep, Predicate, Step, candidate, departure, occupant,
+    replacement, roll, volumes,
 };
-use crate::crd::{Health, MemberState, ReclaimPolicy};
+use crate::crd::{Health, MemberState, ReclaimPolicy, ReplacementMode};
+use crate::names::REPLACE_ANNOTATION;
 use crate::observe::{Catalogue, Database, Member, Observed};
 use crate::validate::ValidatedCluster;
 
@@ -27,9 +29,28 @@ pub(super) fn next(cluster: &ValidatedCluster, observed: &Observed, cluster_id: 
         ),
         Database::Answered(catalogue) => {
             let places = Places::of(&cluster.name, observed, catalogue);
-            departure::next(cluster, observed, catalogue, &places, slots)
-                .unwrap_or_else(|| grow(cluster, observed, cluster_id, catalogue, &places))
+            change(cluster, observed, catalogue, &places, slots)
         }
+    }
+}
+
+/// What is wrong first, then what is asked for. A change that waits for a person does not keep pods from being made anew.
+fn change(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    catalogue: &Catalogue,
+    places: &Places<'_>,
+    slots: u32,
+) -> Next {
+    let change = departure::keep(cluster, observed, catalogue, places)
+        .or_else(|| replacement::next(cluster, observed, catalogue, places))
+        .or_else(|| departure::next(cluster, observed, catalogue, places, slots))
+        .unwrap_or_else(|| grow(cluster, observed, catalogue, places, slots));
+    let is_refused = change.waits.as_ref().is_some_and(|wait| wait.predicate.needs_person());
+    let roll = || roll::next(cluster, observed, catalogue, places, slots).filter(|roll| roll.step.is_some());
+    match is_refused {
+        true => roll().unwrap_or(change),
+        false => change,
     }
 }
 
@@ -113,16 +134,16 @@ fn census<'a>(
 fn grow(
     cluster: &ValidatedCluster,
     observed: &Observed,
-    cluster_id: &str,
     catalogue: &Catalogue,
     places: &Places<'_>,
+    slots: u32,
 ) -> Next {
-    let census = census(cluster, observed, cluster_id, catalogue);
+    let census = census(cluster, observed, &catalogue.cluster_id, catalogue);
     if let Some(slot) = census.empty.first() {
-        return join(cluster, observed, catalogue, *slot);
+        return join(cluster, observed, catalogue, *slot, None);
     }
     if let Some((slot, member_id)) = census.removed.first() {
-        return removed_disk(cluster, observed, places, *slot, *member_id);
+        return removed_disk(cluster, observed, catalogue, places, (*slot, *member_id));
     }
     if !census.nobody.is_empty() {
         let message = format!("waiting for new pods: {}", census.nobody.join("; "));
@@ -136,15 +157,23 @@ fn grow(
         let message = format!("member {} ({}) is joining", member.id, member.name);
         return Next::wait(Activity::ScalingOut, Predicate::MemberJoining, message);
     }
+    if let Some(next) = volumes::template(cluster, observed, slots) {
+        return next;
+    }
+    let roll = roll::next(cluster, observed, catalogue, places, slots);
+    // A lost volume is what a person has to hear of, not the pods that wait because of it.
+    if let Some(next) = roll.filter(|roll| roll.step.is_some() || census.lost.is_empty()) {
+        return next;
+    }
     if let Some(member) = census
         .members
         .iter()
-        .find(|member| member.state == MemberState::Draining)
+        .find(|member| member.state == MemberState::Draining && !departure::is_own(observed, member))
     {
         return drained_by_hand(member);
     }
     rebalance(catalogue, &census).unwrap_or_else(|| match census.lost.first() {
-        Some((slot, member)) => lost_volume(cluster, *slot, member),
+        Some((slot, member)) => lost_volume(cluster, observed, *slot, member),
         None => Next::rest(),
     })
 }
@@ -154,13 +183,15 @@ fn grow(
 fn removed_disk(
     cluster: &ValidatedCluster,
     observed: &Observed,
+    catalogue: &Catalogue,
     places: &Places<'_>,
-    slot: u32,
-    member_id: u64,
+    (slot, member_id): (u32, u64),
 ) -> Next {
-    // Where another member is at home, whose disk is elsewhere or lost, a person has to look.
+    let disk = observed.process(slot).identity().map(|identity| &identity.disk_id);
+    let is_used = catalogue.members.iter().any(|member| Some(&member.disk_id) == disk);
+    // Where a member is at home, whose disk is elsewhere or lost or this very one, a person has to look.
     let policy = match places.at(slot) {
-        [] => cluster.reclaim.on_scale_in,
+        [] if !is_used => cluster.reclaim.on_scale_in,
         [..] => ReclaimPolicy::Retain,
     };
     let (pod, claim) = (cluster.name.pod(slot), cluster.name.claim(slot));
@@ -203,7 +234,17 @@ fn drained_by_hand(member: &Member) -> Next {
 }
 
 /// One at a time: each join is a change of the meta group, and the next waits until the last one is complete.
-fn join(cluster: &ValidatedCluster, observed: &Observed, catalogue: &Catalogue, slot: u32) -> Next {
+pub(super) fn join(
+    cluster: &ValidatedCluster,
+    observed: &Observed,
+    catalogue: &Catalogue,
+    slot: u32,
+    replaces: Option<u64>,
+) -> Next {
+    let activity = match replaces {
+        None => Activity::ScalingOut,
+        Some(_) => Activity::Replacing,
+    };
     let pod = cluster.name.pod(slot);
     let mut joining = catalogue
         .members
@@ -211,18 +252,19 @@ fn join(cluster: &ValidatedCluster, observed: &Observed, catalogue: &Catalogue, 
         .filter(|member| member.state == MemberState::Joining);
     if let Some(other) = joining.find(|member| member.name != pod) {
         let message = format!("{pod} joins when member {} ({}) has joined", other.id, other.name);
-        return Next::wait(Activity::ScalingOut, Predicate::MemberJoining, message);
+        return Next::wait(activity, Predicate::MemberJoining, message);
     }
     let Some(candidate) = candidate(cluster, observed, slot) else {
         let message = format!("{pod} has no Kubernetes node that could be read");
-        return Next::wait(Activity::ScalingOut, Predicate::PodsStarting, message);
+        return Next::wait(activity, Predicate::PodsStarting, message);
     };
     let through = catalogue.answered_by;
     Next::step(
-        Activity::ScalingOut,
+        activity,
         Step::Join(JoinStep {
             through,
             slot,
+            replaces,
             candidate,
         }),
     )
@@ -253,14 +295,21 @@ fn rebalance(catalogue: &Catalogue, census: &Census<'_>) -> Option<Next> {
     Some(Next::step(Activity::Rebalancing, Step::Rebalance { through }))
 }
 
-fn lost_volume(cluster: &ValidatedCluster, slot: u32, member: &Member) -> Next {
+fn lost_volume(cluster: &ValidatedCluster, observed: &Observed, slot: u32, member: &Member) -> Next {
+    let (pod, id) = (cluster.name.pod(slot), member.id);
+    let otherwise = match cluster.replacement.mode {
+        ReplacementMode::Manual => format!(
+            "or, if the data is gone, set the annotation {REPLACE_ANNOTATION}: \"{id}\" and the empty disk takes its place"
+        ),
+        ReplacementMode::Automatic => {
+            let after = i64::from(cluster.replacement.after_seconds);
+            let lost_for = replacement::lost_for(cluster, observed, slot, member).map_or(0, |lost| lost.as_secs());
+            format!("else the empty disk takes its place in {} s", after - lost_for)
+        }
+    };
     let message = format!(
-        "pod {} has an empty disk, but member {} with {} partition copies lived there: put its volume back, or, if the \
-         data is gone, have the database remove member {} and the empty disk will be taken in as a new one",
-        cluster.name.pod(slot),
-        member.id,
-        member.replicas,
-        member.id
+        "pod {pod} has an empty disk, but member {id} with {} partition copies lived there: put its volume back, {otherwise}",
+        member.replicas
     );
     Next::wait(Activity::AtRest, Predicate::LostVolume, message)
 }

@@ -9,16 +9,21 @@ mod growth;
 mod marks;
 mod occupant;
 mod places;
+mod replacement;
+mod roll;
+mod volumes;
 mod wait;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::crd::MemberState;
+use crate::names::PAUSED_ANNOTATION;
 use crate::observe::{Catalogue, Claim, NotedDisk, Observed};
 use crate::validate::ValidatedCluster;
 pub use occupant::{Occupant, occupant};
 pub use places::{Places, seen_in};
+pub use volumes::ClaimGrowth;
 pub use wait::{Predicate, Wait};
 
 /// After a step its effect is looked for at once, so that ten members join in seconds and not in minutes.
@@ -31,15 +36,19 @@ const RECHECK_AT_REST: Duration = Duration::from_secs(30);
 /// The next pass, spelled out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Replicas of the StatefulSet.
+    /// Pods with a disk that there shall be.
     ///
     /// Invariant: never below what a member needs that is known and not removed; and, while the database does not
     /// answer with a majority behind it, never below what the StatefulSet has.
     pub slots: u32,
+    /// Replicas of the StatefulSet: as many as slots, or none while the cluster is suspended.
+    pub replicas: u32,
     /// Of the disruption budget.
     pub min_available: u32,
     /// Claims on which their disk is to be noted.
     pub marks: Vec<ClaimMark>,
+    /// Claims that are to ask for more.
+    pub growth: Vec<ClaimGrowth>,
     /// The Kubernetes objects are left as they are, because some of them belong to somebody else.
     pub hold_objects: bool,
     pub activity: Activity,
@@ -58,6 +67,9 @@ pub enum Activity {
     ScalingOut,
     Rebalancing,
     ScalingIn,
+    Replacing,
+    Rolling,
+    ResizingVolumes,
 }
 
 /// The one thing of a pass that is dangerous: it changes the database, or deletes an object.
@@ -77,6 +89,8 @@ pub enum Step {
     Remove(MemberStep),
     DeleteClaim(ClaimStep),
     DeletePod(PodStep),
+    /// Deleted around its pods, to be made anew with another claim template.
+    RecreateStatefulSet(SetStep),
 }
 
 /// About one member, through the member in the slot `through`.
@@ -112,6 +126,12 @@ pub struct PodStep {
     pub uid: String,
 }
 
+/// A StatefulSet as it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetStep {
+    pub uid: String,
+}
+
 /// What is to be noted on a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimMark {
@@ -138,6 +158,8 @@ pub struct JoinStep {
     /// The slot of the member that is asked to take it in.
     pub through: u32,
     pub slot: u32,
+    /// The member that has lost its disk, and whose slot this is.
+    pub replaces: Option<u64>,
     pub candidate: Candidate,
 }
 
@@ -179,6 +201,10 @@ impl Next {
         }
     }
 
+    fn is_rest(&self) -> bool {
+        self.activity == Activity::AtRest && self.step.is_none() && self.waits.is_none() && self.latch.is_none()
+    }
+
     fn rest() -> Self {
         Next {
             activity: Activity::AtRest,
@@ -192,12 +218,18 @@ impl Next {
 /// Decides the next pass.
 pub fn plan(cluster: &ValidatedCluster, observed: &Observed) -> Plan {
     let slots = slots(cluster, observed);
-    let next = next(cluster, observed, slots);
+    let growth = volumes::growth(cluster, observed, slots);
+    let mut next = next(cluster, observed, slots);
+    if next.is_rest() && !growth.is_empty() {
+        next.activity = Activity::ResizingVolumes;
+    }
     Plan {
         slots,
         min_available: min_available(cluster, observed, slots, next.step.as_ref()),
         marks: marks::missing(observed),
-        hold_objects: !observed.taken_names.is_empty(),
+        growth,
+        replicas: if cluster.suspend { 0 } else { slots },
+        hold_objects: cluster.paused || !observed.taken_names.is_empty(),
         recheck_after: recheck_after(&next, observed, slots),
         activity: next.activity,
         step: next.step,
@@ -213,6 +245,17 @@ fn next(cluster: &ValidatedCluster, observed: &Observed, slots: u32) -> Next {
             observed.taken_names.join(", ")
         );
         return Next::wait(Activity::AtRest, Predicate::NameTaken, message);
+    }
+    if cluster.paused {
+        let message = format!("nothing is changed while the annotation {PAUSED_ANNOTATION} is true");
+        return Next::wait(Activity::AtRest, Predicate::Paused, message);
+    }
+    if cluster.suspend {
+        let message = "the pods are stopped and their disks kept; set spec.suspend to false to start them".to_owned();
+        return Next::wait(Activity::AtRest, Predicate::Suspended, message);
+    }
+    if let Some(next) = roll::broken(cluster, observed, slots) {
+        return next;
     }
     match &observed.recorded.cluster_id {
         None => founding::next(cluster, observed, slots),
@@ -292,6 +335,10 @@ fn recheck_after(next: &Next, observed: &Observed, slots: u32) -> Duration {
     if next.step.is_some() || next.latch.is_some() {
         return RECHECK_AFTER_STEP;
     }
+    let waits_for = next.waits.as_ref().map(|wait| wait.predicate);
+    if let Some(Predicate::Paused | Predicate::Suspended) = waits_for {
+        return RECHECK_AT_REST;
+    }
     let all_ready = (0..slots).all(|slot| observed.pod(slot).is_some_and(|pod| pod.ready));
     let moving = observed
         .database
@@ -305,7 +352,10 @@ fn recheck_after(next: &Next, observed: &Observed, slots: u32) -> Duration {
         | Activity::Bootstrapping
         | Activity::ScalingOut
         | Activity::Rebalancing
-        | Activity::ScalingIn => RECHECK_WHILE_MOVING,
+        | Activity::ScalingIn
+        | Activity::Replacing
+        | Activity::Rolling
+        | Activity::ResizingVolumes => RECHECK_WHILE_MOVING,
     }
 }
 

@@ -34,8 +34,9 @@ pub fn occupant<'a>(
     catalogue: &'a Catalogue,
     slot: u32,
 ) -> Occupant<'a> {
+    // The newest of that name: one that has lost its disk may have been followed.
     let by_name = || {
-        let mut members = catalogue.members.iter();
+        let mut members = catalogue.members.iter().rev();
         members.find(|member| name.slot_of(&member.name) == Some(slot))
     };
     match observed.process(slot) {

@@ -26,6 +26,15 @@ pub enum Predicate {
     /// A member in a wanted slot is drained, and not by the operator.
     DrainedByHand,
     PodsStopping,
+    /// A lost member is not replaced while others do not answer.
+    ReplacementUnsafe,
+    /// A pod is not made anew while another is not ready.
+    PodNotReady,
+    /// Nor while a partition lacks a leader or a copy.
+    NotInSync,
+    MinReadySeconds,
+    Paused,
+    Suspended,
     /// A slot has the disk of a removed member.
     RemovedDisk,
     ScaleInRefused,
@@ -49,6 +58,12 @@ impl Predicate {
             Predicate::DrainedByHand => "DrainedByHand",
             Predicate::PodsStopping => "PodsStopping",
             Predicate::RemovedDisk => "RemovedDisk",
+            Predicate::ReplacementUnsafe => "ReplacementUnsafe",
+            Predicate::PodNotReady => "PodNotReady",
+            Predicate::NotInSync => "NotInSync",
+            Predicate::MinReadySeconds => "MinReadySeconds",
+            Predicate::Paused => "Paused",
+            Predicate::Suspended => "Suspended",
             Predicate::ScaleInRefused => "ScaleInRefused",
         }
     }
@@ -63,6 +78,8 @@ impl Predicate {
             | Predicate::LostVolume
             | Predicate::DrainedByHand
             | Predicate::RemovedDisk
+            | Predicate::Paused
+            | Predicate::Suspended
             | Predicate::ScaleInRefused => true,
             Predicate::PodsStarting
             | Predicate::DatabaseSilent
@@ -71,6 +88,10 @@ impl Predicate {
             | Predicate::MembersDown
             | Predicate::MovesOpen
             | Predicate::Draining
+            | Predicate::ReplacementUnsafe
+            | Predicate::PodNotReady
+            | Predicate::NotInSync
+            | Predicate::MinReadySeconds
             | Predicate::PodsStopping => false,
         }
     }

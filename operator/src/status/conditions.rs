@@ -6,10 +6,11 @@ use super::View;
 use super::verdict::Verdict;
 use crate::apply::{Done, StepOutcome};
 use crate::crd::{ConditionStatus, ConditionType, Health, MemberState, MemberSummary};
-use crate::observe::{Catalogue, Claim, Pod};
+use crate::observe::{Catalogue, Claim, HostState, Pod};
 use crate::plan::{Activity, Predicate};
 use crate::validate::quantity_bytes;
 
+const UNSEEN: &str = "Kubernetes has not seen the last change of the pod template yet";
 /// How many names a message lists before it only counts them; a message is read on one line of `kubectl get`.
 const MAX_NAMED: usize = 5;
 
@@ -36,6 +37,11 @@ pub(super) fn all(view: &View<'_>) -> Vec<Condition> {
 /// The summary: what is asked for is there, serves, and nothing is left to do.
 fn ready(view: &View<'_>) -> Verdict {
     let (available, progressing, degraded) = (available(view), progressing(view), degraded(view));
+    for still in [Predicate::Paused, Predicate::Suspended] {
+        if let Some(message) = view.waits_for(still) {
+            return Verdict::no(still.as_str(), message);
+        }
+    }
     let refused = view.plan.waits.as_ref().filter(|wait| wait.predicate.needs_person());
     if available.status == ConditionStatus::False {
         return Verdict::no("NotAvailable", available.message);
@@ -62,6 +68,9 @@ fn ready(view: &View<'_>) -> Verdict {
 }
 
 fn available(view: &View<'_>) -> Verdict {
+    if let Some(message) = view.waits_for(Predicate::Suspended) {
+        return Verdict::no("Suspended", message);
+    }
     if view.cluster_id.is_none() {
         return Verdict::no("Bootstrapping", "the database is not founded yet");
     }
@@ -118,8 +127,28 @@ fn progressing(view: &View<'_>) -> Verdict {
         .or_else(|| waits.map(|wait| wait.message.clone()))
         .unwrap_or_else(|| doing(view));
     if let Some(wait) = waits.filter(|wait| wait.predicate.needs_person()) {
-        let refused = wait.predicate == Predicate::ScaleInRefused;
-        let reason = if refused { "ScaleInRefused" } else { "Blocked" };
+        let reason = match wait.predicate {
+            told @ (Predicate::ScaleInRefused | Predicate::Paused | Predicate::Suspended) => told.as_str(),
+            Predicate::NameTaken
+            | Predicate::PodsStarting
+            | Predicate::ForeignData
+            | Predicate::ClusterIdMismatch
+            | Predicate::DuplicateMemberId
+            | Predicate::DatabaseSilent
+            | Predicate::NoQuorum
+            | Predicate::MemberJoining
+            | Predicate::MembersDown
+            | Predicate::MovesOpen
+            | Predicate::LostVolume
+            | Predicate::Draining
+            | Predicate::DrainedByHand
+            | Predicate::PodsStopping
+            | Predicate::ReplacementUnsafe
+            | Predicate::PodNotReady
+            | Predicate::NotInSync
+            | Predicate::MinReadySeconds
+            | Predicate::RemovedDisk => "Blocked",
+        };
         return Verdict::no(reason, message);
     }
     if let StepOutcome::Refused(refusal) = &view.applied.step {
@@ -127,12 +156,22 @@ fn progressing(view: &View<'_>) -> Verdict {
     }
     match view.plan.activity {
         Activity::AtRest if waits.is_some() => Verdict::unknown("Unreachable", message),
+        // What is wanted may be another template, and then pods are to be made anew.
+        Activity::AtRest if is_unseen(view) => Verdict::yes("Reconciling", UNSEEN),
         Activity::AtRest => Verdict::no("Reconciled", message),
         Activity::Bootstrapping => Verdict::yes("Bootstrapping", message),
         Activity::ScalingOut => Verdict::yes("ScalingOut", message),
         Activity::Rebalancing => Verdict::yes("Rebalancing", message),
         Activity::ScalingIn => Verdict::yes("ScalingIn", message),
+        Activity::Replacing => Verdict::yes("Replacing", message),
+        Activity::Rolling => Verdict::yes("RollingUpdate", message),
+        Activity::ResizingVolumes => Verdict::yes("ResizingVolumes", message),
     }
+}
+
+fn is_unseen(view: &View<'_>) -> bool {
+    let set = view.observed.stateful_set.as_ref();
+    view.applied.set_is_unseen || set.is_none_or(|set| set.update_revision.is_none())
 }
 
 /// What the pass did, or what is left when it had nothing to do.
@@ -166,11 +205,18 @@ fn doing(view: &View<'_>) -> String {
             )
         }
         StepOutcome::Done(Done::PodDeleted { slot }) => format!("pod {} is made anew", pod(*slot)),
+        StepOutcome::Done(Done::StatefulSetDeleted) => {
+            "the StatefulSet is made anew around its pods, with a claim template of the new size".to_owned()
+        }
         StepOutcome::None | StepOutcome::Failed(_) | StepOutcome::Refused(_) => match view.plan.activity {
             Activity::Bootstrapping => "the database is founded; its members are not seen yet".to_owned(),
-            Activity::AtRest | Activity::ScalingOut | Activity::Rebalancing | Activity::ScalingIn => {
-                "as the spec wants it".to_owned()
-            }
+            Activity::AtRest
+            | Activity::ScalingOut
+            | Activity::Rebalancing
+            | Activity::ScalingIn
+            | Activity::Replacing
+            | Activity::Rolling => "as the spec wants it".to_owned(),
+            Activity::ResizingVolumes => "larger volumes are asked for".to_owned(),
         },
     }
 }
@@ -185,6 +231,12 @@ fn degraded(view: &View<'_>) -> Verdict {
             "LostVolume",
             format!("an empty disk where a member with data was: {}", listing(lost)),
         );
+    }
+    if let Some(message) = view.waits_for(Predicate::Suspended) {
+        return Verdict::unknown("Suspended", message);
+    }
+    if let Some(message) = lost_host(view) {
+        return Verdict::yes("NodeLost", message);
     }
     let down = members_down(view);
     if !down.is_empty() {
@@ -208,6 +260,34 @@ fn degraded(view: &View<'_>) -> Verdict {
         return Verdict::yes("UnderReplicated", message);
     }
     Verdict::no("AsIntended", "every partition has all its copies")
+}
+
+/// A pod on a Kubernetes node that is not there, and what a person can do: nobody else may say that the machine is off,
+/// and until somebody does, its pod may still run and write.
+fn lost_host(view: &View<'_>) -> Option<String> {
+    (0..view.plan.slots).find_map(|slot| {
+        let (pod, claim) = (view.cluster.name.pod(slot), view.cluster.name.claim(slot));
+        let seen = view.observed.slots.get(&slot)?;
+        let host = seen.pod.as_ref().and_then(|pod| pod.host.as_ref());
+        if let Some(host) = host.filter(|host| host.state != HostState::Ready) {
+            let what = match host.state {
+                HostState::Gone => "does not exist any more",
+                HostState::NotReady | HostState::Ready => "is not ready",
+            };
+            return Some(format!(
+                "pod {pod} is on the Kubernetes node {0}, which {what}. It is not moved while it may still run there: if \
+                 the machine is off for good, delete the Node {0}, or taint it \
+                 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute; if its disk is lost with it, delete the claim \
+                 {claim} too",
+                host.name
+            ));
+        }
+        let lost = seen.claim.as_ref()?.lost_host.as_ref().filter(|_| host.is_none())?;
+        Some(format!(
+            "pod {pod} has no Kubernetes node, and its volume {claim} was on {lost}, which does not exist any more: bring \
+             that back, or, if the disk is lost, delete the claim {claim}, and its pod gets an empty disk"
+        ))
+    })
 }
 
 /// Members that should serve and do not, by Kubernetes' word or by the database's. One that joins does not count yet.
@@ -289,22 +369,19 @@ fn members_up_to_date(view: &View<'_>) -> Verdict {
         .stateful_set
         .as_ref()
         .and_then(|set| set.update_revision.as_ref());
-    let Some(revision) = revision else {
-        return Verdict::unknown(
-            "NotObserved",
-            "Kubernetes has not seen the last change of the pod template yet",
-        );
+    let Some(revision) = revision.filter(|_| !view.applied.set_is_unseen) else {
+        return Verdict::unknown("NotObserved", UNSEEN);
     };
     let outdated = pods_with(view, |pod| pod.revision.as_ref() != Some(revision));
     if outdated.is_empty() {
         return Verdict::yes("UpToDate", "all pods are made from the present template");
     }
-    let message = format!(
-        "{} are made from an older template; this version does not restart pods: delete them one at a time, each when \
-         Degraded is False",
-        listing(outdated)
-    );
-    Verdict::no("WaitingForUser", message)
+    let outdated = listing(outdated);
+    if view.cluster.update.paused {
+        let message = format!("{outdated} are made from an older template, and spec.update.paused is true");
+        return Verdict::no("WaitingForUser", message);
+    }
+    Verdict::no("Outdated", format!("{outdated} are made from an older template"))
 }
 
 fn volumes_healthy(view: &View<'_>) -> Verdict {
@@ -322,19 +399,47 @@ fn volumes_healthy(view: &View<'_>) -> Verdict {
     if !unbound.is_empty() {
         return Verdict::no("Unbound", format!("the claims {} have no volume", listing(unbound)));
     }
+    sizes(view).unwrap_or_else(|| Verdict::yes("Ok", "all volumes are bound at their size"))
+}
+
+/// What is wrong with the sizes of the volumes; none where they are as wanted.
+fn sizes(view: &View<'_>) -> Option<Verdict> {
+    if let Some(refusal) = view.applied.growth_refusals.first() {
+        return Some(Verdict::no("ResizeFailed", refusal.clone()));
+    }
     let wanted = quantity_bytes(&view.cluster.storage_size);
-    let small = claims_with(view, |claim| {
-        claim.is_some_and(|claim| quantity_bytes(&claim.size) < wanted)
+    let told = (0..view.plan.slots).find_map(|slot| {
+        let claim = view.observed.slots.get(&slot)?.claim.as_ref()?;
+        Some((view.cluster.name.claim(slot), claim.resizing.clone()?))
     });
-    if !small.is_empty() {
+    if let Some((claim, told)) = told {
+        let reason = match told.as_str() {
+            told if told.starts_with("FileSystemResizePending") => "ResizeNeedsPod",
+            told if told.contains("ResizeError") => "ResizeFailed",
+            _ => "Resizing",
+        };
+        return Some(Verdict::no(reason, format!("{claim}: {told}")));
+    }
+    let is_below = |size: &str| quantity_bytes(size) < wanted;
+    let growing = claims_with(view, |claim| {
+        claim.is_some_and(|claim| is_below(&claim.size) || claim.capacity.as_deref().is_some_and(is_below))
+    });
+    if !growing.is_empty() {
+        let (growing, size) = (listing(growing), &view.cluster.storage_size);
+        return Some(Verdict::no("Resizing", format!("the claims {growing} grow to {size}")));
+    }
+    let larger = claims_with(view, |claim| {
+        claim.is_some_and(|claim| quantity_bytes(&claim.size) > wanted)
+    });
+    (!larger.is_empty()).then(|| {
         let message = format!(
-            "the claims {} ask for less than {}; this version does not grow volumes: raise their request by hand",
-            listing(small),
+            "the claims {} ask for more than {}, and a disk cannot be made smaller: set spec.storage.size back; for smaller \
+             disks make another cluster and load the data there",
+            listing(larger),
             view.cluster.storage_size
         );
-        return Verdict::no("ResizeNeedsUser", message);
-    }
-    Verdict::yes("Ok", "all volumes are bound at their size")
+        Verdict::no("ShrinkRefused", message)
+    })
 }
 
 fn cluster_id_consistent(view: &View<'_>) -> Verdict {

@@ -66,7 +66,8 @@ pub fn derive(
 ) -> KotobaClusterStatus {
     let before = &observed.recorded;
     let cluster_id = before.cluster_id.clone().or_else(|| plan.latch.clone());
-    let members = members::summaries(cluster, observed, plan.slots, cluster_id.as_deref());
+    let mut members = members::summaries(cluster, observed, plan.slots, cluster_id.as_deref());
+    members::date(&mut members, &before.members, now);
     let view = View {
         cluster,
         observed,
@@ -164,14 +165,15 @@ fn leaving(view: &View<'_>) -> Vec<i64> {
     };
     let about = match &view.plan.step {
         Some(Step::Drain(step)) => Some(step.member_id),
+        Some(Step::Join(step)) => step.replaces,
         Some(
             Step::Bootstrap(_)
-            | Step::Join(_)
             | Step::Rebalance { .. }
             | Step::CancelDrain(_)
             | Step::Remove(_)
             | Step::DeleteClaim(_)
-            | Step::DeletePod(_),
+            | Step::DeletePod(_)
+            | Step::RecreateStatefulSet(_),
         )
         | None => None,
     };

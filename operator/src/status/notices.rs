@@ -61,7 +61,7 @@ const fn coming(from: From, transition: Transition) -> Transition {
     Transition { from, ..transition }
 }
 
-const TRANSITIONS: [Transition; 13] = {
+const TRANSITIONS: [Transition; 17] = {
     use ConditionStatus::{False, True};
     use ConditionType::{
         Available, Balanced, ClusterIdConsistent, Degraded, Initialized, Progressing, QuorumAtRisk, VolumesHealthy,
@@ -82,6 +82,10 @@ const TRANSITIONS: [Transition; 13] = {
         ),
         transition((Progressing, False, Some("ScaleInRefused")), Warning, "ScaleInRefused"),
         transition((Progressing, False, Some("InvalidSpec")), Warning, "InvalidSpec"),
+        transition((Progressing, False, Some("Paused")), Normal, "Paused"),
+        transition((Progressing, False, Some("Suspended")), Normal, "Suspended"),
+        transition((VolumesHealthy, False, Some("ResizeFailed")), Warning, "ResizeFailed"),
+        transition((Degraded, True, Some("NodeLost")), Warning, "NodeLost"),
         transition((VolumesHealthy, False, Some("LostVolume")), Warning, "LostVolume"),
         transition((ClusterIdConsistent, False, None), Warning, "ClusterIdMismatch"),
         coming(From::Listed, transition((Available, True, None), Normal, "Available")),
@@ -190,15 +194,57 @@ fn leaving(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Not
             (true | false, _) => None,
         }
     };
-    let ended = |status: &KotobaClusterStatus| {
-        let operation = status.operation.as_ref();
-        operation.is_some_and(|operation| operation.type_ == OperationType::ScaleIn)
+    before
+        .members
+        .iter()
+        .filter_map(of)
+        .chain(operations(before, after))
+        .collect()
+}
+
+/// Operations that begin and end, by their names.
+fn operations(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Notice> {
+    let of = |status: &KotobaClusterStatus| status.operation.as_ref().map(|operation| operation.type_);
+    let (was, is) = (of(before), of(after));
+    if was == is {
+        return Vec::new();
+    }
+    let normal = |reason, note: String| Notice {
+        severity: Severity::Normal,
+        reason,
+        note,
     };
-    let done = (ended(before) && !ended(after)).then(|| {
-        let count = after.members.len();
-        normal("ScaledIn", format!("the cluster has {count} members"))
+    let ended = was.and_then(|type_| match type_ {
+        OperationType::ScaleIn => Some(normal(
+            "ScaledIn",
+            format!("the cluster has {} members", after.members.len()),
+        )),
+        OperationType::Roll => Some(normal(
+            "RollFinished",
+            "all pods that had to be are made anew".to_owned(),
+        )),
+        OperationType::Replace => Some(normal(
+            "Replaced",
+            "another member has taken the place of the lost one".to_owned(),
+        )),
+        OperationType::Bootstrap
+        | OperationType::ScaleOut
+        | OperationType::Rebalance
+        | OperationType::ResizeVolumes => None,
     });
-    before.members.iter().filter_map(of).chain(done).collect()
+    let begun = is.and_then(|type_| match type_ {
+        OperationType::Roll => Some(normal("RollStarted", "pods are made anew, one at a time".to_owned())),
+        OperationType::Replace => Some(normal(
+            "ReplacementStarted",
+            "another member takes the place of a lost one".to_owned(),
+        )),
+        OperationType::Bootstrap
+        | OperationType::ScaleOut
+        | OperationType::Rebalance
+        | OperationType::ScaleIn
+        | OperationType::ResizeVolumes => None,
+    });
+    ended.into_iter().chain(begun).collect()
 }
 
 fn failed(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Option<Notice> {

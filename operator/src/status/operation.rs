@@ -17,6 +17,9 @@ pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
         Activity::ScalingOut => OperationType::ScaleOut,
         Activity::Rebalancing => OperationType::Rebalance,
         Activity::ScalingIn => OperationType::ScaleIn,
+        Activity::Replacing => OperationType::Replace,
+        Activity::Rolling => OperationType::Roll,
+        Activity::ResizingVolumes => OperationType::ResizeVolumes,
     };
     let before = view.observed.recorded.operation.as_ref();
     let started_at = before
@@ -46,6 +49,7 @@ fn phase(view: &View<'_>) -> &'static str {
         (Some(Step::Remove(_)), _) => "RemoveMember",
         (Some(Step::DeleteClaim(_)), _) => "ReclaimVolume",
         (Some(Step::DeletePod(_)), _) => "StopPod",
+        (Some(Step::RecreateStatefulSet(_)), _) => "ReplaceTemplate",
         (None, Some(wait)) => phase_of_wait(wait.predicate),
         (None, None) => "Confirm",
     }
@@ -65,8 +69,16 @@ fn phase_of_wait(predicate: Predicate) -> &'static str {
         | Predicate::DuplicateMemberId
         | Predicate::LostVolume
         | Predicate::DrainedByHand
+        | Predicate::Paused
+        | Predicate::Suspended
         | Predicate::RemovedDisk => "Blocked",
-        Predicate::DatabaseSilent | Predicate::NoQuorum | Predicate::MembersDown => "WaitForMembers",
+        Predicate::DatabaseSilent
+        | Predicate::NoQuorum
+        | Predicate::MembersDown
+        | Predicate::ReplacementUnsafe
+        | Predicate::PodNotReady
+        | Predicate::NotInSync
+        | Predicate::MinReadySeconds => "WaitForMembers",
     }
 }
 
@@ -77,7 +89,7 @@ fn target(view: &View<'_>) -> Option<String> {
         Some(Step::Drain(step) | Step::CancelDrain(step) | Step::Remove(step)) => step.slot,
         Some(Step::DeleteClaim(step)) => step.slot,
         Some(Step::DeletePod(step)) => step.slot,
-        Some(Step::Bootstrap(_) | Step::Rebalance { .. }) => return None,
+        Some(Step::Bootstrap(_) | Step::Rebalance { .. } | Step::RecreateStatefulSet(_)) => return None,
         None => return draining(view).map(|member| member.slot.clone()),
     };
     Some(view.cluster.name.pod(slot))
@@ -93,7 +105,12 @@ fn cancellable(view: &View<'_>) -> bool {
     match view.plan.activity {
         Activity::ScalingOut => true,
         Activity::ScalingIn => surplus(view).next().is_some(),
-        Activity::AtRest | Activity::Bootstrapping | Activity::Rebalancing => false,
+        Activity::Rolling => true,
+        Activity::AtRest
+        | Activity::Bootstrapping
+        | Activity::Rebalancing
+        | Activity::Replacing
+        | Activity::ResizingVolumes => false,
     }
 }
 
@@ -107,31 +124,51 @@ fn surplus<'a>(view: &View<'a>) -> impl Iterator<Item = (u32, &'a MemberSummary)
         .filter(|(_, member)| member.member_id.is_some() && member.state != MemberState::Removed)
 }
 
-/// A scale-in spelled out, as far as a person can read it.
+/// The rest of the way, as far as a person can read it.
 fn left_to_do(view: &View<'_>) -> Vec<String> {
-    match view.plan.activity {
-        Activity::ScalingIn => {}
-        Activity::AtRest | Activity::Bootstrapping | Activity::ScalingOut | Activity::Rebalancing => {
-            return Vec::new();
-        }
-    }
-    let steps = surplus(view).flat_map(|(slot, member)| {
-        let id = member.member_id.unwrap_or_default();
-        let claim = view.cluster.name.claim(slot);
-        let volume = match view.cluster.reclaim.on_scale_in {
-            ReclaimPolicy::Retain => format!("keep the volume {claim}"),
-            ReclaimPolicy::Delete => format!("delete the volume {claim}"),
-        };
-        [
-            format!(
-                "move {} partition copies off member {id} ({})",
-                member.replicas, member.slot
-            ),
-            format!("remove member {id} and stop pod {}", member.slot),
-            volume,
-        ]
-    });
-    steps.take(MAX_PLAN).collect()
+    let steps: Vec<String> = match view.plan.activity {
+        Activity::ScalingIn => surplus(view)
+            .flat_map(|(slot, member)| way_out(view, slot, member))
+            .collect(),
+        Activity::Rolling => outdated(view).map(|pod| format!("make pod {pod} anew")).collect(),
+        Activity::AtRest
+        | Activity::Bootstrapping
+        | Activity::ScalingOut
+        | Activity::Rebalancing
+        | Activity::Replacing
+        | Activity::ResizingVolumes => Vec::new(),
+    };
+    steps.into_iter().take(MAX_PLAN).collect()
+}
+
+fn way_out(view: &View<'_>, slot: u32, member: &MemberSummary) -> [String; 3] {
+    let id = member.member_id.unwrap_or_default();
+    let claim = view.cluster.name.claim(slot);
+    let volume = match view.cluster.reclaim.on_scale_in {
+        ReclaimPolicy::Retain => format!("keep the volume {claim}"),
+        ReclaimPolicy::Delete => format!("delete the volume {claim}"),
+    };
+    [
+        format!(
+            "move {} partition copies off member {id} ({})",
+            member.replicas, member.slot
+        ),
+        format!("remove member {id} and stop pod {}", member.slot),
+        volume,
+    ]
+}
+
+fn outdated<'a>(view: &'a View<'_>) -> impl Iterator<Item = String> + 'a {
+    let set = view.observed.stateful_set.as_ref();
+    let revision = set.and_then(|set| set.update_revision.as_ref());
+    let is_outdated = move |slot: &u32| {
+        let pod = view.observed.pod(*slot);
+        pod.is_some_and(|pod| revision.is_some() && pod.revision.as_ref() != revision)
+    };
+    (0..view.plan.slots)
+        .rev()
+        .filter(is_outdated)
+        .map(|slot| view.cluster.name.pod(slot))
 }
 
 fn blocked_by(view: &View<'_>) -> Option<BlockedBy> {

@@ -7,13 +7,13 @@ use kotoba_operator::observe::{
     Catalogue, Claim, Database, Identity, Member, Membership, NotedDisk, Observed, Pod, Process, Rebalance,
     RemovedMember, Slot, StatefulSet,
 };
-use kotoba_operator::plan::{ClaimStep, Plan, Step, plan};
+use kotoba_operator::plan::{ClaimStep, Plan, PodStep, Step, plan};
 use kotoba_operator::validate::ValidatedCluster;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use crate::scene::{UID, cluster};
+use crate::scene::{self, UID, cluster};
 
 /// Few disks, ids and slots, so that they meet.
 const DISKS: u64 = 4;
@@ -58,11 +58,19 @@ fn process(slot: u32, joined: u32) -> BoxedStrategy<Process> {
 
 fn slot(slot: u32, joined: u32) -> impl Strategy<Value = Slot> {
     let zone = prop::option::weighted(0.95, Just("a".to_owned()));
-    (process(slot, joined), zone, claim(slot)).prop_map(|(process, zone, claim)| Slot {
+    let pod = (
+        prop::bool::weighted(0.85),
+        prop::bool::weighted(0.9),
+        prop::bool::weighted(0.8),
+    );
+    (process(slot, joined), zone, claim(slot), pod).prop_map(|(process, zone, claim, (ready, running, current))| Slot {
         pod: (!matches!(process, Process::NoPod)).then(|| Pod {
             uid: "pod".into(),
             ip: Some("10.0.0.1".into()),
             zone,
+            ready: ready && process.identity().is_none_or(|identity| identity.ready),
+            running,
+            revision: Some(if current { "r1" } else { "r0" }.into()),
             ..Pod::default()
         }),
         claim,
@@ -74,7 +82,9 @@ fn slot(slot: u32, joined: u32) -> impl Strategy<Value = Slot> {
 fn claim(slot: u32) -> impl Strategy<Value = Option<Claim>> {
     let disk = prop_oneof![6 => Just(u64::from(slot)), 1 => 0..DISKS];
     let noted = prop::option::weighted(0.9, (disk, any::<bool>()));
-    let claim = (noted, prop::bool::weighted(0.1)).prop_map(|(noted, deleting)| Claim {
+    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.02));
+    let claim = (noted, flags).prop_map(|(noted, (deleting, small))| Claim {
+        size: if small { "5Gi" } else { "10Gi" }.into(),
         uid: "claim".into(),
         version: "7".into(),
         deleting,
@@ -132,6 +142,8 @@ fn database(joined: u32) -> BoxedStrategy<Database> {
             members,
             removed: removed.collect(),
             replication_factor: copies,
+            leader_member_id: Some(1),
+            under_replicated: u32::from(linearizable && !balanced && moves_open > 0),
             rebalance: Rebalance {
                 balanced,
                 moves_open,
@@ -158,23 +170,27 @@ fn observed() -> impl Strategy<Value = Observed> {
     let seen = (0..=SLOTS, prop_oneof![1 => Just(0), 2 => 0..=SLOTS], any::<bool>()).prop_flat_map(of);
     let leaving = prop::collection::vec(1..=i64::from(SLOTS), 0..2);
     // What is left of a slot that was given up is there without the StatefulSet.
-    let given_up = prop_oneof![3 => Just(0), 1 => 1..=2_u32];
-    (seen, leaving, given_up).prop_map(|((slots, latched, seen, database), leaving, given_up)| Observed {
-        recorded: KotobaClusterStatus {
-            cluster_id: latched.then(|| UID.to_owned()),
-            leaving,
-            ..KotobaClusterStatus::default()
+    let given_up = (prop_oneof![3 => Just(0), 1 => 1..=2_u32], prop::bool::weighted(0.1));
+    (seen, leaving, given_up).prop_map(
+        |((slots, latched, seen, database), leaving, (given_up, small))| Observed {
+            recorded: KotobaClusterStatus {
+                cluster_id: latched.then(|| UID.to_owned()),
+                leaving,
+                ..KotobaClusterStatus::default()
+            },
+            stateful_set: (slots > 0).then(|| StatefulSet {
+                replicas: slots.saturating_sub(given_up).max(1),
+                update_revision: Some("r1".into()),
+                claim_size: Some(if small { "5Gi" } else { "10Gi" }.into()),
+                ..StatefulSet::default()
+            }),
+            slots: (0..).zip(seen).collect(),
+            // Before the latch nobody is asked.
+            database,
+            taken_names: Vec::new(),
+            now: scene::now(),
         },
-        stateful_set: (slots > 0).then(|| StatefulSet {
-            replicas: slots.saturating_sub(given_up).max(1),
-            update_revision: Some("r1".into()),
-            ..StatefulSet::default()
-        }),
-        slots: (0..).zip(seen).collect(),
-        // Before the latch nobody is asked.
-        database,
-        taken_names: Vec::new(),
-    })
+    )
 }
 
 fn identities(observed: &Observed) -> Vec<&Identity> {
@@ -262,7 +278,20 @@ fn check(plan: &Plan, cluster: &ValidatedCluster, observed: &Observed) {
                 .members
                 .iter()
                 .any(|member| member.disk_id == identity.disk_id);
-            assert!(lost.is_none() || listed, "a lost member's slot is filled in silence");
+            let asked = |member: &Member| {
+                let begun = observed.recorded.leaving.contains(&i64::try_from(member.id).unwrap());
+                let drained = member.state == MemberState::Draining;
+                member.health == Health::Failed && (cluster.replace.contains(&member.id) || begun || drained)
+            };
+            assert!(
+                lost.is_none_or(asked) || listed,
+                "a lost member's slot is filled in silence"
+            );
+            let replaces = lost.filter(|_| !listed).map(|member| member.id);
+            assert!(
+                replaces.is_none() || step.replaces == replaces,
+                "a replacement that leaves no note"
+            );
         }
         Step::Rebalance { .. } => {
             let catalogue = observed.database.catalogue().unwrap();
@@ -284,6 +313,12 @@ fn check(plan: &Plan, cluster: &ValidatedCluster, observed: &Observed) {
             let catalogue = observed.database.catalogue().unwrap();
             assert!(latched && catalogue.linearizable, "a drain that rests on a guess");
             let surplus = places(catalogue, observed);
+            if is_followed(catalogue, observed, step.member_id) {
+                let mut others = catalogue.members.iter().filter(|member| member.id != step.member_id);
+                let all_answer = others.all(|member| member.health == Health::Alive);
+                assert!(all_answer, "a lost member is drained while others do not answer");
+                return;
+            }
             let mut above = surplus.iter().filter(|(slot, _)| *slot >= wanted);
             assert!(above.any(|(_, id)| *id == step.member_id), "a wanted member is drained");
             assert!(
@@ -318,17 +353,83 @@ fn check(plan: &Plan, cluster: &ValidatedCluster, observed: &Observed) {
                 catalogue.member(step.member_id).unwrap().drained,
                 "a removal without proof"
             );
-            assert!(step.slot >= wanted, "a wanted member is removed");
+            let is_followed = is_followed(catalogue, observed, step.member_id);
+            assert!(step.slot >= wanted || is_followed, "a wanted member is removed");
         }
         Step::DeleteClaim(step) => check_claim(step, cluster, observed),
-        Step::DeletePod(step) => {
-            let catalogue = observed.database.catalogue().unwrap();
-            assert!(latched && catalogue.linearizable, "a pod is stopped on a guess");
-            let identity = observed.process(step.slot).identity().unwrap();
-            let member_id = identity.membership.as_ref().unwrap().member_id;
-            assert!(catalogue.was_removed(member_id), "the pod of a member is stopped");
+        Step::DeletePod(step) => check_pod(step, plan, observed),
+        Step::RecreateStatefulSet(_) => {
+            let set = observed.stateful_set.as_ref().unwrap();
+            assert_ne!(set.claim_size.as_ref(), Some(&cluster.storage_size), "for nothing");
+            let mut claims = observed.slots.values().filter_map(|slot| slot.claim.as_ref());
+            assert!(
+                claims.all(|claim| claim.size != "5Gi" || claim.deleting),
+                "before the claims have grown"
+            );
         }
     }
+}
+
+/// Failed, with another disk in its slot.
+fn is_followed(catalogue: &Catalogue, observed: &Observed, member_id: u64) -> bool {
+    let places = places(catalogue, observed);
+    let slot = places.iter().find(|(_, id)| *id == member_id).unwrap().0;
+    let is_seen = |id: u64| {
+        identities(observed)
+            .iter()
+            .any(|seen| seen.membership.as_ref().is_some_and(|seen| seen.member_id == id))
+    };
+    let failed = catalogue.member(member_id).unwrap().health == Health::Failed;
+    failed && !is_seen(member_id) && places.iter().any(|(other, id)| *other == slot && *id > member_id)
+}
+
+fn check_pod(step: &PodStep, plan: &Plan, observed: &Observed) {
+    let pod = observed.pod(step.slot).unwrap();
+    assert!(!pod.deleting, "a pod that stops is stopped");
+    let removed = observed.database.catalogue().is_some_and(|catalogue| {
+        let identity = observed.process(step.slot).identity();
+        let membership = identity.and_then(|identity| identity.membership.as_ref());
+        catalogue.linearizable && membership.is_some_and(|seen| catalogue.was_removed(seen.member_id))
+    });
+    if removed {
+        return;
+    }
+    let revision = observed.stateful_set.as_ref().unwrap().update_revision.as_ref();
+    assert_ne!(
+        pod.revision.as_ref(),
+        revision,
+        "a pod of the present template is stopped"
+    );
+    if !pod.ready {
+        return;
+    }
+    let catalogue = observed.database.catalogue().unwrap();
+    assert!(catalogue.linearizable, "a pod that serves is stopped on a guess");
+    assert_eq!(
+        (catalogue.leaderless, catalogue.under_replicated),
+        (0, 0),
+        "a copy is missing"
+    );
+    let ready = |slot: u32| observed.pod(slot).is_some_and(|pod| pod.ready);
+    assert!(
+        (0..plan.slots).all(ready),
+        "a pod that serves is stopped while another does not"
+    );
+    let here: Vec<u64> = places(catalogue, observed)
+        .into_iter()
+        .filter_map(|(slot, id)| (slot == step.slot).then_some(id))
+        .collect();
+    let mut others = catalogue.members.iter().filter(|member| !here.contains(&member.id));
+    assert!(
+        others.all(|member| member.health == Health::Alive),
+        "a member is silent"
+    );
+    let leads = catalogue.leader_member_id.is_some_and(|leader| here.contains(&leader));
+    let mut outdated = (0..plan.slots).filter(|slot| observed.pod(*slot).unwrap().revision.as_ref() != revision);
+    assert!(
+        !leads || outdated.all(|slot| slot == step.slot),
+        "the leader is not the last"
+    );
 }
 
 fn check_claim(step: &ClaimStep, cluster: &ValidatedCluster, observed: &Observed) {
@@ -361,8 +462,9 @@ fn check_claim(step: &ClaimStep, cluster: &ValidatedCluster, observed: &Observed
 }
 
 fn spec() -> impl Strategy<Value = ValidatedCluster> {
-    (1..=SLOTS + 1, any::<bool>()).prop_map(|(wanted, reclaims)| {
+    (1..=SLOTS + 1, any::<bool>(), prop::option::of(1..=DISKS)).prop_map(|(wanted, reclaims, replace)| {
         let mut cluster = cluster(wanted);
+        cluster.replace.extend(replace);
         if reclaims {
             cluster.reclaim.on_scale_in = ReclaimPolicy::Delete;
         }
@@ -401,7 +503,7 @@ fn the_observations_that_are_drawn_lead_to_every_step() {
     }
 }
 
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "Bootstrap",
     "Join",
     "Rebalance",
@@ -410,6 +512,7 @@ const STEPS: [&str; 8] = [
     "Remove",
     "DeleteClaim",
     "DeletePod",
+    "RecreateStatefulSet",
 ];
 
 fn kind(step: &Step) -> &'static str {
@@ -422,5 +525,6 @@ fn kind(step: &Step) -> &'static str {
         Step::Remove(_) => "Remove",
         Step::DeleteClaim(_) => "DeleteClaim",
         Step::DeletePod(_) => "DeletePod",
+        Step::RecreateStatefulSet(_) => "RecreateStatefulSet",
     }
 }

@@ -9,6 +9,7 @@ mod cel;
 mod convergence;
 mod crashes;
 mod database;
+mod edits;
 mod generated;
 mod laws;
 mod lease;

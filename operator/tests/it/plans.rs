@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kotoba_operator::apply::{Applied, Done, StepOutcome};
 use kotoba_operator::crd::KotobaClusterStatus;
 use kotoba_operator::plan::{Plan, Step, plan};
@@ -64,10 +63,11 @@ fn outcome(given: &str) -> String {
             }),
             Some(Step::DeleteClaim(step)) => StepOutcome::Done(Done::ClaimDeleted { slot: step.slot }),
             Some(Step::DeletePod(step)) => StepOutcome::Done(Done::PodDeleted { slot: step.slot }),
+            Some(Step::RecreateStatefulSet(_)) => StepOutcome::Done(Done::StatefulSetDeleted),
         },
-        bootstrap: None,
+        ..Applied::default()
     };
-    let now = Time(Timestamp::from_second(1_800_000_000).unwrap());
+    let now = Time(scene::now());
     let status = derive(&scene.cluster, &scene.observed, &plan, &applied, &now);
     format!("{}{}", plan_text(&plan), status_text(&status))
 }
@@ -77,6 +77,12 @@ fn plan_text(plan: &Plan) -> String {
     let budget = format!("{} available", plan.min_available);
     let look = plan.recheck_after.as_secs();
     writeln!(text, "slots {}, budget {budget}, next look in {look} s", plan.slots).unwrap();
+    if plan.replicas != plan.slots {
+        writeln!(text, "the StatefulSet gets {} replicas", plan.replicas).unwrap();
+    }
+    for growth in &plan.growth {
+        writeln!(text, "the claim of g-{} asks for {}", growth.slot, growth.size).unwrap();
+    }
     for mark in &plan.marks {
         writeln!(text, "notes disk {} on the claim of g-{}", mark.disk.disk_id, mark.slot).unwrap();
     }
@@ -112,8 +118,13 @@ fn step_text(step: Option<&Step>) -> String {
             )
         }
         Some(Step::Join(step)) => format!(
-            "join {} ({}, zone {}) through g-{}",
-            step.candidate.name, step.candidate.disk_id, step.candidate.zone, step.through
+            "join {} ({}, zone {}) through g-{}{}",
+            step.candidate.name,
+            step.candidate.disk_id,
+            step.candidate.zone,
+            step.through,
+            step.replaces
+                .map_or(String::new(), |member| format!(", in place of member {member}"))
         ),
         Some(Step::Rebalance { through }) => format!("rebalance through g-{through}"),
         Some(Step::Drain(step)) => format!(
@@ -127,6 +138,7 @@ fn step_text(step: Option<&Step>) -> String {
             step.slot, step.uid, step.version
         ),
         Some(Step::DeletePod(step)) => format!("delete pod g-{} ({})", step.slot, step.uid),
+        Some(Step::RecreateStatefulSet(step)) => format!("delete the StatefulSet {} around its pods", step.uid),
     }
 }
 

@@ -1,16 +1,17 @@
 //! A cluster and what is observed of it, as text: one line per thing, `key=value` where something differs from the usual.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kotoba_operator::crd::{
     Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Reclaim,
-    ReclaimPolicy, Topology, WhenUnsatisfiable,
+    ReclaimPolicy, Replacement, ReplacementMode, Topology, Update, WhenUnsatisfiable,
 };
 use kotoba_operator::names::ClusterName;
 use kotoba_operator::observe::{
-    Catalogue, Claim, Database, Identity, Member, Membership, NotedDisk, Observed, Pod, Process, Rebalance,
-    RemovedMember, Slot, StatefulSet,
+    Catalogue, Claim, Database, Host, HostState, Identity, Member, Membership, NotedDisk, Observed, Pod, Process,
+    Rebalance, RemovedMember, Slot, StatefulSet,
 };
 use kotoba_operator::validate::ValidatedCluster;
 
@@ -65,6 +66,7 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
             block_owner_deletion: None,
         },
         image: "kotoba:1".into(),
+        image_is_named: true,
         image_pull_policy: PullPolicy::IfNotPresent,
         replicas,
         replication_factor: 0,
@@ -75,6 +77,11 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
         limits: BTreeMap::new(),
         topology: Topology::default(),
         reclaim: Reclaim::default(),
+        update: Update::default(),
+        replacement: Replacement::default(),
+        replace: BTreeSet::new(),
+        suspend: false,
+        paused: false,
     }
 }
 
@@ -82,7 +89,10 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
 pub fn read(text: &str) -> Scene {
     let mut scene = Scene {
         cluster: cluster(3),
-        observed: Observed::default(),
+        observed: Observed {
+            now: now(),
+            ..Observed::default()
+        },
     };
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -112,6 +122,16 @@ fn spec(cluster: &mut ValidatedCluster, words: &Words<'_>) {
     if words.has("reclaims") {
         cluster.reclaim.on_scale_in = ReclaimPolicy::Delete;
     }
+    cluster.paused = words.has("paused");
+    cluster.suspend = words.has("suspended");
+    cluster.update.paused = words.has("update-paused");
+    cluster.image_is_named = !words.has("no-image");
+    if words.has("automatic") {
+        cluster.replacement.mode = ReplacementMode::Automatic;
+    }
+    cluster
+        .replace
+        .extend(words.pairs.get("replace").map(|id| id.parse::<u64>().unwrap()));
     if words.has("zones-are-a-rule") {
         cluster.topology.when_unsatisfiable = WhenUnsatisfiable::DoNotSchedule;
     }
@@ -134,8 +154,13 @@ fn remembered(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
         pod_uid: None,
         disk_id: Some(format!("disk-{slot}")),
         zone: None,
-        state: MemberState::Active,
+        state: if words.has("lost") {
+            MemberState::Lost
+        } else {
+            MemberState::Active
+        },
         health: Health::Alive,
+        since: Some(Time(now() - SignedDuration::from_secs(words.number("for", 0)))),
         replicas: 0,
         leaders: 0,
     });
@@ -143,6 +168,8 @@ fn remembered(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
 
 fn stateful_set(words: &Words<'_>) -> StatefulSet {
     StatefulSet {
+        uid: "set-1".into(),
+        image: Some(words.text("image", "kotoba:1")),
         replicas: words.number("replicas", 3),
         claim_size: Some(words.text("size", "10Gi")),
         update_revision: (!words.has("unseen")).then(|| words.text("revision", "r1")),
@@ -156,11 +183,17 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
     let pod = Pod {
         uid: words.text("pod", &format!("pod-{number}")),
         ip: Some(format!("10.0.0.{number}")),
-        ready: process.identity().is_some_and(|identity| identity.ready) || words.has("kubelet-ready"),
+        ready: (process.identity().is_some_and(|identity| identity.ready) || words.has("kubelet-ready"))
+            && !words.has("unready"),
         deleting: words.has("stopping"),
         revision: Some(words.text("revision", "r1")),
         zone: (!words.has("unplaced")).then(|| words.text("zone", ["a", "b", "c"][number as usize % 3])),
-        trouble: None,
+        running: !words.has("not-running"),
+        ready_since: Some(now() - SignedDuration::from_secs(words.number("ready-for", 3600))),
+        host: host(words),
+        trouble: words
+            .has("not-running")
+            .then(|| "ImagePullBackOff: no such image".into()),
     };
     let claim = Claim {
         uid: format!("claim-{number}"),
@@ -168,6 +201,9 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
         bound: !words.has("unbound"),
         deleting: words.has("claim-deleting"),
         size: words.text("size", "10Gi"),
+        capacity: Some(words.text("capacity", &words.text("size", "10Gi"))),
+        resizing: words.pairs.get("resizing").map(|told| told.replace('_', " ")),
+        lost_host: words.pairs.get("lost-host").map(|host| (*host).to_owned()),
         disk: noted(&process, words),
     };
     let slot = Slot {
@@ -176,6 +212,26 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
         process,
     };
     observed.slots.insert(number, slot);
+}
+
+/// When every scene is looked at.
+pub fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn host(words: &Words<'_>) -> Option<Host> {
+    let state = match words.pairs.get("host").copied() {
+        Some("gone") => HostState::Gone,
+        Some("not-ready") => HostState::NotReady,
+        Some("none") => return None,
+        Some(other) => panic!("no state of a node: {other}"),
+        None => HostState::Ready,
+    };
+    Some(Host {
+        name: "node-1".into(),
+        zone: "a".into(),
+        state,
+    })
 }
 
 /// What is noted on the claim: what the process says, unless the line says otherwise (`noted=disk-4/5`, `noted=disk-4`).

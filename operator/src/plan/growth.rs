@@ -283,8 +283,8 @@ fn rebalance(catalogue: &Catalogue, census: &Census<'_>) -> Option<Next> {
     if state.balanced || !census.lost.is_empty() {
         return None;
     }
-    let fit = |member: &&Member| member.state == MemberState::Active && member.health == Health::Alive;
-    if let Some(down) = census.members.iter().copied().find(|member| !fit(member)) {
+    let fit = |member: &Member| member.state == MemberState::Active && member.health == Health::Alive;
+    if let Some(down) = catalogue.members.iter().find(|member| !fit(member)) {
         let message = format!(
             "partitions are not balanced; they are moved when member {} ({}) is active and alive, it is {:?} and {:?}",
             down.id, down.name, down.state, down.health

@@ -5,6 +5,7 @@ mod members;
 mod notices;
 mod operation;
 mod verdict;
+mod volumes;
 
 use std::collections::BTreeSet;
 

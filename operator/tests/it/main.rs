@@ -14,6 +14,7 @@ mod generated;
 mod laws;
 mod lease;
 mod objects;
+mod operations;
 mod plans;
 mod scene;
 mod tripwire;

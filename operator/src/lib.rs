@@ -6,7 +6,8 @@
 //! `observe` (reads) → `validate` (pure) → `plan` (pure) → `build` (pure) → `apply` (writes) → `status` (pure).
 //!
 //! Invariant: `validate`, `plan`, `build` and `status` hold no client; only `observe` and `apply` talk.
-//! Invariant: nothing is ever deleted, and a StatefulSet never gets fewer replicas.
+//! Invariant: a member is removed, a slot given up and a disk deleted only when the database has proved that nothing is
+//! left there; and nothing is ever deleted by force.
 
 pub mod admin;
 pub mod apply;

@@ -18,6 +18,14 @@ pub const RESTART_ANNOTATION: &str = "kotoba.dev/restart";
 pub const OPERATOR: &str = "kotoba-operator";
 /// The volume claim template; claims are called `data-<pod>`.
 pub const DATA_VOLUME: &str = "data";
+/// On a claim: the id that the disk behind it gives itself. It outlives the pod, which alone could be asked.
+pub const DISK_ANNOTATION: &str = "kotoba.dev/disk-id";
+/// On a claim, for the person who reads it: the member on that disk.
+pub const MEMBER_ANNOTATION: &str = "kotoba.dev/member-id";
+/// On the resource: ids of members, with commas, whose disk is lost for good and that another may follow.
+pub const REPLACE_ANNOTATION: &str = "kotoba.dev/replace-member";
+/// On the resource: `true` keeps the operator from changing anything.
+pub const PAUSED_ANNOTATION: &str = "kotoba.dev/paused";
 
 /// A cluster's name in its namespace, from which all others follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource, ResourceExt};
 
 use crate::admin::Admin;
-use crate::apply::{self, Applied, StepOutcome, apply_objects, perform, write_status};
+use crate::apply::{self, Applied, StepOutcome, apply_objects, grow_claims, mark_claims, perform, write_status};
 use crate::build::build;
 use crate::crd::{KotobaCluster, KotobaClusterStatus};
 use crate::lease::{self, Leadership};
@@ -28,6 +28,8 @@ const PASS_DEADLINE: Duration = Duration::from_secs(60);
 const RETRY_AFTER_ERROR: Duration = Duration::from_secs(10);
 /// After somebody else wrote first, or a step failed: the next look may already see it done.
 const RETRY_SOON: Duration = Duration::from_secs(2);
+/// After the database said no by a rule. Every request is an entry in its log.
+const RECHECK_REFUSED: Duration = Duration::from_secs(30);
 /// For a resource that only its author can mend; the watch brings the edit at once.
 const RECHECK_INVALID: Duration = Duration::from_secs(300);
 /// Characters of an event's note. The API refuses notes above a kibibyte, and a character may take four bytes.
@@ -105,6 +107,14 @@ pub fn error_policy(cluster: Arc<KotobaCluster>, error: &Error, _context: Arc<Co
         tracing::debug!(namespace, name, "somebody else wrote first; looking again");
         return Action::requeue(RETRY_SOON);
     }
+    if is_ending(error) {
+        tracing::info!(
+            namespace,
+            name,
+            "the namespace is being deleted; nothing is made in it any more"
+        );
+        return Action::requeue(RECHECK_INVALID);
+    }
     let causes = causes(error);
     tracing::warn!(namespace, name, error = causes, "the pass failed; it is tried again");
     Action::requeue(RETRY_AFTER_ERROR)
@@ -112,6 +122,10 @@ pub fn error_policy(cluster: Arc<KotobaCluster>, error: &Error, _context: Arc<Co
 
 fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Apply(error) if error.is_conflict())
+}
+
+fn is_ending(error: &Error) -> bool {
+    matches!(error, Error::Apply(error) if error.is_namespace_ending())
 }
 
 fn causes(error: &dyn std::error::Error) -> String {
@@ -199,15 +213,25 @@ async fn apply(
     version: String,
     context: &Context,
 ) -> Result<(Applied, String), Error> {
+    let mut growth_refusals = Vec::new();
+    let mut set_is_unseen = false;
     still_leading(context)?;
     if !plan.hold_objects {
         let objects = build(valid, observed, plan, context.namespace.as_deref());
-        apply_objects(&context.client, &objects).await?;
+        mark_claims(&context.client, &valid.name, &plan.marks).await?;
+        growth_refusals = grow_claims(&context.client, &valid.name, &plan.growth).await;
+        set_is_unseen = apply_objects(&context.client, &objects).await?;
     }
     still_leading(context)?;
     let step = plan.step.as_ref();
     let performed = perform(&context.client, &context.admin, &valid.name, observed, version, step).await?;
-    Ok(performed)
+    let (applied, version) = performed;
+    let applied = Applied {
+        growth_refusals,
+        set_is_unseen,
+        ..applied
+    };
+    Ok((applied, version))
 }
 
 fn still_leading(context: &Context) -> Result<(), Error> {
@@ -263,6 +287,10 @@ fn passed(plan: &Plan, applied: &Applied) -> Passed {
         StepOutcome::None | StepOutcome::Done(_) => Passed {
             action: Action::requeue(plan.recheck_after),
             result: PassResult::Done,
+        },
+        StepOutcome::Refused(_) => Passed {
+            action: Action::requeue(RECHECK_REFUSED),
+            result: PassResult::StepFailed,
         },
         StepOutcome::Failed(_) => Passed {
             action: Action::requeue(RETRY_SOON),

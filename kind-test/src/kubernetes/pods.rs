@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
+use serde_json::json;
 
 use crate::wait::{Seen, until};
 
 /// SIGKILL one second after SIGTERM: the shortest that does not drop the pod object before its processes are dead.
 pub const ABRUPT_SECONDS: u32 = 1;
+/// By this a person says that a disk may go.
+const DELETION_ALLOWED: &str = "kotoba.dev/deletion-allowed";
 
 /// The pods of one selector.
 #[derive(Clone, Debug)]
@@ -133,9 +136,15 @@ pub async fn volume_claims(client: &Client, namespace: &str) -> Result<BTreeMap<
         .collect())
 }
 
-/// Deletes the claims of a namespace: the test is over and its data with it.
+/// Deletes the claims of a namespace: the test is over and its data with it. Where the chart guards them, they are released first.
 pub async fn delete_volume_claims(client: &Client, namespace: &str) -> Result<()> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let release = Patch::Merge(json!({ "metadata": { "annotations": { DELETION_ALLOWED: "true" } } }));
+    for claim in volume_claims(client, namespace).await?.into_keys() {
+        api.patch(&claim, &PatchParams::default(), &release)
+            .await
+            .with_context(|| format!("releasing volume claim {claim}"))?;
+    }
     api.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await
         .map(drop)

@@ -99,9 +99,21 @@ pub const ALL: &[Step] = &[
     step!("verify-scaled", "everything is there after the moves", 5, load::verify),
     step!(
         "scale-in-refused",
-        "five to three is refused and changes nothing",
+        "five to two is refused and changes nothing",
         5,
         scale::in_refused
+    ),
+    step!(
+        "scale-in",
+        "five to three under a writer; the disks stay",
+        20,
+        scale::scale_in
+    ),
+    step!(
+        "verify-scaled-in",
+        "everything is there after the drains",
+        5,
+        load::verify
     ),
     step!(
         "delete-cluster",

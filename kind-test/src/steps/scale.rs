@@ -1,4 +1,4 @@
-//! Three members become five under a writer, and five do not become three.
+//! Three members become five under a writer, five do not become fewer than there are copies, and become three again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::create::MEMBERS;
 use super::install::wait_for_operator;
 use crate::database::status::{active, identities, summary};
 use crate::database::{Database, member::Member};
-use crate::kubernetes::pods::{ABRUPT_SECONDS, uid};
+use crate::kubernetes::pods::{ABRUPT_SECONDS, uid, volume_claims};
 use crate::say::say;
 use crate::spread::{self, load};
 use crate::trial::Trial;
@@ -18,6 +18,8 @@ use crate::wait::{Seen, until};
 use crate::writer::lines;
 
 const SCALED: usize = 5;
+/// Fewer members than copies of each partition.
+const TOO_FEW: usize = 2;
 /// Pods, disks, and the first member taken in.
 const BEGIN_LIMIT: Duration = Duration::from_secs(300);
 /// Sixteen moves of a part of a hundred thousand records each, two at a time, on a small machine under load.
@@ -132,7 +134,7 @@ pub async fn spread(trial: &mut Trial) -> Result<()> {
 pub async fn in_refused(trial: &mut Trial) -> Result<()> {
     let resource = trial.resource();
     let before = everything(trial).await?;
-    resource.scale(MEMBERS as u32).await?;
+    resource.scale(TOO_FEW as u32).await?;
     until("refusal of the scale-in", REFUSED_LIMIT, || async {
         let state = resource.state().await?;
         let current = |one: &crate::kubernetes::resource::Condition| {
@@ -158,6 +160,38 @@ pub async fn in_refused(trial: &mut Trial) -> Result<()> {
         before == everything(trial).await?,
         "taking the scale-in back changed pods or members"
     );
+    trial.verify().await
+}
+
+/// Five to three: the two highest members are drained, one after the other, and the disks stay.
+pub async fn scale_in(trial: &mut Trial) -> Result<()> {
+    let before = identities(&trial.wait_until_whole(SCALED, BEGIN_LIMIT).await?);
+    let claims = volume_claims(&trial.kube, trial.installation.namespace).await?;
+    let writer = trial.writer().await?;
+    trial.resource().scale(MEMBERS as u32).await?;
+    // Last of all: a pod goes when its member was removed.
+    let pods = trial.pods();
+    until("end of two pods", BALANCED_LIMIT, || async {
+        let left = pods.list().await?.len();
+        Ok(if left == MEMBERS {
+            Seen::Done(())
+        } else {
+            Seen::Waiting(format!("{left} pods are left"))
+        })
+    })
+    .await?;
+    let status = trial.wait_until_whole(MEMBERS, BEGIN_LIMIT).await?;
+    say(summary(&status));
+    let after = identities(&status);
+    let kept = after.iter().all(|(pod, identity)| before.get(pod) == Some(identity));
+    ensure!(
+        kept && after.len() == MEMBERS,
+        "members were {before:?} and are {after:?}"
+    );
+    let left = volume_claims(&trial.kube, trial.installation.namespace).await?;
+    ensure!(claims == left, "the volume claims were {claims:?} and are {left:?}");
+    writer.wait_for_more(WRITES_AFTER).await?;
+    trial.finish(writer, "five to three").await?;
     trial.verify().await
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use super::{Admin, Port, Target};
 
@@ -28,6 +28,16 @@ pub enum CallError {
     Timeout { pod: String },
     #[error("{pod} refused: {}", .status.message())]
     Refused { pod: String, status: Box<Status> },
+}
+
+impl CallError {
+    /// A rule of the database says no: the same request is refused until something else changes.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            CallError::Refused { status, .. } => status.code() == Code::FailedPrecondition,
+            CallError::Address { .. } | CallError::Connect { .. } | CallError::Timeout { .. } => false,
+        }
+    }
 }
 
 /// Makes one call on a connection of its own, so that it always reaches the process that has the address now.

@@ -80,4 +80,28 @@ impl Admin {
         })
         .await
     }
+
+    pub async fn drain(&self, target: &Target, member_id: u64) -> Result<v1::DrainResponse, CallError> {
+        call(self, target, Port::Peer, async |channel| {
+            let mut client = v1::admin_service_client::AdminServiceClient::new(channel);
+            client.drain(v1::DrainRequest { member_id }).await
+        })
+        .await
+    }
+
+    pub async fn cancel_drain(&self, target: &Target, member_id: u64) -> Result<v1::CancelDrainResponse, CallError> {
+        call(self, target, Port::Peer, async |channel| {
+            let mut client = v1::admin_service_client::AdminServiceClient::new(channel);
+            client.cancel_drain(v1::CancelDrainRequest { member_id }).await
+        })
+        .await
+    }
+
+    pub async fn remove_member(&self, target: &Target, member_id: u64) -> Result<v1::RemoveMemberResponse, CallError> {
+        call(self, target, Port::Peer, async |channel| {
+            let mut client = v1::admin_service_client::AdminServiceClient::new(channel);
+            client.remove_member(v1::RemoveMemberRequest { member_id }).await
+        })
+        .await
+    }
 }

@@ -12,20 +12,22 @@ use crate::build::Objects;
 use crate::names::OPERATOR;
 
 /// Applies all objects in order; the first that fails ends it, and the next pass begins anew.
-pub async fn apply_objects(client: &Client, objects: &Objects) -> Result<(), Error> {
+///
+/// Gives whether the controller of the StatefulSet has yet to see a change.
+pub async fn apply_objects(client: &Client, objects: &Objects) -> Result<bool, Error> {
     apply(client, &objects.service_account).await?;
     apply(client, &objects.config_map).await?;
     apply(client, &objects.peer_service).await?;
     apply(client, &objects.client_service).await?;
     apply(client, &objects.network_policy).await?;
-    if let Some(disruption_budget) = &objects.disruption_budget {
-        apply(client, disruption_budget).await?;
-    }
-    apply(client, &objects.stateful_set).await
+    apply(client, &objects.disruption_budget).await?;
+    let set = apply(client, &objects.stateful_set).await?;
+    let seen = set.status.as_ref().and_then(|status| status.observed_generation);
+    Ok(seen < set.metadata.generation)
 }
 
 /// Forced: every field in these objects is the operator's, and an edit of one by hand is taken back.
-async fn apply<K>(client: &Client, object: &K) -> Result<(), Error>
+async fn apply<K>(client: &Client, object: &K) -> Result<K, Error>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
@@ -36,7 +38,7 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let params = PatchParams::apply(OPERATOR).force();
     let applied = api.patch(&name, &params, &Patch::Apply(object)).await;
-    applied.map(drop).map_err(|source| Error::Object {
+    applied.map_err(|source| Error::Object {
         kind: K::kind(&()).into_owned(),
         name,
         source,

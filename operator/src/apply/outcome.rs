@@ -8,6 +8,10 @@ pub struct Applied {
     pub step: StepOutcome,
     /// The record of a founding that this pass wrote, or found written.
     pub bootstrap: Option<Bootstrap>,
+    /// The controller of the StatefulSet has yet to see what this pass changed in it.
+    pub set_is_unseen: bool,
+    /// What Kubernetes said where it did not enlarge a volume.
+    pub growth_refusals: Vec<String>,
 }
 
 /// How the one step of the plan went.
@@ -17,14 +21,41 @@ pub enum StepOutcome {
     #[default]
     None,
     Done(Done),
-    /// The database refused it or did not answer; the next pass looks again and decides anew.
+    /// It did not work or was not answered; the next pass looks again and decides anew.
     Failed(String),
+    /// A rule of the database says no. Nothing was touched, and asking again at once is of no use.
+    Refused(String),
 }
 
 /// A step that the database confirmed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
     Bootstrapped,
-    Joined { slot: u32, member_id: u64 },
-    RebalanceStarted { moves: usize },
+    Joined {
+        slot: u32,
+        member_id: u64,
+    },
+    RebalanceStarted {
+        moves: usize,
+    },
+    DrainStarted {
+        slot: u32,
+        member_id: u64,
+    },
+    DrainCancelled {
+        slot: u32,
+        member_id: u64,
+    },
+    /// The removal is asked for, and maybe done.
+    Removing {
+        slot: u32,
+        member_id: u64,
+    },
+    ClaimDeleted {
+        slot: u32,
+    },
+    PodDeleted {
+        slot: u32,
+    },
+    StatefulSetDeleted,
 }

@@ -1,7 +1,8 @@
 //! How many members must stay up when pods are evicted, for example while Kubernetes nodes are drained.
 //!
 //! The number is absolute: `maxUnavailable` is counted against the StatefulSet's replicas, which run ahead of the
-//! members while the cluster grows. Pods that are not ready may always be evicted: they protect nothing.
+//! members while the cluster grows. Pods that are not ready may always be evicted: they protect nothing. A single
+//! member may be evicted too: a budget that no drain can meet keeps Kubernetes nodes from being drained at all.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

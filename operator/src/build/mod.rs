@@ -19,7 +19,7 @@ use crate::observe::Observed;
 use crate::plan::Plan;
 use crate::validate::ValidatedCluster;
 
-/// Everything that a cluster consists of. There are no deletions: what is here is all that ever is.
+/// Everything that a cluster consists of. None of these is deleted: what is here is all that ever is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objects {
     pub service_account: ServiceAccount,
@@ -27,7 +27,7 @@ pub struct Objects {
     pub peer_service: Service,
     pub client_service: Service,
     pub network_policy: NetworkPolicy,
-    pub disruption_budget: Option<PodDisruptionBudget>,
+    pub disruption_budget: PodDisruptionBudget,
     pub stateful_set: StatefulSet,
 }
 
@@ -44,10 +44,8 @@ pub fn build(
         peer_service: peer_service::build(cluster),
         client_service: client_service::build(cluster),
         network_policy: network_policy::build(cluster, operator_namespace),
-        disruption_budget: plan
-            .min_available
-            .map(|min_available| disruption_budget::build(cluster, min_available)),
-        stateful_set: stateful_set::build(cluster, observed, plan.slots),
+        disruption_budget: disruption_budget::build(cluster, plan.min_available),
+        stateful_set: stateful_set::build(cluster, observed, plan.replicas),
     }
 }
 

@@ -1,4 +1,6 @@
 //! The pod template: one container that runs a member, with no rights on its Kubernetes node and none in Kubernetes.
+//!
+//! Invariant: it follows from the spec alone. Whatever else changes it restarts every pod of every cluster.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +26,7 @@ const USER: i64 = 65532;
 /// Time to hand leaders over and close the stores before the kubelet kills the process.
 const TERMINATION_GRACE_S: i64 = 60;
 
-pub(super) fn template(cluster: &ValidatedCluster) -> PodTemplateSpec {
+pub(super) fn template(cluster: &ValidatedCluster, image: &str) -> PodTemplateSpec {
     let spec = PodSpec {
         service_account_name: Some(cluster.name.name.clone()),
         automount_service_account_token: Some(false),
@@ -33,7 +35,7 @@ pub(super) fn template(cluster: &ValidatedCluster) -> PodTemplateSpec {
         security_context: Some(pod_security()),
         topology_spread_constraints: Some(vec![spread_over_zones(cluster)]),
         affinity: Some(apart_on_hosts(cluster)),
-        containers: vec![container(cluster)],
+        containers: vec![container(cluster, image)],
         volumes: Some(vec![config_volume(cluster)]),
         ..PodSpec::default()
     };
@@ -52,11 +54,11 @@ fn restart(cluster: &ValidatedCluster) -> Option<BTreeMap<String, String>> {
     Some([(RESTART_ANNOTATION.to_owned(), asked)].into())
 }
 
-fn container(cluster: &ValidatedCluster) -> Container {
+fn container(cluster: &ValidatedCluster, image: &str) -> Container {
     let config_file = format!("{CONFIG_DIRECTORY}/{}", config_map::FILE_NAME);
     Container {
         name: "kotoba".to_owned(),
-        image: Some(cluster.image.clone()),
+        image: Some(image.to_owned()),
         image_pull_policy: Some(cluster.image_pull_policy.as_str().to_owned()),
         args: Some(vec!["serve".to_owned(), "--config".to_owned(), config_file]),
         env: Some(environment(cluster)),

@@ -2,7 +2,8 @@
 //!
 //! `Parallel`, because a quorum system that is started one by one never becomes ready (rabbitmq/cluster-operator#609);
 //! `OnDelete`, because a rolling update does not see whether the database can spare a pod (kubernetes#67250);
-//! claims are retained, because deleting a disk is the operator's decision, and only after proof.
+//! claims are retained when it shrinks, because deleting a disk is the operator's decision, and only after proof. When
+//! the cluster is deleted Kubernetes keeps or deletes them itself, by the policy: no finalizer waits for an operator.
 
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
@@ -16,10 +17,9 @@ use crate::names::DATA_VOLUME;
 use crate::observe::Observed;
 use crate::validate::ValidatedCluster;
 
-pub(super) fn build(cluster: &ValidatedCluster, observed: &Observed, slots: u32) -> StatefulSet {
-    let retain = || Some("Retain".to_owned());
+pub(super) fn build(cluster: &ValidatedCluster, observed: &Observed, replicas: u32) -> StatefulSet {
     let spec = StatefulSetSpec {
-        replicas: Some(i32::try_from(slots).expect("the spec allows at most 100 members")),
+        replicas: Some(i32::try_from(replicas).expect("the spec allows at most 100 members")),
         service_name: Some(cluster.name.peer_service()),
         selector: selector(cluster),
         pod_management_policy: Some("Parallel".to_owned()),
@@ -28,10 +28,11 @@ pub(super) fn build(cluster: &ValidatedCluster, observed: &Observed, slots: u32)
             ..StatefulSetUpdateStrategy::default()
         }),
         persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
-            when_deleted: retain(),
-            when_scaled: retain(),
+            when_deleted: Some(cluster.reclaim.on_cluster_delete.as_str().to_owned()),
+            // Only the operator knows whether a member is gone, or its pod is only stopped.
+            when_scaled: Some("Retain".to_owned()),
         }),
-        template: pod::template(cluster),
+        template: pod::template(cluster, image(cluster, observed)),
         volume_claim_templates: Some(vec![claim_template(cluster, observed)]),
         ..StatefulSetSpec::default()
     };
@@ -40,6 +41,13 @@ pub(super) fn build(cluster: &ValidatedCluster, observed: &Observed, slots: u32)
         spec: Some(spec),
         ..StatefulSet::default()
     }
+}
+
+/// The image that is named, else the one that runs: an operator that is installed anew with another default restarts
+/// no pod.
+fn image<'a>(cluster: &'a ValidatedCluster, observed: &'a Observed) -> &'a str {
+    let running = observed.stateful_set.as_ref().and_then(|set| set.image.as_deref());
+    running.filter(|_| !cluster.image_is_named).unwrap_or(&cluster.image)
 }
 
 /// The claim template as it was made: Kubernetes refuses any change of it, and with it of the whole StatefulSet.

@@ -8,7 +8,10 @@ mod spec;
 mod status;
 
 pub use conditions::{ConditionStatus, ConditionType, set_conditions, truth_of};
-pub use spec::{KotobaCluster, KotobaClusterSpec, PullPolicy, Resources, Storage, Topology, WhenUnsatisfiable};
+pub use spec::{
+    KotobaCluster, KotobaClusterSpec, PullPolicy, Reclaim, ReclaimPolicy, Replacement, ReplacementMode, Resources,
+    Storage, Topology, Update, WhenUnsatisfiable,
+};
 pub use status::{
     BlockedBy, Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, Operation,
     OperationType, PartitionSummary,

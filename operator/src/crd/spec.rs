@@ -73,7 +73,8 @@ use super::KotobaClusterStatus;
 )]
 pub struct KotobaClusterSpec {
     /// Number of members (database processes, each with a disk of its own). Default 3. Raising it adds
-    /// members and moves partitions to them; lowering it is refused in this version.
+    /// members and moves partitions to them; lowering it moves everything off the members with the highest
+    /// numbers and removes them, one by one. Until a member is removed it is kept by raising the number again.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
@@ -110,6 +111,73 @@ pub struct KotobaClusterSpec {
     /// How members are spread over zones.
     #[serde(default)]
     pub topology: Topology,
+
+    /// How pods are made anew when image, resources or settings change.
+    #[serde(default)]
+    pub update: Update,
+
+    /// What happens when the disk of a member is lost.
+    #[serde(default)]
+    pub replacement: Replacement,
+
+    /// Stops all pods and keeps their disks; false starts them again. Default false.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// How pods are made anew: one at a time, each when all others serve and every partition has all its copies.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Update {
+    /// Seconds for which a pod must have been ready before the next is stopped. Default 10.
+    #[serde(default = "default_min_ready_seconds")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub min_ready_seconds: i32,
+
+    /// Stops no more pods; those that are made anew for another reason get the new template. Default false.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Update {
+            min_ready_seconds: default_min_ready_seconds(),
+            paused: false,
+        }
+    }
+}
+
+/// What happens when a pod comes back with an empty disk where a member with data was.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replacement {
+    /// Manual: a person names the lost member in the annotation kotoba.dev/replace-member, or drains it. Automatic:
+    /// after some time another member takes its place. Default Manual.
+    #[serde(default)]
+    pub mode: ReplacementMode,
+
+    /// Seconds that Automatic waits for the disk to come back. Default 1800.
+    #[serde(default = "default_replacement_seconds")]
+    #[schemars(range(min = 60, max = 604800))]
+    pub after_seconds: i32,
+}
+
+impl Default for Replacement {
+    fn default() -> Self {
+        Replacement {
+            mode: ReplacementMode::default(),
+            after_seconds: default_replacement_seconds(),
+        }
+    }
+}
+
+/// Who decides that a lost disk does not come back.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ReplacementMode {
+    #[default]
+    Manual,
+    Automatic,
 }
 
 /// When the kubelet pulls an image.
@@ -138,7 +206,7 @@ impl PullPolicy {
     validation = Rule::new("isQuantity(self.size) && quantity(self.size).isGreaterThan(quantity('0'))")
         .message("storage.size must be a quantity above zero, for example 20Gi"),
     validation = Rule::new("!isQuantity(self.size) || !isQuantity(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0")
-        .message("storage.size cannot shrink: a disk cannot be made smaller"),
+        .message("storage.size cannot shrink: a disk cannot be made smaller; make another cluster with smaller disks and load the data there"),
     validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
         .message("storage.storageClassName is fixed when the cluster is made")
 )]
@@ -152,6 +220,10 @@ pub struct Storage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub storage_class_name: Option<String>,
+
+    /// What becomes of disks that are no longer used.
+    #[serde(default)]
+    pub reclaim: Reclaim,
 }
 
 impl Default for Storage {
@@ -159,6 +231,38 @@ impl Default for Storage {
         Storage {
             size: default_storage_size(),
             storage_class_name: None,
+            reclaim: Reclaim::default(),
+        }
+    }
+}
+
+/// What becomes of disks that are no longer used.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reclaim {
+    /// The disk of a member that was removed: Retain or Delete. Default Retain. Such a disk is of no use to the
+    /// database any more; a retained one must be deleted by hand before its slot can be used again.
+    #[serde(default)]
+    pub on_scale_in: ReclaimPolicy,
+
+    /// The disks of all members when the cluster is deleted: Retain or Delete. Default Retain.
+    #[serde(default)]
+    pub on_cluster_delete: ReclaimPolicy,
+}
+
+/// Whether a disk is kept.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ReclaimPolicy {
+    #[default]
+    Retain,
+    Delete,
+}
+
+impl ReclaimPolicy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReclaimPolicy::Retain => "Retain",
+            ReclaimPolicy::Delete => "Delete",
         }
     }
 }
@@ -230,6 +334,14 @@ impl WhenUnsatisfiable {
 
 fn default_replicas() -> i32 {
     3
+}
+
+fn default_min_ready_seconds() -> i32 {
+    10
+}
+
+fn default_replacement_seconds() -> i32 {
+    1800
 }
 
 fn default_storage_size() -> String {

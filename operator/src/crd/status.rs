@@ -48,6 +48,12 @@ pub struct KotobaClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionSummary>,
 
+    /// Members that the operator takes out of the database: noted before the first step of it, so that after any
+    /// crash a drain of the operator, which an edit may take back, is told from one that a person asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub leaving: Vec<i64>,
+
     /// What is being done now, and what it waits for. Absent when nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
@@ -87,12 +93,17 @@ pub struct MemberSummary {
     pub zone: Option<String>,
 
     /// Where the member is in its life: Pending (no process, no member), Unassigned (empty disk, not taken in),
-    /// Joining, Active, Draining, Lost (empty disk where a member with data was), Foreign (disk of another cluster),
-    /// Unknown (the database did not answer).
+    /// Joining, Active, Draining, Removed (its disk is of no use any more), Lost (empty disk where a member with data
+    /// was), Foreign (disk of another cluster), Unknown (the database did not answer).
     pub state: MemberState,
 
     /// Whether the rest of the database hears from it: Alive, Suspected, Failed, Unknown.
     pub health: Health,
+
+    /// Since when the operator has seen this member in this state here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("description" = "Since when the operator has seen this member in this state here."))]
+    pub since: Option<Time>,
 
     /// Partition copies on it.
     #[serde(default)]
@@ -113,6 +124,8 @@ pub enum MemberState {
     Joining,
     Active,
     Draining,
+    /// The slot has the disk of a member that was removed.
+    Removed,
     /// The slot has an empty disk, yet the database knows a member with data there.
     Lost,
     /// The disk holds a member of another cluster.
@@ -159,6 +172,19 @@ pub struct Operation {
     /// The step it is at.
     pub phase: String,
 
+    /// The pod that the step is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+
+    /// What is left to do, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub plan: Vec<String>,
+
+    /// Editing the spec back takes it back.
+    #[serde(default)]
+    pub cancellable: bool,
+
     /// What it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<BlockedBy>,
@@ -182,6 +208,11 @@ pub enum OperationType {
     ScaleOut,
     Rebalance,
     ScaleIn,
+    /// Another member takes the place of one whose disk is lost.
+    Replace,
+    /// Pods are made anew from the present template.
+    Roll,
+    ResizeVolumes,
 }
 
 /// What an operation waits for.

@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use kotoba_proto::v1;
 
-use super::{Catalogue, Database, Identity, Member, Membership, Observed, Process, Rebalance};
+use super::{Catalogue, Database, Identity, Member, Membership, Observed, Process, Rebalance, RemovedMember};
 use crate::admin::{Admin, Target};
 use crate::crd::{Health, MemberState};
 use crate::names::ClusterName;
@@ -122,7 +122,14 @@ fn catalogue(slot: u32, answer: v1::GetStatusResponse) -> Catalogue {
     let replication = answer.replication.unwrap_or_default();
     let stats = answer.membership.unwrap_or_default();
     let rebalance = answer.rebalance.unwrap_or_default();
+    let is_removed = |listed: &&v1::MemberStatus| listed.state() == v1::MemberState::Removed;
+    let removed = answer.members.iter().filter(is_removed).map(|listed| RemovedMember {
+        id: listed.id,
+        disk_id: listed.disk_id.clone(),
+    });
     Catalogue {
+        removed: removed.collect(),
+        replication_factor: stats.replication_factor,
         answered_by: slot,
         cluster_id: answer.cluster_id,
         linearizable: answer.linearizable,
@@ -163,7 +170,11 @@ fn member(listed: v1::MemberStatus) -> Option<Member> {
         disk_id: listed.disk_id,
         state,
         health,
+        zone: listed.zone,
         replicas: listed.replicas,
         leaders: listed.leaders,
+        drained: listed.drained,
+        waiting_for: listed.waiting_for,
+        disk_full: listed.disk_full,
     })
 }

@@ -7,6 +7,8 @@ mod read;
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::crd::{Health, KotobaClusterStatus, MemberState};
 pub use ask::{ask_database, target};
 pub use read::{Error, read_kubernetes};
@@ -22,6 +24,8 @@ pub struct Observed {
     /// Objects that bear a name this cluster needs and belong to something else, as `Kind name`.
     pub taken_names: Vec<String>,
     pub database: Database,
+    /// When all this was read.
+    pub now: Timestamp,
 }
 
 impl Observed {
@@ -43,7 +47,10 @@ impl Observed {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StatefulSet {
+    pub uid: String,
     pub replicas: u32,
+    /// Image that its pods are made with.
+    pub image: Option<String>,
     /// Size that its claim template asks for; the template cannot be changed.
     pub claim_size: Option<String>,
     /// Revision that a pod made now would get; none while the controller has not seen the last change.
@@ -68,15 +75,59 @@ pub struct Pod {
     pub revision: Option<String>,
     /// None: the pod has no Kubernetes node yet. Empty: its node has no zone label.
     pub zone: Option<String>,
+    /// Its container runs; what it does there is another question.
+    pub running: bool,
+    pub ready_since: Option<Timestamp>,
+    /// The Kubernetes node that it was given.
+    pub host: Option<Host>,
     /// Why it does not run, in Kubernetes' words.
     pub trouble: Option<String>,
 }
 
+/// A Kubernetes node, as far as a pod on it is concerned.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Host {
+    pub name: String,
+    /// Its zone label; empty where it has none.
+    pub zone: String,
+    pub state: HostState,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HostState {
+    #[default]
+    Ready,
+    /// Its kubelet does not report, or says that it is not ready.
+    NotReady,
+    /// There is no such node any more.
+    Gone,
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claim {
+    pub uid: String,
+    /// Its resource version.
+    pub version: String,
     pub bound: bool,
+    pub deleting: bool,
     /// Asked for.
     pub size: String,
+    /// What the volume has.
+    pub capacity: Option<String>,
+    /// What Kubernetes says of an enlargement that is not done.
+    pub resizing: Option<String>,
+    /// The Kubernetes node that its volume is for, if that node is gone.
+    pub lost_host: Option<String>,
+    /// What is noted on it of the disk behind it.
+    pub disk: Option<NotedDisk>,
+}
+
+/// What a claim says of its disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotedDisk {
+    pub disk_id: String,
+    /// None: empty when it was noted.
+    pub member_id: Option<u64>,
 }
 
 /// What the process in a pod says of itself.
@@ -157,7 +208,11 @@ pub struct Catalogue {
     /// Answered by the meta leader behind a read barrier. Else it is a local copy, and no step may rest on it.
     pub linearizable: bool,
     pub leader_member_id: Option<u64>,
+    /// Members that are not removed.
     pub members: Vec<Member>,
+    /// Members that were; their ids and disks are never used again.
+    pub removed: Vec<RemovedMember>,
+    pub replication_factor: u32,
     pub partitions: u32,
     pub under_replicated: u32,
     pub leaderless: u32,
@@ -169,6 +224,16 @@ impl Catalogue {
     pub fn member(&self, member_id: u64) -> Option<&Member> {
         self.members.iter().find(|member| member.id == member_id)
     }
+
+    pub fn was_removed(&self, member_id: u64) -> bool {
+        self.removed.iter().any(|member| member.id == member_id)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedMember {
+    pub id: u64,
+    pub disk_id: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -178,8 +243,15 @@ pub struct Member {
     pub disk_id: String,
     pub state: MemberState,
     pub health: Health,
+    pub zone: String,
     pub replicas: u32,
     pub leaders: u32,
+    /// It drains and nothing is left on it, proved by the leader.
+    pub drained: bool,
+    /// Why its way out is not at its end; empty if it is not on it.
+    pub waiting_for: String,
+    /// Takes no more data.
+    pub disk_full: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -9,15 +9,18 @@ use k8s_openapi::api::apps::v1::StatefulSet as KubeStatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod as KubePod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Claim, Observed, Pod, Slot, StatefulSet};
+use super::{Claim, Host, HostState, NotedDisk, Observed, Pod, Slot, StatefulSet};
 use crate::crd::KotobaClusterStatus;
-use crate::names::{ClusterName, DATA_VOLUME};
+use crate::names::{ClusterName, DATA_VOLUME, DISK_ANNOTATION, MEMBER_ANNOTATION};
 
-/// Kubernetes nodes whose zone is read at the same time.
+/// On a claim: the Kubernetes node that its volume was made for, where volumes belong to one.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Kubernetes nodes that are read at the same time.
 const NODES_AT_ONCE: usize = 8;
 /// More pods than a cluster may have members, so one page always holds them all.
 const LIST_LIMIT: u32 = 500;
@@ -55,11 +58,12 @@ pub async fn read_kubernetes(
         list::<KubePod>(client, name),
         list::<PersistentVolumeClaim>(client, name),
     )?;
-    let zones = zones(client, &pods, zone_key).await?;
+    let hosts = hosts(client, &pods, &claims, zone_key).await?;
     Ok(Observed {
         recorded,
         stateful_set: stateful_set.as_ref().map(of_stateful_set),
-        slots: slots(name, &pods, &claims, &zones),
+        slots: slots(name, &pods, &claims, &hosts),
+        now: Timestamp::now(),
         taken_names,
         ..Observed::default()
     })
@@ -124,21 +128,48 @@ fn get_error<K: Resource<DynamicType = ()>>(name: &str, source: kube::Error) -> 
     }
 }
 
-/// The zone of every Kubernetes node that runs one of the pods; empty where it has no such label.
-async fn zones(client: &Client, pods: &[KubePod], zone_key: &str) -> Result<BTreeMap<String, String>, Error> {
+/// Every Kubernetes node that runs one of the pods, or has one of the volumes.
+async fn hosts(
+    client: &Client,
+    pods: &[KubePod],
+    claims: &[PersistentVolumeClaim],
+    zone_key: &str,
+) -> Result<BTreeMap<String, Host>, Error> {
     let of_pod = |pod: &KubePod| pod.spec.as_ref()?.node_name.clone();
-    let hosts: BTreeSet<String> = pods.iter().filter_map(of_pod).collect();
+    let of_claim = |claim: &PersistentVolumeClaim| claim.annotations().get(SELECTED_NODE).cloned();
+    let names: BTreeSet<String> = pods
+        .iter()
+        .filter_map(of_pod)
+        .chain(claims.iter().filter_map(of_claim))
+        .collect();
     let api: &Api<Node> = &Api::all(client.clone());
-    let read = futures::stream::iter(hosts).map(|host| async move {
+    let read = futures::stream::iter(names).map(|name| async move {
         let found = api
-            .get_metadata_opt(&host)
+            .get_opt(&name)
             .await
-            .map_err(|source| get_error::<Node>(&host, source))?;
-        let zone = found.map(|node| node.labels().get(zone_key).cloned().unwrap_or_default());
-        Ok::<_, Error>(zone.map(|zone| (host, zone)))
+            .map_err(|source| get_error::<Node>(&name, source))?;
+        let host = of_node(&name, found.as_ref(), zone_key);
+        Ok::<_, Error>((name, host))
     });
-    let found: Vec<Option<(String, String)>> = read.buffer_unordered(NODES_AT_ONCE).try_collect().await?;
-    Ok(found.into_iter().flatten().collect())
+    read.buffer_unordered(NODES_AT_ONCE).try_collect().await
+}
+
+fn of_node(name: &str, node: Option<&Node>, zone_key: &str) -> Host {
+    let conditions = node
+        .and_then(|node| node.status.as_ref()?.conditions.as_deref())
+        .unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready");
+    Host {
+        name: name.to_owned(),
+        zone: node
+            .and_then(|node| node.labels().get(zone_key).cloned())
+            .unwrap_or_default(),
+        state: match (node, ready.map(|condition| condition.status.as_str())) {
+            (None, _) => HostState::Gone,
+            (Some(_), None | Some("True")) => HostState::Ready,
+            (Some(_), Some(_)) => HostState::NotReady,
+        },
+    }
 }
 
 fn of_stateful_set(set: &KubeStatefulSet) -> StatefulSet {
@@ -151,7 +182,10 @@ fn of_stateful_set(set: &KubeStatefulSet) -> StatefulSet {
             let mut claims = claims.iter();
             claims.find(|claim| claim.metadata.name.as_deref() == Some(DATA_VOLUME))
         });
+    let containers = spec.and_then(|spec| Some(spec.template.spec.as_ref()?.containers.as_slice()));
     StatefulSet {
+        uid: set.uid().unwrap_or_default(),
+        image: containers.and_then(|containers| containers.first()?.image.clone()),
         replicas: spec
             .and_then(|spec| spec.replicas)
             .and_then(|replicas| u32::try_from(replicas).ok())
@@ -167,12 +201,12 @@ fn slots(
     name: &ClusterName,
     pods: &[KubePod],
     claims: &[PersistentVolumeClaim],
-    zones: &BTreeMap<String, String>,
+    hosts: &BTreeMap<String, Host>,
 ) -> BTreeMap<u32, Slot> {
     let mut slots: BTreeMap<u32, Slot> = BTreeMap::new();
     for pod in pods {
         if let Some(slot) = name.slot_of(&pod.name_any()) {
-            slots.entry(slot).or_default().pod = Some(of_pod(pod, zones));
+            slots.entry(slot).or_default().pod = Some(of_pod(pod, hosts));
         }
     }
     for claim in claims {
@@ -183,21 +217,26 @@ fn slots(
             .and_then(|rest| rest.strip_prefix('-'))
             .and_then(of_slot);
         if let Some(slot) = slot {
-            slots.entry(slot).or_default().claim = Some(of_claim(claim));
+            slots.entry(slot).or_default().claim = Some(of_claim(claim, hosts));
         }
     }
     slots
 }
 
-fn of_pod(pod: &KubePod, zones: &BTreeMap<String, String>) -> Pod {
+fn of_pod(pod: &KubePod, hosts: &BTreeMap<String, Host>) -> Pod {
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let conditions = status
         .and_then(|status| status.conditions.as_deref())
         .unwrap_or_default();
-    let ready = conditions
+    let ready_condition = conditions
         .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        .find(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let ready = ready_condition.is_some();
+    let mut containers = status
+        .into_iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
+    let host = spec.and_then(|spec| hosts.get(spec.node_name.as_ref()?).cloned());
     let deleting = pod.metadata.deletion_timestamp.is_some();
     Pod {
         uid: pod.uid().unwrap_or_default(),
@@ -207,7 +246,13 @@ fn of_pod(pod: &KubePod, zones: &BTreeMap<String, String>) -> Pod {
         ready: ready && !deleting,
         deleting,
         revision: pod.labels().get("controller-revision-hash").cloned(),
-        zone: spec.and_then(|spec| zones.get(spec.node_name.as_ref()?).cloned()),
+        running: containers.any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some())),
+        ready_since: ready_condition.and_then(|condition| Some(condition.last_transition_time.as_ref()?.0)),
+        zone: host
+            .as_ref()
+            .filter(|host| host.state != HostState::Gone)
+            .map(|host| host.zone.clone()),
+        host,
         trouble: trouble(pod),
     }
 }
@@ -233,12 +278,47 @@ fn trouble(pod: &KubePod) -> Option<String> {
     waiting.or_else(unscheduled)
 }
 
-fn of_claim(claim: &PersistentVolumeClaim) -> Claim {
-    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+fn of_claim(claim: &PersistentVolumeClaim, hosts: &BTreeMap<String, Host>) -> Claim {
+    let status = claim.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    let selected = claim.annotations().get(SELECTED_NODE).and_then(|name| hosts.get(name));
     Claim {
+        uid: claim.uid().unwrap_or_default(),
+        version: claim.resource_version().unwrap_or_default(),
         bound: phase == Some("Bound"),
+        deleting: claim.metadata.deletion_timestamp.is_some(),
         size: size(claim).unwrap_or_default(),
+        capacity: status.and_then(|status| Some(status.capacity.as_ref()?.get("storage")?.0.clone())),
+        resizing: resizing(claim),
+        lost_host: selected
+            .filter(|host| host.state == HostState::Gone)
+            .map(|host| host.name.clone()),
+        disk: noted_disk(claim),
     }
+}
+
+/// The enlargement that is under way, or has failed, in Kubernetes' words.
+fn resizing(claim: &PersistentVolumeClaim) -> Option<String> {
+    let conditions = claim.status.as_ref()?.conditions.as_ref()?;
+    let told = [
+        "Resizing",
+        "FileSystemResizePending",
+        "ControllerResizeError",
+        "NodeResizeError",
+    ];
+    let condition = conditions
+        .iter()
+        .find(|condition| told.contains(&condition.type_.as_str()) && condition.status == "True")?;
+    let message = condition.message.clone().unwrap_or_default();
+    Some(format!("{} {message}", condition.type_).trim_end().to_owned())
+}
+
+fn noted_disk(claim: &PersistentVolumeClaim) -> Option<NotedDisk> {
+    let annotations = claim.annotations();
+    Some(NotedDisk {
+        disk_id: annotations.get(DISK_ANNOTATION)?.clone(),
+        member_id: annotations.get(MEMBER_ANNOTATION).and_then(|id| id.parse().ok()),
+    })
 }
 
 fn size(claim: &PersistentVolumeClaim) -> Option<String> {

@@ -18,7 +18,9 @@ pub enum Occupant<'a> {
     /// A process with an empty disk, where the database knows a member with data.
     Lost(&'a Member),
     Member(&'a Member),
-    /// Says it is a member of this cluster; the database does not list it (any more).
+    /// Its disk is that of a member that was removed: it can do nothing any more.
+    Removed(u64),
+    /// Says it is a member of this cluster; the database does not list it.
     Unlisted(u64),
     /// Its disk belongs to another cluster.
     Foreign(&'a str),
@@ -32,8 +34,9 @@ pub fn occupant<'a>(
     catalogue: &'a Catalogue,
     slot: u32,
 ) -> Occupant<'a> {
+    // The newest of that name: one that has lost its disk may have been followed.
     let by_name = || {
-        let mut members = catalogue.members.iter();
+        let mut members = catalogue.members.iter().rev();
         members.find(|member| name.slot_of(&member.name) == Some(slot))
     };
     match observed.process(slot) {
@@ -42,6 +45,7 @@ pub fn occupant<'a>(
         Process::Answered(identity) => match &identity.membership {
             None => empty_disk(identity, catalogue, by_name()),
             Some(membership) if membership.cluster_id != cluster_id => Occupant::Foreign(&membership.cluster_id),
+            Some(membership) if catalogue.was_removed(membership.member_id) => Occupant::Removed(membership.member_id),
             Some(membership) => catalogue
                 .member(membership.member_id)
                 .map_or(Occupant::Unlisted(membership.member_id), Occupant::Member),

@@ -21,12 +21,28 @@ pub enum Predicate {
     MembersDown,
     MovesOpen,
     LostVolume,
+    /// Partitions are moved off a member that leaves.
+    Draining,
+    /// A member in a wanted slot is drained, and not by the operator.
+    DrainedByHand,
+    PodsStopping,
+    /// A lost member is not replaced while others do not answer.
+    ReplacementUnsafe,
+    /// A pod is not made anew while another is not ready.
+    PodNotReady,
+    /// Nor while a partition lacks a leader or a copy.
+    NotInSync,
+    MinReadySeconds,
+    Paused,
+    Suspended,
+    /// A slot has the disk of a removed member.
+    RemovedDisk,
     ScaleInRefused,
 }
 
 impl Predicate {
     /// All of them, so that whoever reads a name finds the rule.
-    pub const ALL: [Predicate; 12] = [
+    pub const ALL: [Predicate; 22] = [
         Predicate::NameTaken,
         Predicate::PodsStarting,
         Predicate::ForeignData,
@@ -38,6 +54,16 @@ impl Predicate {
         Predicate::MembersDown,
         Predicate::MovesOpen,
         Predicate::LostVolume,
+        Predicate::Draining,
+        Predicate::DrainedByHand,
+        Predicate::PodsStopping,
+        Predicate::ReplacementUnsafe,
+        Predicate::PodNotReady,
+        Predicate::NotInSync,
+        Predicate::MinReadySeconds,
+        Predicate::Paused,
+        Predicate::Suspended,
+        Predicate::RemovedDisk,
         Predicate::ScaleInRefused,
     ];
 
@@ -54,6 +80,16 @@ impl Predicate {
             Predicate::MembersDown => "MembersDown",
             Predicate::MovesOpen => "MovesOpen",
             Predicate::LostVolume => "LostVolume",
+            Predicate::Draining => "Draining",
+            Predicate::DrainedByHand => "DrainedByHand",
+            Predicate::PodsStopping => "PodsStopping",
+            Predicate::RemovedDisk => "RemovedDisk",
+            Predicate::ReplacementUnsafe => "ReplacementUnsafe",
+            Predicate::PodNotReady => "PodNotReady",
+            Predicate::NotInSync => "NotInSync",
+            Predicate::MinReadySeconds => "MinReadySeconds",
+            Predicate::Paused => "Paused",
+            Predicate::Suspended => "Suspended",
             Predicate::ScaleInRefused => "ScaleInRefused",
         }
     }
@@ -66,13 +102,23 @@ impl Predicate {
             | Predicate::ClusterIdMismatch
             | Predicate::DuplicateMemberId
             | Predicate::LostVolume
+            | Predicate::DrainedByHand
+            | Predicate::RemovedDisk
+            | Predicate::Paused
+            | Predicate::Suspended
             | Predicate::ScaleInRefused => true,
             Predicate::PodsStarting
             | Predicate::DatabaseSilent
             | Predicate::NoQuorum
             | Predicate::MemberJoining
             | Predicate::MembersDown
-            | Predicate::MovesOpen => false,
+            | Predicate::MovesOpen
+            | Predicate::Draining
+            | Predicate::ReplacementUnsafe
+            | Predicate::PodNotReady
+            | Predicate::NotInSync
+            | Predicate::MinReadySeconds
+            | Predicate::PodsStopping => false,
         }
     }
 }

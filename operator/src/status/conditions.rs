@@ -4,12 +4,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::View;
 use super::verdict::Verdict;
+use super::volumes;
 use crate::apply::{Done, StepOutcome};
 use crate::crd::{ConditionStatus, ConditionType, Health, MemberState, MemberSummary};
-use crate::observe::{Catalogue, Claim, Pod};
+use crate::observe::{Catalogue, HostState, Pod};
 use crate::plan::{Activity, Predicate};
-use crate::validate::quantity_bytes;
 
+const UNSEEN: &str = "Kubernetes has not seen the last change of the pod template yet";
 /// How many names a message lists before it only counts them; a message is read on one line of `kubectl get`.
 const MAX_NAMED: usize = 5;
 
@@ -24,7 +25,7 @@ pub(super) fn all(view: &View<'_>) -> Vec<Condition> {
         ConditionType::Balanced => balanced(view),
         ConditionType::QuorumAtRisk => quorum_at_risk(view),
         ConditionType::MembersUpToDate => members_up_to_date(view),
-        ConditionType::VolumesHealthy => volumes_healthy(view),
+        ConditionType::VolumesHealthy => volumes::healthy(view),
         ConditionType::ClusterIdConsistent => cluster_id_consistent(view),
     };
     ConditionType::ALL
@@ -36,9 +37,17 @@ pub(super) fn all(view: &View<'_>) -> Vec<Condition> {
 /// The summary: what is asked for is there, serves, and nothing is left to do.
 fn ready(view: &View<'_>) -> Verdict {
     let (available, progressing, degraded) = (available(view), progressing(view), degraded(view));
+    for still in [Predicate::Paused, Predicate::Suspended] {
+        if let Some(message) = view.waits_for(still) {
+            return Verdict::no(still.as_str(), message);
+        }
+    }
     let refused = view.plan.waits.as_ref().filter(|wait| wait.predicate.needs_person());
     if available.status == ConditionStatus::False {
         return Verdict::no("NotAvailable", available.message);
+    }
+    if let StepOutcome::Refused(_) = &view.applied.step {
+        return Verdict::no("StepRefused", progressing.message);
     }
     if let Some(wait) = refused {
         return Verdict::no(wait.predicate.as_str(), wait.message.clone());
@@ -59,6 +68,9 @@ fn ready(view: &View<'_>) -> Verdict {
 }
 
 fn available(view: &View<'_>) -> Verdict {
+    if let Some(message) = view.waits_for(Predicate::Suspended) {
+        return Verdict::no("Suspended", message);
+    }
     if view.cluster_id.is_none() {
         return Verdict::no("Bootstrapping", "the database is not founded yet");
     }
@@ -115,21 +127,56 @@ fn progressing(view: &View<'_>) -> Verdict {
         .or_else(|| waits.map(|wait| wait.message.clone()))
         .unwrap_or_else(|| doing(view));
     if let Some(wait) = waits.filter(|wait| wait.predicate.needs_person()) {
-        let refused = wait.predicate == Predicate::ScaleInRefused;
-        let reason = if refused { "ScaleInRefused" } else { "Blocked" };
+        let reason = match wait.predicate {
+            told @ (Predicate::ScaleInRefused | Predicate::Paused | Predicate::Suspended) => told.as_str(),
+            Predicate::NameTaken
+            | Predicate::PodsStarting
+            | Predicate::ForeignData
+            | Predicate::ClusterIdMismatch
+            | Predicate::DuplicateMemberId
+            | Predicate::DatabaseSilent
+            | Predicate::NoQuorum
+            | Predicate::MemberJoining
+            | Predicate::MembersDown
+            | Predicate::MovesOpen
+            | Predicate::LostVolume
+            | Predicate::Draining
+            | Predicate::DrainedByHand
+            | Predicate::PodsStopping
+            | Predicate::ReplacementUnsafe
+            | Predicate::PodNotReady
+            | Predicate::NotInSync
+            | Predicate::MinReadySeconds
+            | Predicate::RemovedDisk => "Blocked",
+        };
         return Verdict::no(reason, message);
+    }
+    if let StepOutcome::Refused(refusal) = &view.applied.step {
+        return Verdict::no("StepRefused", format!("{refusal}; nothing was touched"));
     }
     match view.plan.activity {
         Activity::AtRest if waits.is_some() => Verdict::unknown("Unreachable", message),
-        Activity::AtRest | Activity::ScaleInRefused => Verdict::no("Reconciled", message),
+        // What is wanted may be another template, and then pods are to be made anew.
+        Activity::AtRest if is_unseen(view) => Verdict::yes("Reconciling", UNSEEN),
+        Activity::AtRest => Verdict::no("Reconciled", message),
         Activity::Bootstrapping => Verdict::yes("Bootstrapping", message),
         Activity::ScalingOut => Verdict::yes("ScalingOut", message),
         Activity::Rebalancing => Verdict::yes("Rebalancing", message),
+        Activity::ScalingIn => Verdict::yes("ScalingIn", message),
+        Activity::Replacing => Verdict::yes("Replacing", message),
+        Activity::Rolling => Verdict::yes("RollingUpdate", message),
+        Activity::ResizingVolumes => Verdict::yes("ResizingVolumes", message),
     }
+}
+
+fn is_unseen(view: &View<'_>) -> bool {
+    let set = view.observed.stateful_set.as_ref();
+    view.applied.set_is_unseen || set.is_none_or(|set| set.update_revision.is_none())
 }
 
 /// What the pass did, or what is left when it had nothing to do.
 fn doing(view: &View<'_>) -> String {
+    let pod = |slot: u32| view.cluster.name.pod(slot);
     let joined = view.members.iter().filter(|member| member.member_id.is_some()).count();
     match &view.applied.step {
         StepOutcome::Done(Done::Bootstrapped) => {
@@ -142,11 +189,34 @@ fn doing(view: &View<'_>) -> String {
         StepOutcome::Done(Done::RebalanceStarted { moves }) => {
             format!("partitions go to their places in {moves} moves")
         }
-        StepOutcome::None | StepOutcome::Failed(_) => match view.plan.activity {
+        StepOutcome::Done(Done::DrainStarted { slot, member_id }) => {
+            format!("everything is moved off member {member_id} ({})", pod(*slot))
+        }
+        StepOutcome::Done(Done::DrainCancelled { slot, member_id }) => {
+            format!("member {member_id} ({}) stays", pod(*slot))
+        }
+        StepOutcome::Done(Done::Removing { slot, member_id }) => {
+            format!("member {member_id} ({}) is empty and is removed", pod(*slot))
+        }
+        StepOutcome::Done(Done::ClaimDeleted { slot }) => {
+            format!(
+                "the volume {} is deleted: its member was removed",
+                view.cluster.name.claim(*slot)
+            )
+        }
+        StepOutcome::Done(Done::PodDeleted { slot }) => format!("pod {} is made anew", pod(*slot)),
+        StepOutcome::Done(Done::StatefulSetDeleted) => {
+            "the StatefulSet is made anew around its pods, with a claim template of the new size".to_owned()
+        }
+        StepOutcome::None | StepOutcome::Failed(_) | StepOutcome::Refused(_) => match view.plan.activity {
             Activity::Bootstrapping => "the database is founded; its members are not seen yet".to_owned(),
-            Activity::AtRest | Activity::ScalingOut | Activity::Rebalancing | Activity::ScaleInRefused => {
-                "as the spec wants it".to_owned()
-            }
+            Activity::AtRest
+            | Activity::ScalingOut
+            | Activity::Rebalancing
+            | Activity::ScalingIn
+            | Activity::Replacing
+            | Activity::Rolling => "as the spec wants it".to_owned(),
+            Activity::ResizingVolumes => "larger volumes are asked for".to_owned(),
         },
     }
 }
@@ -161,6 +231,12 @@ fn degraded(view: &View<'_>) -> Verdict {
             "LostVolume",
             format!("an empty disk where a member with data was: {}", listing(lost)),
         );
+    }
+    if let Some(message) = view.waits_for(Predicate::Suspended) {
+        return Verdict::unknown("Suspended", message);
+    }
+    if let Some(message) = lost_host(view) {
+        return Verdict::yes("NodeLost", message);
     }
     let down = members_down(view);
     if !down.is_empty() {
@@ -184,6 +260,34 @@ fn degraded(view: &View<'_>) -> Verdict {
         return Verdict::yes("UnderReplicated", message);
     }
     Verdict::no("AsIntended", "every partition has all its copies")
+}
+
+/// A pod on a Kubernetes node that is not there, and what a person can do: nobody else may say that the machine is off,
+/// and until somebody does, its pod may still run and write.
+fn lost_host(view: &View<'_>) -> Option<String> {
+    (0..view.plan.slots).find_map(|slot| {
+        let (pod, claim) = (view.cluster.name.pod(slot), view.cluster.name.claim(slot));
+        let seen = view.observed.slots.get(&slot)?;
+        let host = seen.pod.as_ref().and_then(|pod| pod.host.as_ref());
+        if let Some(host) = host.filter(|host| host.state != HostState::Ready) {
+            let what = match host.state {
+                HostState::Gone => "does not exist any more",
+                HostState::NotReady | HostState::Ready => "is not ready",
+            };
+            return Some(format!(
+                "pod {pod} is on the Kubernetes node {0}, which {what}. It is not moved while it may still run there: if \
+                 the machine is off for good, delete the Node {0}, or taint it \
+                 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute; if its disk is lost with it, delete the claim \
+                 {claim} too",
+                host.name
+            ));
+        }
+        let lost = seen.claim.as_ref()?.lost_host.as_ref().filter(|_| host.is_none())?;
+        Some(format!(
+            "pod {pod} has no Kubernetes node, and its volume {claim} was on {lost}, which does not exist any more: bring \
+             that back, or, if the disk is lost, delete the claim {claim}, and its pod gets an empty disk"
+        ))
+    })
 }
 
 /// Members that should serve and do not, by Kubernetes' word or by the database's. One that joins does not count yet.
@@ -211,7 +315,7 @@ fn initialized(view: &View<'_>) -> Verdict {
         return Verdict::no("ForeignData", message);
     }
     match &view.applied.step {
-        StepOutcome::Failed(message) => Verdict::no("BootstrapFailed", message.clone()),
+        StepOutcome::Failed(message) | StepOutcome::Refused(message) => Verdict::no("BootstrapFailed", message.clone()),
         StepOutcome::None | StepOutcome::Done(_) => Verdict::no("Pending", progressing(view).message),
     }
 }
@@ -265,52 +369,19 @@ fn members_up_to_date(view: &View<'_>) -> Verdict {
         .stateful_set
         .as_ref()
         .and_then(|set| set.update_revision.as_ref());
-    let Some(revision) = revision else {
-        return Verdict::unknown(
-            "NotObserved",
-            "Kubernetes has not seen the last change of the pod template yet",
-        );
+    let Some(revision) = revision.filter(|_| !view.applied.set_is_unseen) else {
+        return Verdict::unknown("NotObserved", UNSEEN);
     };
     let outdated = pods_with(view, |pod| pod.revision.as_ref() != Some(revision));
     if outdated.is_empty() {
         return Verdict::yes("UpToDate", "all pods are made from the present template");
     }
-    let message = format!(
-        "{} are made from an older template; this version does not restart pods: delete them one at a time, each when \
-         Degraded is False",
-        listing(outdated)
-    );
-    Verdict::no("WaitingForUser", message)
-}
-
-fn volumes_healthy(view: &View<'_>) -> Verdict {
-    if view.observed.stateful_set.is_none() {
-        return Verdict::unknown("NotObserved", "no volume is claimed yet");
+    let outdated = listing(outdated);
+    if view.cluster.update.paused {
+        let message = format!("{outdated} are made from an older template, and spec.update.paused is true");
+        return Verdict::no("WaitingForUser", message);
     }
-    if let Some(lost) = view.members.iter().find(|member| member.state == MemberState::Lost) {
-        let what_to_do = view.waits_for(Predicate::LostVolume).map_or_else(
-            || format!("pod {} has an empty disk where a member with data was", lost.slot),
-            str::to_owned,
-        );
-        return Verdict::no("LostVolume", what_to_do);
-    }
-    let unbound = claims_with(view, |claim| claim.is_none_or(|claim| !claim.bound));
-    if !unbound.is_empty() {
-        return Verdict::no("Unbound", format!("the claims {} have no volume", listing(unbound)));
-    }
-    let wanted = quantity_bytes(&view.cluster.storage_size);
-    let small = claims_with(view, |claim| {
-        claim.is_some_and(|claim| quantity_bytes(&claim.size) < wanted)
-    });
-    if !small.is_empty() {
-        let message = format!(
-            "the claims {} ask for less than {}; this version does not grow volumes: raise their request by hand",
-            listing(small),
-            view.cluster.storage_size
-        );
-        return Verdict::no("ResizeNeedsUser", message);
-    }
-    Verdict::yes("Ok", "all volumes are bound at their size")
+    Verdict::no("Outdated", format!("{outdated} are made from an older template"))
 }
 
 fn cluster_id_consistent(view: &View<'_>) -> Verdict {
@@ -346,13 +417,7 @@ fn pods_with(view: &View<'_>, picks: impl Fn(&Pod) -> bool) -> Vec<String> {
     slots.map(|slot| view.cluster.name.pod(slot)).collect()
 }
 
-fn claims_with(view: &View<'_>, picks: impl Fn(Option<&Claim>) -> bool) -> Vec<String> {
-    let claim = |slot: &u32| view.observed.slots.get(slot).and_then(|slot| slot.claim.as_ref());
-    let slots = (0..view.plan.slots).filter(|slot| picks(claim(slot)));
-    slots.map(|slot| view.cluster.name.claim(slot)).collect()
-}
-
-fn listing(mut names: Vec<String>) -> String {
+pub(super) fn listing(mut names: Vec<String>) -> String {
     let more = names.len().saturating_sub(MAX_NAMED);
     names.truncate(MAX_NAMED);
     let listed = names.join(", ");

@@ -1,5 +1,7 @@
 //! One summary per slot. What the database cannot tell now is `Unknown`; ids that were once seen stay.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use crate::crd::{Health, KotobaClusterStatus, MemberState, MemberSummary};
 use crate::observe::{Catalogue, Identity, Member, Observed};
 use crate::plan::{Occupant, occupant};
@@ -40,8 +42,20 @@ fn blank(cluster: &ValidatedCluster, observed: &Observed, slot: u32) -> MemberSu
             .map(|identity| identity.disk_id.clone()),
         state: MemberState::Pending,
         health: Health::Unknown,
+        since: None,
         replicas: 0,
         leaders: 0,
+    }
+}
+
+/// Since when each is what it is: from the last status where it says the same.
+pub(super) fn date(members: &mut [MemberSummary], before: &[MemberSummary], now: &Time) {
+    for member in members {
+        let is_same = |before: &&MemberSummary| {
+            before.slot == member.slot && before.member_id == member.member_id && before.state == member.state
+        };
+        let since = before.iter().find(is_same).and_then(|before| before.since.clone());
+        member.since = Some(since.unwrap_or_else(|| now.clone()));
     }
 }
 
@@ -60,6 +74,11 @@ fn listed(
         Occupant::Nobody(_) => blank,
         Occupant::Newcomer(_) => with_state(blank, MemberState::Unassigned),
         Occupant::Foreign(_) => with_state(blank, MemberState::Foreign),
+        Occupant::Removed(member_id) => MemberSummary {
+            member_id: Some(id(member_id)),
+            state: MemberState::Removed,
+            ..blank
+        },
         Occupant::Unlisted(member_id) => MemberSummary {
             member_id: Some(id(member_id)),
             state: MemberState::Unknown,

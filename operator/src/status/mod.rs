@@ -5,17 +5,20 @@ mod members;
 mod notices;
 mod operation;
 mod verdict;
+mod volumes;
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::apply::{Applied, StepOutcome};
 use crate::crd::{
-    Bootstrap, BootstrapState, ConditionStatus, ConditionType, KotobaClusterStatus, MemberSummary, PartitionSummary,
-    set_conditions,
+    Bootstrap, BootstrapState, ConditionStatus, ConditionType, Health, KotobaClusterStatus, MemberState, MemberSummary,
+    PartitionSummary, set_conditions,
 };
 use crate::observe::{Catalogue, Observed};
-use crate::plan::{Plan, Predicate};
+use crate::plan::{Plan, Predicate, Step};
 use crate::validate::{Invalid, ValidatedCluster};
 pub use notices::{Notice, Severity, notices};
 
@@ -48,7 +51,7 @@ impl<'a> View<'a> {
 
     fn failure(&self) -> Option<&'a str> {
         match &self.applied.step {
-            StepOutcome::Failed(message) => Some(message),
+            StepOutcome::Failed(message) | StepOutcome::Refused(message) => Some(message),
             StepOutcome::None | StepOutcome::Done(_) => None,
         }
     }
@@ -64,7 +67,8 @@ pub fn derive(
 ) -> KotobaClusterStatus {
     let before = &observed.recorded;
     let cluster_id = before.cluster_id.clone().or_else(|| plan.latch.clone());
-    let members = members::summaries(cluster, observed, plan.slots, cluster_id.as_deref());
+    let mut members = members::summaries(cluster, observed, plan.slots, cluster_id.as_deref());
+    members::date(&mut members, &before.members, now);
     let view = View {
         cluster,
         observed,
@@ -90,6 +94,7 @@ pub fn derive(
         selector: Some(cluster.name.selector_text()),
         leader: leader(cluster, observed),
         partitions: view.current().map(partitions),
+        leaving: leaving(&view),
         operation: operation::of(&view, now),
         bootstrap: bootstrap(&view),
         conditions: set_conditions(&before.conditions, conditions, now),
@@ -152,6 +157,41 @@ fn partitions(catalogue: &Catalogue) -> PartitionSummary {
         moving: number(catalogue.rebalance.moves_open),
         quorum_critical: catalogue.quorum_critical.iter().copied().map(number).collect(),
     }
+}
+
+/// Of those noted, who is still on the way out, or could not be asked for.
+fn leaving(view: &View<'_>) -> Vec<i64> {
+    let Some(catalogue) = view.current() else {
+        return view.observed.recorded.leaving.clone();
+    };
+    let about = match &view.plan.step {
+        Some(Step::Drain(step)) => Some(step.member_id),
+        Some(Step::Join(step)) => step.replaces,
+        Some(
+            Step::Bootstrap(_)
+            | Step::Rebalance { .. }
+            | Step::CancelDrain(_)
+            | Step::Remove(_)
+            | Step::DeleteClaim(_)
+            | Step::DeletePod(_)
+            | Step::RecreateStatefulSet(_),
+        )
+        | None => None,
+    };
+    let noted = view
+        .observed
+        .recorded
+        .leaving
+        .iter()
+        .filter_map(|id| u64::try_from(*id).ok());
+    let ids: BTreeSet<u64> = noted.chain(about).collect();
+    let leaves = |id: &u64| {
+        let member = catalogue.member(*id);
+        about == Some(*id)
+            || member.is_some_and(|member| member.state == MemberState::Draining || member.health == Health::Failed)
+    };
+    let left = ids.into_iter().filter(leaves);
+    left.filter_map(|id| i64::try_from(id).ok()).collect()
 }
 
 fn bootstrap(view: &View<'_>) -> Option<Bootstrap> {

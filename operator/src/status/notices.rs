@@ -4,7 +4,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::crd::{ConditionStatus, ConditionType, KotobaClusterStatus, MemberSummary, truth_of};
+use crate::crd::{
+    ConditionStatus, ConditionType, KotobaClusterStatus, MemberState, MemberSummary, OperationType, truth_of,
+};
 
 /// An event to be, about the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ const fn coming(from: From, transition: Transition) -> Transition {
     Transition { from, ..transition }
 }
 
-const TRANSITIONS: [Transition; 13] = {
+const TRANSITIONS: [Transition; 17] = {
     use ConditionStatus::{False, True};
     use ConditionType::{
         Available, Balanced, ClusterIdConsistent, Degraded, Initialized, Progressing, QuorumAtRisk, VolumesHealthy,
@@ -80,6 +82,10 @@ const TRANSITIONS: [Transition; 13] = {
         ),
         transition((Progressing, False, Some("ScaleInRefused")), Warning, "ScaleInRefused"),
         transition((Progressing, False, Some("InvalidSpec")), Warning, "InvalidSpec"),
+        transition((Progressing, False, Some("Paused")), Normal, "Paused"),
+        transition((Progressing, False, Some("Suspended")), Normal, "Suspended"),
+        transition((VolumesHealthy, False, Some("ResizeFailed")), Warning, "ResizeFailed"),
+        transition((Degraded, True, Some("NodeLost")), Warning, "NodeLost"),
         transition((VolumesHealthy, False, Some("LostVolume")), Warning, "LostVolume"),
         transition((ClusterIdConsistent, False, None), Warning, "ClusterIdMismatch"),
         coming(From::Listed, transition((Available, True, None), Normal, "Available")),
@@ -99,6 +105,7 @@ pub fn notices(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec
         .filter_map(|transition| of_condition(transition, before, after));
     transitions
         .chain(joined(before, after))
+        .chain(leaving(before, after))
         .chain(failed(before, after))
         .collect()
 }
@@ -157,10 +164,93 @@ fn joined(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Noti
     after.members.iter().filter_map(of).collect()
 }
 
+/// Members that begin to leave, stay after all, or are gone.
+fn leaving(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Notice> {
+    let normal = |reason, note| Notice {
+        severity: Severity::Normal,
+        reason,
+        note,
+    };
+    let state = |status: &KotobaClusterStatus, id: i64| {
+        let mut members = status.members.iter();
+        members
+            .find(|member| member.member_id == Some(id))
+            .map(|member| member.state)
+    };
+    let of = |member: &MemberSummary| {
+        let id = member.member_id?;
+        match (member.state == MemberState::Draining, state(after, id)) {
+            (false, Some(MemberState::Draining)) => Some(normal(
+                "MemberDraining",
+                format!("everything is moved off member {id} ({})", member.slot),
+            )),
+            (true, Some(MemberState::Active | MemberState::Joining)) => {
+                Some(normal("DrainCancelled", format!("member {id} ({}) stays", member.slot)))
+            }
+            (true, None | Some(MemberState::Removed)) => Some(normal(
+                "MemberRemoved",
+                format!("member {id} ({}) was empty and is removed", member.slot),
+            )),
+            (true | false, _) => None,
+        }
+    };
+    before
+        .members
+        .iter()
+        .filter_map(of)
+        .chain(operations(before, after))
+        .collect()
+}
+
+/// Operations that begin and end, by their names.
+fn operations(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Vec<Notice> {
+    let of = |status: &KotobaClusterStatus| status.operation.as_ref().map(|operation| operation.type_);
+    let (was, is) = (of(before), of(after));
+    if was == is {
+        return Vec::new();
+    }
+    let normal = |reason, note: String| Notice {
+        severity: Severity::Normal,
+        reason,
+        note,
+    };
+    let ended = was.and_then(|type_| match type_ {
+        OperationType::ScaleIn => Some(normal(
+            "ScaledIn",
+            format!("the cluster has {} members", after.members.len()),
+        )),
+        OperationType::Roll => Some(normal(
+            "RollFinished",
+            "all pods that had to be are made anew".to_owned(),
+        )),
+        OperationType::Replace => Some(normal(
+            "Replaced",
+            "another member has taken the place of the lost one".to_owned(),
+        )),
+        OperationType::Bootstrap
+        | OperationType::ScaleOut
+        | OperationType::Rebalance
+        | OperationType::ResizeVolumes => None,
+    });
+    let begun = is.and_then(|type_| match type_ {
+        OperationType::Roll => Some(normal("RollStarted", "pods are made anew, one at a time".to_owned())),
+        OperationType::Replace => Some(normal(
+            "ReplacementStarted",
+            "another member takes the place of a lost one".to_owned(),
+        )),
+        OperationType::Bootstrap
+        | OperationType::ScaleOut
+        | OperationType::Rebalance
+        | OperationType::ScaleIn
+        | OperationType::ResizeVolumes => None,
+    });
+    ended.into_iter().chain(begun).collect()
+}
+
 fn failed(before: &KotobaClusterStatus, after: &KotobaClusterStatus) -> Option<Notice> {
     let failure = |status: &KotobaClusterStatus| {
         let blocked = status.operation.as_ref()?.blocked_by.clone()?;
-        (blocked.predicate == "StepFailed").then_some(blocked.message)
+        matches!(blocked.predicate.as_str(), "StepFailed" | "StepRefused").then_some(blocked.message)
     };
     let message = failure(after)?;
     (failure(before).as_ref() != Some(&message)).then_some(Notice {

@@ -3,8 +3,12 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::View;
-use crate::crd::{BlockedBy, Operation, OperationType};
+use crate::apply::StepOutcome;
+use crate::crd::{BlockedBy, MemberState, MemberSummary, Operation, OperationType, ReclaimPolicy};
 use crate::plan::{Activity, Predicate, Step};
+
+/// Lines of a plan: those of the first six members.
+const MAX_PLAN: usize = 18;
 
 pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
     let type_ = match view.plan.activity {
@@ -12,7 +16,10 @@ pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
         Activity::Bootstrapping => OperationType::Bootstrap,
         Activity::ScalingOut => OperationType::ScaleOut,
         Activity::Rebalancing => OperationType::Rebalance,
-        Activity::ScaleInRefused => OperationType::ScaleIn,
+        Activity::ScalingIn => OperationType::ScaleIn,
+        Activity::Replacing => OperationType::Replace,
+        Activity::Rolling => OperationType::Roll,
+        Activity::ResizingVolumes => OperationType::ResizeVolumes,
     };
     let before = view.observed.recorded.operation.as_ref();
     let started_at = before
@@ -22,6 +29,9 @@ pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
     Some(Operation {
         type_,
         phase: phase(view).to_owned(),
+        target: target(view),
+        plan: left_to_do(view),
+        cancellable: cancellable(view),
         blocked_by: blocked_by(view),
         started_at: started_at.clone(),
         moves_open: moves.map_or(0, |moves| i32::try_from(moves.moves_open).unwrap_or(i32::MAX)),
@@ -34,6 +44,12 @@ fn phase(view: &View<'_>) -> &'static str {
         (Some(Step::Bootstrap(_)), _) => "FoundDatabase",
         (Some(Step::Join(_)), _) => "JoinMember",
         (Some(Step::Rebalance { .. }), _) => "StartMoves",
+        (Some(Step::Drain(_)), _) => "DrainMember",
+        (Some(Step::CancelDrain(_)), _) => "KeepMember",
+        (Some(Step::Remove(_)), _) => "RemoveMember",
+        (Some(Step::DeleteClaim(_)), _) => "ReclaimVolume",
+        (Some(Step::DeletePod(_)), _) => "StopPod",
+        (Some(Step::RecreateStatefulSet(_)), _) => "ReplaceTemplate",
         (None, Some(wait)) => phase_of_wait(wait.predicate),
         (None, None) => "Confirm",
     }
@@ -44,20 +60,125 @@ fn phase_of_wait(predicate: Predicate) -> &'static str {
         Predicate::PodsStarting => "StartPods",
         Predicate::MemberJoining => "JoinMember",
         Predicate::MovesOpen => "MovePartitions",
+        Predicate::Draining => "DrainMember",
+        Predicate::PodsStopping => "StopPod",
         Predicate::ScaleInRefused => "Refused",
         Predicate::NameTaken
         | Predicate::ForeignData
         | Predicate::ClusterIdMismatch
         | Predicate::DuplicateMemberId
-        | Predicate::LostVolume => "Blocked",
-        Predicate::DatabaseSilent | Predicate::NoQuorum | Predicate::MembersDown => "WaitForMembers",
+        | Predicate::LostVolume
+        | Predicate::DrainedByHand
+        | Predicate::Paused
+        | Predicate::Suspended
+        | Predicate::RemovedDisk => "Blocked",
+        Predicate::DatabaseSilent
+        | Predicate::NoQuorum
+        | Predicate::MembersDown
+        | Predicate::ReplacementUnsafe
+        | Predicate::PodNotReady
+        | Predicate::NotInSync
+        | Predicate::MinReadySeconds => "WaitForMembers",
     }
+}
+
+/// The pod that the step, or the wait for its effect, is about.
+fn target(view: &View<'_>) -> Option<String> {
+    let slot = match &view.plan.step {
+        Some(Step::Join(step)) => step.slot,
+        Some(Step::Drain(step) | Step::CancelDrain(step) | Step::Remove(step)) => step.slot,
+        Some(Step::DeleteClaim(step)) => step.slot,
+        Some(Step::DeletePod(step)) => step.slot,
+        Some(Step::Bootstrap(_) | Step::Rebalance { .. } | Step::RecreateStatefulSet(_)) => return None,
+        None => return draining(view).map(|member| member.slot.clone()),
+    };
+    Some(view.cluster.name.pod(slot))
+}
+
+fn draining<'a>(view: &View<'a>) -> Option<&'a MemberSummary> {
+    let mut members = view.members.iter().rev();
+    members.find(|member| member.state == MemberState::Draining)
+}
+
+/// Members may be kept until they are removed, pods that are not members yet be left out.
+fn cancellable(view: &View<'_>) -> bool {
+    match view.plan.activity {
+        Activity::ScalingOut => true,
+        Activity::ScalingIn => surplus(view).next().is_some(),
+        Activity::Rolling => true,
+        Activity::AtRest
+        | Activity::Bootstrapping
+        | Activity::Rebalancing
+        | Activity::Replacing
+        | Activity::ResizingVolumes => false,
+    }
+}
+
+/// Members in slots that are not wanted, those that go first in front.
+fn surplus<'a>(view: &View<'a>) -> impl Iterator<Item = (u32, &'a MemberSummary)> {
+    let wanted = view.cluster.replicas;
+    let slots = (wanted..view.plan.slots).rev();
+    let members = view.members;
+    slots
+        .filter_map(move |slot| Some((slot, members.get(slot as usize)?)))
+        .filter(|(_, member)| member.member_id.is_some() && member.state != MemberState::Removed)
+}
+
+/// The rest of the way, as far as a person can read it.
+fn left_to_do(view: &View<'_>) -> Vec<String> {
+    let steps: Vec<String> = match view.plan.activity {
+        Activity::ScalingIn => surplus(view)
+            .flat_map(|(slot, member)| way_out(view, slot, member))
+            .collect(),
+        Activity::Rolling => outdated(view).map(|pod| format!("make pod {pod} anew")).collect(),
+        Activity::AtRest
+        | Activity::Bootstrapping
+        | Activity::ScalingOut
+        | Activity::Rebalancing
+        | Activity::Replacing
+        | Activity::ResizingVolumes => Vec::new(),
+    };
+    steps.into_iter().take(MAX_PLAN).collect()
+}
+
+fn way_out(view: &View<'_>, slot: u32, member: &MemberSummary) -> [String; 3] {
+    let id = member.member_id.unwrap_or_default();
+    let claim = view.cluster.name.claim(slot);
+    let volume = match view.cluster.reclaim.on_scale_in {
+        ReclaimPolicy::Retain => format!("keep the volume {claim}"),
+        ReclaimPolicy::Delete => format!("delete the volume {claim}"),
+    };
+    [
+        format!(
+            "move {} partition copies off member {id} ({})",
+            member.replicas, member.slot
+        ),
+        format!("remove member {id} and stop pod {}", member.slot),
+        volume,
+    ]
+}
+
+fn outdated<'a>(view: &'a View<'_>) -> impl Iterator<Item = String> + 'a {
+    let set = view.observed.stateful_set.as_ref();
+    let revision = set.and_then(|set| set.update_revision.as_ref());
+    let is_outdated = move |slot: &u32| {
+        let pod = view.observed.pod(*slot);
+        pod.is_some_and(|pod| revision.is_some() && pod.revision.as_ref() != revision)
+    };
+    (0..view.plan.slots)
+        .rev()
+        .filter(is_outdated)
+        .map(|slot| view.cluster.name.pod(slot))
 }
 
 fn blocked_by(view: &View<'_>) -> Option<BlockedBy> {
     if let Some(failure) = view.failure() {
+        let predicate = match &view.applied.step {
+            StepOutcome::Refused(_) => "StepRefused",
+            StepOutcome::Failed(_) | StepOutcome::Done(_) | StepOutcome::None => "StepFailed",
+        };
         return Some(BlockedBy {
-            predicate: "StepFailed".to_owned(),
+            predicate: predicate.to_owned(),
             message: failure.to_owned(),
         });
     }

@@ -6,10 +6,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crd::{KotobaCluster, PullPolicy, Topology};
-use crate::names::{ClusterName, RESTART_ANNOTATION};
+use crate::crd::{KotobaCluster, PullPolicy, Reclaim, Replacement, Topology, Update};
+use crate::names::{ClusterName, PAUSED_ANNOTATION, REPLACE_ANNOTATION, RESTART_ANNOTATION};
 
 /// Names of pods, claims and label values are made from the cluster's name; with suffixes they must stay below 63.
 const MAX_NAME_LENGTH: usize = 40;
@@ -27,6 +27,9 @@ pub struct ValidatedCluster {
     pub generation: i64,
     pub owner: OwnerReference,
     pub image: String,
+    /// The spec names it. Else it is only for a cluster that has none yet: an operator that comes with another default
+    /// must not restart every cluster.
+    pub image_is_named: bool,
     pub image_pull_policy: PullPolicy,
     pub replicas: u32,
     /// 0: the database's default.
@@ -40,6 +43,15 @@ pub struct ValidatedCluster {
     pub topology: Topology,
     /// Another text than before asks for all pods to be made anew.
     pub restart: Option<String>,
+    /// What becomes of disks that are no longer used.
+    pub reclaim: Reclaim,
+    pub update: Update,
+    pub replacement: Replacement,
+    /// Members that another may follow, because a person says that their disk is lost for good.
+    pub replace: BTreeSet<u64>,
+    pub suspend: bool,
+    /// The operator only looks on.
+    pub paused: bool,
 }
 
 /// Why a resource cannot be acted on; the text tells its author what to write.
@@ -55,6 +67,10 @@ pub enum Invalid {
     Replicas(i32),
     #[error("spec.{field} is {value}, and must be at least 1")]
     BelowOne { field: &'static str, value: i32 },
+    #[error(
+        "the annotation {REPLACE_ANNOTATION} names {0:?}, and must be ids of members as in status.members[].memberId"
+    )]
+    Replace(String),
     #[error("spec.storage.size {0:?} is not a quantity such as 20Gi")]
     StorageSize(String),
     #[error(
@@ -74,6 +90,7 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
         uid: cluster.uid().ok_or(Invalid::Incomplete("uid"))?,
         generation: cluster.metadata.generation.unwrap_or_default(),
         owner: cluster.controller_owner_ref(&()).ok_or(Invalid::Incomplete("uid"))?,
+        image_is_named: spec.image.as_ref().is_some_and(|image| !image.is_empty()),
         image: image_of(spec.image.as_deref(), default_image)?,
         image_pull_policy: spec.image_pull_policy,
         replicas: replicas_of(spec.replicas)?,
@@ -85,6 +102,12 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
         limits: quantities(&spec.resources.limits),
         topology: spec.topology.clone(),
         restart: cluster.annotations().get(RESTART_ANNOTATION).cloned(),
+        reclaim: spec.storage.reclaim.clone(),
+        update: spec.update.clone(),
+        replacement: spec.replacement.clone(),
+        replace: replace_of(cluster)?,
+        suspend: spec.suspend,
+        paused: annotation(cluster, PAUSED_ANNOTATION) == Some("true"),
     })
 }
 
@@ -100,6 +123,17 @@ pub fn name_of(cluster: &KotobaCluster) -> Result<ClusterName, Invalid> {
         namespace: cluster.namespace().ok_or(Invalid::Incomplete("namespace"))?,
         name,
     })
+}
+
+fn annotation<'a>(cluster: &'a KotobaCluster, key: &str) -> Option<&'a str> {
+    cluster.annotations().get(key).map(String::as_str)
+}
+
+fn replace_of(cluster: &KotobaCluster) -> Result<BTreeSet<u64>, Invalid> {
+    let typed = annotation(cluster, REPLACE_ANNOTATION).unwrap_or_default();
+    let ids = typed.split(',').map(str::trim).filter(|id| !id.is_empty());
+    ids.map(|id| id.parse().map_err(|_| Invalid::Replace(id.to_owned())))
+        .collect()
 }
 
 fn image_of(typed: Option<&str>, default: Option<&str>) -> Result<String, Invalid> {

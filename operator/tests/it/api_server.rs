@@ -1,5 +1,5 @@
-//! An API server of memory: get, list by label, create, replace and server-side apply with resource versions,
-//! generations and the status subresource. Enough for an operator that reads everything anew; it has no watches.
+//! An API server of memory: get, list by label, create, replace, server-side apply, merge patches and deletion with resource versions,
+//! generations, preconditions and the status subresource. Enough for an operator that reads everything anew; it has no watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,6 +26,7 @@ pub struct Store {
 pub struct ApiServer {
     store: Arc<Mutex<Store>>,
     calls: Arc<Mutex<BTreeSet<Call>>>,
+    deleted: Arc<Mutex<Vec<String>>>,
     pub tripwire: Tripwire,
 }
 
@@ -114,6 +115,9 @@ impl ApiServer {
         }
         let mut store = self.store();
         let before = store.objects.get(&path.key).cloned();
+        if method == Method::DELETE {
+            return self.delete(&mut store, path.key, before.as_ref(), &body);
+        }
         if let Err(refusal) = check_version(method, before.as_ref(), &body) {
             return refusal;
         }
@@ -142,7 +146,65 @@ impl ApiServer {
     }
 }
 
+impl ApiServer {
+    fn delete(&self, store: &mut Store, key: Key, before: Option<&Value>, body: &Value) -> (StatusCode, Value) {
+        let Some(before) = before else {
+            return failure(StatusCode::NOT_FOUND, "NotFound", &key.2);
+        };
+        for precondition in ["uid", "resourceVersion"] {
+            let wanted = &body["preconditions"][precondition];
+            if !wanted.is_null() && before["metadata"][precondition] != *wanted {
+                return failure(StatusCode::CONFLICT, "Conflict", precondition);
+            }
+        }
+        assert!(
+            !body["preconditions"]["uid"].is_null(),
+            "a deletion without a uid: {key:?}"
+        );
+        assert!(body["gracePeriodSeconds"].is_null(), "a deletion by force: {key:?}");
+        if !before["metadata"]["deletionTimestamp"].is_null() {
+            return (StatusCode::OK, before.clone());
+        }
+        let dead = failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ServiceUnavailable",
+            "the operator is dead",
+        );
+        let verdict = self.tripwire.write();
+        match verdict {
+            Verdict::Go | Verdict::DieAfter => {
+                store.begin_deletion(&key, &body["propagationPolicy"]);
+                self.deleted.lock().unwrap().push(format!("{} {}", key.0, key.2));
+            }
+            Verdict::DieBefore | Verdict::Dead => {}
+        }
+        match verdict {
+            Verdict::Go => (StatusCode::OK, before.clone()),
+            Verdict::DieAfter | Verdict::DieBefore | Verdict::Dead => dead,
+        }
+    }
+
+    /// What the operator deleted, in order, as `plural name`.
+    pub fn deleted(&self) -> Vec<String> {
+        self.deleted.lock().unwrap().clone()
+    }
+}
+
 impl Store {
+    /// Pods stop, and claims go when no pod uses them: both take until the next tick.
+    fn begin_deletion(&mut self, key: &Key, policy: &Value) {
+        match key.0.as_str() {
+            "pods" | "persistentvolumeclaims" => self.edit(&key.0, &key.2, |object| {
+                object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }),
+            "statefulsets" => {
+                assert_eq!(policy, "Orphan", "a StatefulSet is deleted with its pods");
+                self.delete(&key.0, &key.2);
+            }
+            other => panic!("{other} is never deleted"),
+        }
+    }
+
     pub fn get(&self, plural: &str, name: &str) -> Option<&Value> {
         let mut found = self
             .objects
@@ -226,9 +288,10 @@ fn path(text: &str) -> Path {
 
 /// Create wants nothing there; a version that is named must be the present one.
 fn check_version(method: &Method, before: Option<&Value>, body: &Value) -> Result<(), (StatusCode, Value)> {
-    let version = &body["metadata"]["resourceVersion"];
+    let (version, uid) = (&body["metadata"]["resourceVersion"], &body["metadata"]["uid"]);
+    let is_other = !uid.is_null() && before.is_none_or(|before| before["metadata"]["uid"] != *uid);
     let outdated = !version.is_null() && before.is_none_or(|before| before["metadata"]["resourceVersion"] != *version);
-    if outdated {
+    if outdated || is_other {
         return Err(failure(
             StatusCode::CONFLICT,
             "Conflict",
@@ -264,7 +327,11 @@ fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
-                merge(into.entry(key).or_insert(Value::Object(Map::new())), value);
+                if value.is_null() {
+                    into.remove(&key);
+                } else {
+                    merge(into.entry(key).or_insert(Value::Object(Map::new())), value);
+                }
             }
         }
         (into, from) => *into = from,

@@ -106,7 +106,11 @@ fn storage_grows_and_does_not_shrink() {
     let sized = |size: &str| running(json!({ "storage": { "size": size } }));
     edited(&sized("10Gi"), &sized("20Gi")).unwrap();
     edited(&sized("10Gi"), &sized("10240Mi")).unwrap();
-    assert!(refusal(edited(&sized("10Gi"), &sized("10G"))).contains("cannot shrink"));
+    let message = refusal(edited(&sized("10Gi"), &sized("10G")));
+    assert!(
+        message.contains("cannot shrink") && message.contains("another cluster"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -115,6 +119,20 @@ fn replicas_wait_for_the_cluster_to_be_initialized() {
     let message = refusal(edited(&cluster(three.clone()), &cluster(five.clone())));
     assert!(message.contains("before the cluster is initialized"), "{message}");
     edited(&running(three), &running(five)).unwrap();
+}
+
+/// Whatever is under way: what cannot be taken back any more is told by the operator, and refused by the database.
+#[test]
+fn a_change_may_be_edited_back_at_any_time() {
+    let mut old = running(json!({ "replicas": 3, "storage": { "reclaim": { "onScaleIn": "Delete" } } }));
+    old["status"]["leaving"] = json!([5]);
+    let mut new = old.clone();
+    new["spec"]["replicas"] = json!(5);
+    edited(&old, &new).unwrap();
+    new["spec"] = json!({
+        "suspend": true, "update": { "paused": true }, "replacement": { "mode": "Automatic", "afterSeconds": 60 },
+    });
+    edited(&old, &new).unwrap();
 }
 
 #[test]

@@ -5,9 +5,10 @@ use kotoba_operator::crd::{ConditionType, KotobaClusterStatus, MemberState};
 use kotoba_operator::names::ClusterName;
 use serde_json::json;
 
+use crate::database::Standing;
 use crate::world::{World, is, reason};
 
-async fn running(replicas: u32) -> World {
+pub async fn running(replicas: u32) -> World {
     let mut world = World::new(json!({ "replicas": replicas }));
     world.run_until_ready().await;
     world
@@ -74,23 +75,196 @@ async fn a_cluster_grows_one_member_at_a_time_and_then_moves_partitions_to_them(
 }
 
 #[tokio::test]
-async fn a_growth_that_is_taken_back_in_the_middle_ends_in_a_refusal_that_can_be_taken_back_too() {
+async fn a_growth_that_is_taken_back_in_the_middle_ends_where_it_began() {
     let mut world = running(3).await;
     world.scale(5);
     world
         .run_until(|status| status.members.iter().any(|member| member.member_id == Some(4)))
         .await;
     world.scale(3);
+    let status = world.run_until_ready().await;
+    assert_eq!(status.members.len(), 3);
+    assert_eq!(replicas(&world), 3);
+    assert_eq!(members(&world), [1, 2, 3]);
+}
+
+pub fn replicas(world: &World) -> u64 {
+    world.api.store().get("statefulsets", "g").unwrap()["spec"]["replicas"]
+        .as_u64()
+        .unwrap()
+}
+
+pub fn members(world: &World) -> Vec<u64> {
+    world.database.state().current().map(|(id, _)| *id).collect()
+}
+
+pub fn claims(world: &World) -> Vec<String> {
+    let claims = world.api.store().all("persistentvolumeclaims");
+    claims
+        .iter()
+        .map(|claim| claim["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn members_that_are_not_wanted_leave_one_by_one_and_their_volumes_stay() {
+    let mut world = running(5).await;
+    world.scale(3);
+    let draining = world
+        .run_until(|status| reason(status, ConditionType::Progressing) == "ScalingIn")
+        .await;
+    let operation = draining.operation.unwrap();
+    assert!(
+        operation.cancellable && operation.plan[0].contains("member 5"),
+        "{operation:?}"
+    );
+    let status = world.run_until_ready().await;
+    assert_eq!((status.members.len(), replicas(&world)), (3, 3));
+    assert_eq!(members(&world), [1, 2, 3]);
+    assert_eq!(world.database.state().drained_at_once, 1);
+    assert_eq!(claims(&world).len(), 5);
+    assert_eq!(world.api.deleted(), Vec::<String>::new());
+    let told = world.events();
+    for reason in ["MemberDraining", "MemberRemoved", "ScaledIn"] {
+        assert!(told.iter().any(|event| event == reason), "{reason} is not in {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_volumes_of_removed_members_are_deleted_where_the_policy_says_so() {
+    let mut world = World::new(json!({ "replicas": 5, "storage": { "reclaim": { "onScaleIn": "Delete" } } }));
+    world.run_until_ready().await;
+    world.scale(3);
+    world.run_until_ready().await;
+    world.tick().await;
+    assert_eq!(claims(&world), ["data-g-0", "data-g-1", "data-g-2"]);
+    let deleted = ["persistentvolumeclaims data-g-4", "persistentvolumeclaims data-g-3"];
+    assert_eq!(world.api.deleted(), deleted);
+    world.scale(5);
+    world.run_until_ready().await;
+    assert_eq!(members(&world), [1, 2, 3, 6, 7]);
+}
+
+#[tokio::test]
+async fn a_slot_shrinks_only_after_the_database_has_removed_its_member() {
+    let mut world = running(4).await;
+    world.database.state().stuck = true;
+    world.scale(3);
+    for _ in 0..10 {
+        world.pass().await.unwrap();
+        world.tick().await;
+        assert_eq!(replicas(&world), 4);
+    }
+    let blocked = world.status().operation.unwrap().blocked_by.unwrap();
+    assert_eq!(blocked.predicate, "Draining");
+    assert!(blocked.message.contains("replicas are left"), "{blocked:?}");
+    world.database.state().stuck = false;
+    world.run_until_ready().await;
+    assert_eq!(replicas(&world), 3);
+}
+
+#[tokio::test]
+async fn a_scale_in_that_is_taken_back_keeps_the_member() {
+    let mut world = running(4).await;
+    world.scale(3);
+    world
+        .run_until(|status| {
+            status
+                .members
+                .iter()
+                .any(|member| member.state == MemberState::Draining)
+        })
+        .await;
+    world.scale(4);
+    let status = world.run_until_ready().await;
+    assert_eq!(members(&world), [1, 2, 3, 4]);
+    assert!(status.leaving.is_empty());
+    assert!(world.events().contains(&"DrainCancelled".to_owned()));
+}
+
+#[tokio::test]
+async fn a_drain_that_a_person_asked_for_is_not_cancelled() {
+    let mut world = running(4).await;
+    world.database.state().members.get_mut(&2).unwrap().standing = Standing::Draining {
+        before_joined: false,
+        then_remove: false,
+    };
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Ready) == "DrainedByHand")
+        .await;
+    assert!(status.leaving.is_empty());
+    for _ in 0..3 {
+        world.pass().await.unwrap();
+        world.tick().await;
+    }
+    let standing = world.database.state().members[&2].standing;
+    assert!(matches!(standing, Standing::Draining { then_remove: false, .. }));
+}
+
+#[tokio::test]
+async fn a_retained_volume_of_a_removed_member_says_what_to_do_and_a_person_frees_the_slot() {
+    let mut world = running(4).await;
+    world.scale(3);
+    world.run_until_ready().await;
+    world.tick().await;
+    world.scale(4);
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Ready) == "RemovedDisk")
+        .await;
+    assert_eq!(status.members[3].state, MemberState::Removed);
+    let ready = &status.conditions[0].message;
+    assert!(ready.contains("data-g-3") && ready.contains("onScaleIn"), "{ready}");
+    // What kubectl delete pvc does: it goes when its pod does, which the operator then stops.
+    world.api.store().edit("persistentvolumeclaims", "data-g-3", |claim| {
+        claim["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    });
+    world.run_until_ready().await;
+    assert_eq!(members(&world), [1, 2, 3, 5]);
+    assert_eq!(world.api.deleted(), ["pods g-3"]);
+}
+
+#[tokio::test]
+async fn a_retained_volume_of_a_removed_member_goes_by_policy() {
+    let mut world = running(4).await;
+    world.scale(3);
+    world.run_until_ready().await;
+    world.tick().await;
+    world.edit_spec(|spec| {
+        spec["replicas"] = json!(4);
+        spec["storage"] = json!({ "reclaim": { "onScaleIn": "Delete" } });
+    });
+    world.run_until_ready().await;
+    assert_eq!(members(&world), [1, 2, 3, 5]);
+}
+
+#[tokio::test]
+async fn a_drain_that_the_database_refuses_is_told_with_its_reason() {
+    let mut world = running(4).await;
+    world.database.state().refuses_drains = true;
+    world.scale(3);
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Progressing) == "StepRefused")
+        .await;
+    assert!(
+        status.conditions[0].message.contains("a rule says no"),
+        "{:?}",
+        status.conditions[0]
+    );
+    assert_eq!(replicas(&world), 4);
+    world.database.state().refuses_drains = false;
+    world.run_until_ready().await;
+    assert_eq!(replicas(&world), 3);
+}
+
+#[tokio::test]
+async fn fewer_members_than_copies_are_refused_before_anything_is_touched() {
+    let mut world = running(5).await;
+    world.scale(2);
     let status = world
         .run_until(|status| reason(status, ConditionType::Progressing) == "ScaleInRefused")
         .await;
     assert_eq!(reason(&status, ConditionType::Ready), "ScaleInRefused");
-    assert_eq!(
-        world.api.store().get("statefulsets", "g").unwrap()["spec"]["replicas"],
-        5
-    );
-    world.scale(5);
-    assert_eq!(world.run_until_ready().await.members.len(), 5);
+    assert_eq!((world.database.state().drains, replicas(&world)), (0, 5));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A database of memory behind the real gRPC services: disks, members, one join at a time, moves that end one by one.
+//! A database of memory behind the real gRPC services: disks, members, one join at a time, moves and drains that end one by one.
 //! It keeps count of what must happen once, and refuses what a real one would.
 
 use std::collections::BTreeMap;
@@ -15,6 +15,8 @@ use tonic::{Request, Response, Status};
 use crate::tripwire::{Tripwire, Verdict};
 
 const PARTITIONS: u32 = 16;
+/// Copies on each first member.
+const FIRST_REPLICAS: u32 = 3;
 /// Moves that a rebalance opens for each new member.
 const MOVES_PER_MEMBER: u32 = 2;
 
@@ -25,13 +27,23 @@ pub struct Disk {
     pub member_id: u64,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Joining,
+    Active,
+    Draining { before_joined: bool, then_remove: bool },
+    Removed,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
     pub name: String,
+    pub peer_address: String,
     pub disk_id: String,
     pub zone: String,
-    pub joining: bool,
-    pub holds_partitions: bool,
+    pub standing: Standing,
+    pub replicas: u32,
+    pub disk_full: bool,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +51,7 @@ pub struct State {
     /// By the name of the pod whose process runs on it.
     pub disks: BTreeMap<String, Disk>,
     pub cluster_id: String,
+    pub replication_factor: usize,
     pub members: BTreeMap<u64, Listed>,
     pub foundings: usize,
     pub rebalances: usize,
@@ -50,6 +63,15 @@ pub struct State {
     pub loses_answers: bool,
     /// Takes nobody in.
     pub refuses_joins: bool,
+    /// Says no to every drain.
+    pub refuses_drains: bool,
+    /// Nothing moves.
+    pub stuck: bool,
+    /// Drains that were begun.
+    pub drains: usize,
+    /// Most members that were drained at the same time.
+    pub drained_at_once: usize,
+    rebalancing: bool,
     /// The last member id that was given; ids are never used twice.
     last_member_id: u64,
 }
@@ -89,22 +111,16 @@ impl Database {
         address
     }
 
-    /// Lets time pass: a joining member becomes active, one move ends.
+    /// Lets time pass: a joining member becomes active, one move ends, one copy leaves each drained member, and who is
+    /// empty and shall be removed is.
     pub fn tick(&self) {
         let mut state = self.state();
-        for member in state.members.values_mut() {
-            member.joining = false;
+        if state.stuck {
+            return;
         }
-        if state.moves_open > 0 {
-            state.moves_open -= 1;
-            state.moves_finished += 1;
-            if state.moves_open == 0 {
-                state
-                    .members
-                    .values_mut()
-                    .for_each(|member| member.holds_partitions = true);
-            }
-        }
+        state.end_joins();
+        state.end_a_move();
+        state.move_off();
     }
 
     /// A write of the operator: it may die before or after it.
@@ -123,7 +139,81 @@ impl Database {
 
 impl State {
     pub fn is_ready(&self, pod: &str) -> bool {
-        self.disks.get(pod).is_some_and(|disk| !disk.cluster_id.is_empty())
+        self.disks.get(pod).is_some_and(|disk| {
+            let member = self.members.get(&disk.member_id);
+            !disk.cluster_id.is_empty() && member.is_none_or(|member| member.standing != Standing::Removed)
+        })
+    }
+
+    /// Members that were not removed.
+    pub fn current(&self) -> impl Iterator<Item = (&u64, &Listed)> {
+        self.members
+            .iter()
+            .filter(|(_, member)| member.standing != Standing::Removed)
+    }
+
+    fn runs(&self, member: &Listed) -> bool {
+        self.disks.values().any(|disk| disk.id == member.disk_id)
+    }
+
+    fn has_majority(&self) -> bool {
+        let running = self.current().filter(|(_, member)| self.runs(member)).count();
+        running * 2 > self.current().count()
+    }
+
+    fn end_joins(&mut self) {
+        let running: Vec<String> = self.disks.values().map(|disk| disk.id.clone()).collect();
+        for member in self.members.values_mut() {
+            if member.standing == Standing::Joining && running.contains(&member.disk_id) {
+                member.standing = Standing::Active;
+            }
+        }
+    }
+
+    fn end_a_move(&mut self) {
+        if self.moves_open > 0 {
+            self.moves_open -= 1;
+            self.moves_finished += 1;
+        }
+        if self.moves_open == 0 && self.rebalancing {
+            self.rebalancing = false;
+            let active = self
+                .members
+                .values_mut()
+                .filter(|member| member.standing == Standing::Active);
+            active.for_each(|member| member.replicas = member.replicas.max(1));
+        }
+    }
+
+    fn move_off(&mut self) {
+        let leaving: Vec<u64> = self
+            .members
+            .iter()
+            .filter(|(_, member)| matches!(member.standing, Standing::Draining { .. }))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in leaving {
+            let has_room = self.well_without(id) >= self.replication_factor;
+            let member = self.members.get_mut(&id).unwrap();
+            match member.standing {
+                Standing::Draining { then_remove: true, .. } if member.replicas == 0 => {
+                    member.standing = Standing::Removed;
+                }
+                Standing::Draining { .. } if member.replicas > 0 && has_room => {
+                    member.replicas -= 1;
+                    self.moves_finished += 1;
+                }
+                Standing::Joining | Standing::Active | Standing::Draining { .. } | Standing::Removed => {}
+            }
+        }
+    }
+
+    /// Members that could hold copies if this one were gone.
+    fn well_without(&self, id: u64) -> usize {
+        let others = self.members.iter().filter(|(other, _)| **other != id);
+        others
+            .filter(|(_, member)| member.standing == Standing::Active && self.runs(member))
+            .count()
     }
 
     fn take_in(&mut self, listed: Listed) -> u64 {
@@ -148,86 +238,219 @@ impl State {
         }
         self.foundings += 1;
         self.cluster_id = request.cluster_id;
+        self.replication_factor = match request.replication_factor {
+            0 => request.members.len().min(3),
+            given => given as usize,
+        };
         for member in request.members {
             self.take_in(Listed {
                 name: member.name,
+                peer_address: member.peer_address,
                 disk_id: member.disk_id,
                 zone: member.zone,
-                joining: false,
-                holds_partitions: true,
+                standing: Standing::Active,
+                replicas: FIRST_REPLICAS,
+                disk_full: false,
             });
         }
         Ok(self.disks[pod].member_id)
     }
 
-    fn join(&mut self, request: v1::JoinClusterRequest) -> Result<(u64, bool), Status> {
+    fn join(&mut self, request: v1::JoinClusterRequest) -> Result<(u64, Standing), Status> {
         let known = self
             .members
             .iter()
             .find(|(_, member)| member.disk_id == request.disk_id);
         if let Some((id, member)) = known {
-            return Ok((*id, member.joining));
+            return match member.standing {
+                Standing::Removed => Err(refused("this disk was a member that was removed")),
+                Standing::Joining | Standing::Active | Standing::Draining { .. } => Ok((*id, member.standing)),
+            };
         }
         if self.refuses_joins {
-            return Err(Status::failed_precondition("no room"));
+            return Err(refused("no room"));
         }
-        if self.members.values().any(|member| member.joining) {
-            return Err(Status::failed_precondition("another member is joining"));
+        let holds = |member: &Listed| member.peer_address == request.peer_address && self.runs(member);
+        if self.current().any(|(_, member)| holds(member)) {
+            return Err(refused(
+                "that is the address of another member: wait until it counts as failed",
+            ));
+        }
+        if self.current().any(|(_, member)| member.standing == Standing::Joining) {
+            return Err(refused("another member is joining"));
         }
         let id = self.take_in(Listed {
             name: request.name,
+            peer_address: request.peer_address,
             disk_id: request.disk_id,
             zone: request.zone,
-            joining: true,
-            holds_partitions: false,
+            standing: Standing::Joining,
+            replicas: 0,
+            disk_full: false,
         });
-        Ok((id, true))
+        Ok((id, Standing::Joining))
+    }
+
+    fn drain(&mut self, id: u64, then_remove: bool) -> Result<(), Status> {
+        if self.refuses_drains {
+            return Err(refused("a rule says no"));
+        }
+        let enough = self.well_without(id) >= self.replication_factor;
+        let factor = self.replication_factor;
+        let member = self
+            .members
+            .get_mut(&id)
+            .ok_or_else(|| Status::not_found("no such member"))?;
+        match &mut member.standing {
+            Standing::Removed if then_remove => {}
+            Standing::Removed => return Err(refused("it was removed")),
+            Standing::Draining { then_remove: asked, .. } => *asked |= then_remove,
+            Standing::Active if !enough => {
+                return Err(refused(&format!(
+                    "there are not enough members to hold {factor} replicas: add a member first"
+                )));
+            }
+            Standing::Joining | Standing::Active => {
+                let before_joined = member.standing == Standing::Joining;
+                member.standing = Standing::Draining {
+                    before_joined,
+                    then_remove,
+                };
+                self.drains += 1;
+            }
+        }
+        let draining = self
+            .members
+            .values()
+            .filter(|member| matches!(member.standing, Standing::Draining { .. }));
+        self.drained_at_once = self.drained_at_once.max(draining.count());
+        Ok(())
+    }
+
+    fn cancel_drain(&mut self, id: u64) -> Result<(), Status> {
+        let member = self
+            .members
+            .get_mut(&id)
+            .ok_or_else(|| Status::not_found("no such member"))?;
+        member.standing = match member.standing {
+            Standing::Removed => return Err(refused("it was removed: add a new one")),
+            Standing::Draining {
+                before_joined: true, ..
+            } => Standing::Joining,
+            Standing::Draining { .. } | Standing::Active => Standing::Active,
+            Standing::Joining => Standing::Joining,
+        };
+        Ok(())
+    }
+
+    fn ask_removal(&mut self, id: u64) -> Result<(), Status> {
+        let member = self
+            .members
+            .get(&id)
+            .ok_or_else(|| Status::not_found("no such member"))?;
+        match member.standing {
+            Standing::Active if self.runs(member) => Err(refused("it is active: drain it first")),
+            Standing::Active if member.replicas > 0 => {
+                Err(refused("it has failed and replicas are left on it: drain it"))
+            }
+            Standing::Joining | Standing::Active | Standing::Draining { .. } | Standing::Removed => {
+                self.drain(id, true)
+            }
+        }
+    }
+
+    fn progress(&self, id: u64) -> v1::MemberProgress {
+        let status = self.member_status(id, &self.members[&id]);
+        v1::MemberProgress {
+            member_id: id,
+            state: status.state,
+            replicas: status.replicas,
+            drained: status.drained,
+            waiting_for: status.waiting_for,
+            linearizable: self.has_majority(),
+            ..v1::MemberProgress::default()
+        }
     }
 
     fn balanced(&self) -> bool {
-        self.moves_open == 0 && self.members.values().all(|member| member.holds_partitions)
+        let mut active = self
+            .members
+            .values()
+            .filter(|member| member.standing == Standing::Active);
+        self.moves_open == 0 && active.all(|member| member.replicas > 0)
     }
 
     fn rebalance(&mut self) {
-        let empty = self.members.values().filter(|member| !member.holds_partitions).count();
+        let active = self
+            .members
+            .values()
+            .filter(|member| member.standing == Standing::Active);
+        let empty = active.filter(|member| member.replicas == 0).count();
         if self.moves_open == 0 && empty > 0 {
             self.rebalances += 1;
+            self.rebalancing = true;
             self.moves_open = MOVES_PER_MEMBER * u32::try_from(empty).unwrap();
         }
     }
 
+    fn member_status(&self, id: u64, member: &Listed) -> v1::MemberStatus {
+        let state = match member.standing {
+            Standing::Joining => v1::MemberState::Joining,
+            Standing::Active => v1::MemberState::Active,
+            Standing::Draining { .. } => v1::MemberState::Draining,
+            Standing::Removed => v1::MemberState::Removed,
+        };
+        let health = if self.runs(member) {
+            v1::MemberHealth::Alive
+        } else {
+            v1::MemberHealth::Failed
+        };
+        let draining = matches!(member.standing, Standing::Draining { .. });
+        let waiting_for = match (draining, member.replicas) {
+            (false, _) => String::new(),
+            (true, 0) => "it is being removed".to_owned(),
+            (true, left) => format!("{left} replicas are left"),
+        };
+        v1::MemberStatus {
+            id,
+            peer_address: member.peer_address.clone(),
+            disk_id: member.disk_id.clone(),
+            name: member.name.clone(),
+            zone: member.zone.clone(),
+            state: state.into(),
+            health: health.into(),
+            replicas: member.replicas,
+            drained: draining && member.replicas == 0,
+            waiting_for,
+            disk_full: member.disk_full,
+            ..v1::MemberStatus::default()
+        }
+    }
+
     fn status(&self, pod: &str) -> v1::GetStatusResponse {
-        let alive = |disk_id: &str| self.disks.values().any(|disk| disk.id == disk_id);
-        let members = self.members.iter().map(|(id, member)| {
-            let state = if member.joining {
-                v1::MemberState::Joining
-            } else {
-                v1::MemberState::Active
-            };
-            let health = if alive(&member.disk_id) {
-                v1::MemberHealth::Alive
-            } else {
-                v1::MemberHealth::Failed
-            };
-            v1::MemberStatus {
-                id: *id,
-                disk_id: member.disk_id.clone(),
-                name: member.name.clone(),
-                zone: member.zone.clone(),
-                state: state.into(),
-                health: health.into(),
-                ..v1::MemberStatus::default()
-            }
-        });
+        let failed = self.current().filter(|(_, member)| !self.runs(member)).count();
+        let of = |bad: bool| if bad { PARTITIONS } else { 0 };
+        let leader = self.current().find(|(_, member)| self.runs(member));
         v1::GetStatusResponse {
             cluster_id: self.cluster_id.clone(),
             member_id: self.disks[pod].member_id,
-            leader_member_id: 1,
-            linearizable: true,
-            members: members.collect(),
+            leader_member_id: leader.map_or(0, |(id, _)| *id),
+            linearizable: self.has_majority(),
+            members: self
+                .members
+                .iter()
+                .map(|(id, member)| self.member_status(*id, member))
+                .collect(),
             membership: Some(v1::ClusterStats {
                 partition_count: PARTITIONS,
+                replication_factor: u32::try_from(self.replication_factor).unwrap(),
                 ..v1::ClusterStats::default()
+            }),
+            replication: Some(v1::ReplicationHealth {
+                under_replicated_partitions: of(failed > 0),
+                leaderless_partitions: of(failed * 2 > self.replication_factor),
+                quorum_critical_partitions: (0..of(failed > 0)).collect(),
+                ..v1::ReplicationHealth::default()
             }),
             rebalance: Some(v1::RebalanceStatus {
                 balanced: self.balanced(),
@@ -238,6 +461,11 @@ impl State {
             ..v1::GetStatusResponse::default()
         }
     }
+}
+
+/// A rule says no, as the database says it.
+fn refused(why: &str) -> Status {
+    kotoba_proto::error::status(v1::error_detail::Kind::Refused, why)
 }
 
 /// One process, as it is called.
@@ -304,22 +532,34 @@ impl AdminService for Process {
         Ok(Response::new(v1::RebalanceResponse::default()))
     }
 
-    async fn drain(&self, _: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
-        Err(Status::unimplemented("not asked for yet"))
+    async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
+        drop(self.serving()?);
+        let id = request.into_inner().member_id;
+        self.database.write(|state| state.drain(id, false))?;
+        let progress = Some(self.database.state().progress(id));
+        Ok(Response::new(v1::DrainResponse { progress }))
     }
 
     async fn cancel_drain(
         &self,
-        _: Request<v1::CancelDrainRequest>,
+        request: Request<v1::CancelDrainRequest>,
     ) -> Result<Response<v1::CancelDrainResponse>, Status> {
-        Err(Status::unimplemented("not asked for yet"))
+        drop(self.serving()?);
+        let id = request.into_inner().member_id;
+        self.database.write(|state| state.cancel_drain(id))?;
+        let progress = Some(self.database.state().progress(id));
+        Ok(Response::new(v1::CancelDrainResponse { progress }))
     }
 
     async fn remove_member(
         &self,
-        _: Request<v1::RemoveMemberRequest>,
+        request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        Err(Status::unimplemented("not asked for yet"))
+        drop(self.serving()?);
+        let id = request.into_inner().member_id;
+        self.database.write(|state| state.ask_removal(id))?;
+        let progress = Some(self.database.state().progress(id));
+        Ok(Response::new(v1::RemoveMemberResponse { progress }))
     }
 }
 
@@ -339,11 +579,10 @@ impl ClusterService for Process {
         request: Request<v1::JoinClusterRequest>,
     ) -> Result<Response<v1::JoinClusterResponse>, Status> {
         drop(self.serving()?);
-        let (member_id, joining) = self.database.write(|state| state.join(request.into_inner()))?;
-        let state = if joining {
-            v1::MemberState::Joining
-        } else {
-            v1::MemberState::Active
+        let (member_id, standing) = self.database.write(|state| state.join(request.into_inner()))?;
+        let state = match standing {
+            Standing::Joining => v1::MemberState::Joining,
+            Standing::Active | Standing::Draining { .. } | Standing::Removed => v1::MemberState::Active,
         };
         let cluster_id = self.database.state().cluster_id.clone();
         Ok(Response::new(v1::JoinClusterResponse {

@@ -1,7 +1,8 @@
 //! Every object of a cluster, as YAML in `snapshots/`. A change there is a change for every cluster that runs.
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kotoba_operator::build::{Objects, build};
-use kotoba_operator::crd::WhenUnsatisfiable;
+use kotoba_operator::crd::{ReclaimPolicy, WhenUnsatisfiable};
 use kotoba_operator::plan::plan;
 use serde::Serialize;
 
@@ -56,8 +57,24 @@ fn the_claim_template_stays_as_it_was_made() {
 }
 
 #[test]
-fn a_single_member_has_no_disruption_budget() {
-    assert_eq!(objects("spec replicas=1").disruption_budget, None);
+fn the_disruption_budget_of_a_single_member_lets_it_be_evicted() {
+    let budget = objects("spec replicas=1").disruption_budget.spec.unwrap();
+    assert_eq!(budget.min_available, Some(IntOrString::Int(0)));
+}
+
+/// No finalizer waits for an operator: Kubernetes itself keeps or deletes the volumes with the cluster.
+#[test]
+fn the_volumes_of_a_deleted_cluster_are_kept_unless_the_policy_says_otherwise() {
+    let mut scene = scene::read(RUNNING);
+    for (policy, expected) in [(ReclaimPolicy::Retain, "Retain"), (ReclaimPolicy::Delete, "Delete")] {
+        scene.cluster.reclaim.on_cluster_delete = policy;
+        let plan = plan(&scene.cluster, &scene.observed);
+        let set = build(&scene.cluster, &scene.observed, &plan, None).stateful_set;
+        let retention = set.spec.unwrap().persistent_volume_claim_retention_policy.unwrap();
+        assert_eq!(retention.when_deleted.as_deref(), Some(expected));
+        assert_eq!(retention.when_scaled.as_deref(), Some("Retain"));
+        assert_eq!(set.metadata.finalizers, None);
+    }
 }
 
 #[test]
@@ -69,7 +86,7 @@ fn everything_belongs_to_the_resource_and_so_goes_with_it() {
         objects.peer_service.metadata,
         objects.client_service.metadata,
         objects.network_policy.metadata,
-        objects.disruption_budget.unwrap().metadata,
+        objects.disruption_budget.metadata,
         objects.stateful_set.metadata,
     ];
     for metadata in owners {

@@ -6,7 +6,6 @@ use std::fmt::Write;
 use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kotoba_operator::apply::{Applied, Done, StepOutcome};
 use kotoba_operator::crd::KotobaClusterStatus;
 use kotoba_operator::plan::{Plan, Step, plan};
@@ -50,21 +49,43 @@ fn outcome(given: &str) -> String {
                 member_id: 9,
             }),
             Some(Step::Rebalance { .. }) => StepOutcome::Done(Done::RebalanceStarted { moves: 4 }),
+            Some(Step::Drain(step)) => StepOutcome::Done(Done::DrainStarted {
+                slot: step.slot,
+                member_id: step.member_id,
+            }),
+            Some(Step::CancelDrain(step)) => StepOutcome::Done(Done::DrainCancelled {
+                slot: step.slot,
+                member_id: step.member_id,
+            }),
+            Some(Step::Remove(step)) => StepOutcome::Done(Done::Removing {
+                slot: step.slot,
+                member_id: step.member_id,
+            }),
+            Some(Step::DeleteClaim(step)) => StepOutcome::Done(Done::ClaimDeleted { slot: step.slot }),
+            Some(Step::DeletePod(step)) => StepOutcome::Done(Done::PodDeleted { slot: step.slot }),
+            Some(Step::RecreateStatefulSet(_)) => StepOutcome::Done(Done::StatefulSetDeleted),
         },
-        bootstrap: None,
+        ..Applied::default()
     };
-    let now = Time(Timestamp::from_second(1_800_000_000).unwrap());
+    let now = Time(scene::now());
     let status = derive(&scene.cluster, &scene.observed, &plan, &applied, &now);
     format!("{}{}", plan_text(&plan), status_text(&status))
 }
 
 fn plan_text(plan: &Plan) -> String {
     let mut text = String::new();
-    let budget = plan
-        .min_available
-        .map_or("none".to_owned(), |number| format!("{number} available"));
+    let budget = format!("{} available", plan.min_available);
     let look = plan.recheck_after.as_secs();
     writeln!(text, "slots {}, budget {budget}, next look in {look} s", plan.slots).unwrap();
+    if plan.replicas != plan.slots {
+        writeln!(text, "the StatefulSet gets {} replicas", plan.replicas).unwrap();
+    }
+    for growth in &plan.growth {
+        writeln!(text, "the claim of g-{} asks for {}", growth.slot, growth.size).unwrap();
+    }
+    for mark in &plan.marks {
+        writeln!(text, "notes disk {} on the claim of g-{}", mark.disk.disk_id, mark.slot).unwrap();
+    }
     if plan.hold_objects {
         writeln!(text, "the objects are left alone").unwrap();
     }
@@ -97,10 +118,27 @@ fn step_text(step: Option<&Step>) -> String {
             )
         }
         Some(Step::Join(step)) => format!(
-            "join {} ({}, zone {}) through g-{}",
-            step.candidate.name, step.candidate.disk_id, step.candidate.zone, step.through
+            "join {} ({}, zone {}) through g-{}{}",
+            step.candidate.name,
+            step.candidate.disk_id,
+            step.candidate.zone,
+            step.through,
+            step.replaces
+                .map_or(String::new(), |member| format!(", in place of member {member}"))
         ),
         Some(Step::Rebalance { through }) => format!("rebalance through g-{through}"),
+        Some(Step::Drain(step)) => format!(
+            "drain member {} of g-{} through g-{}",
+            step.member_id, step.slot, step.through
+        ),
+        Some(Step::CancelDrain(step)) => format!("keep member {} of g-{}", step.member_id, step.slot),
+        Some(Step::Remove(step)) => format!("remove member {} of g-{}", step.member_id, step.slot),
+        Some(Step::DeleteClaim(step)) => format!(
+            "delete claim data-g-{} ({} at version {})",
+            step.slot, step.uid, step.version
+        ),
+        Some(Step::DeletePod(step)) => format!("delete pod g-{} ({})", step.slot, step.uid),
+        Some(Step::RecreateStatefulSet(step)) => format!("delete the StatefulSet {} around its pods", step.uid),
     }
 }
 
@@ -122,10 +160,26 @@ fn status_text(status: &KotobaClusterStatus) -> String {
             .map_or("nothing", |blocked| &blocked.predicate);
         writeln!(
             text,
-            "{:?} at {}, blocked by {blocked}",
-            operation.type_, operation.phase
+            "{:?} at {}{}, blocked by {blocked}{}",
+            operation.type_,
+            operation.phase,
+            operation
+                .target
+                .as_ref()
+                .map_or(String::new(), |pod| format!(" of {pod}")),
+            if operation.cancellable {
+                ", can be taken back"
+            } else {
+                ""
+            },
         )
         .unwrap();
+        for line in &operation.plan {
+            writeln!(text, "  {line}").unwrap();
+        }
+    }
+    if !status.leaving.is_empty() {
+        writeln!(text, "noted as leaving: {:?}", status.leaving).unwrap();
     }
     for condition in &status.conditions {
         let (type_, status, reason) = (&condition.type_, &condition.status, &condition.reason);

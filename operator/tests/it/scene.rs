@@ -1,14 +1,17 @@
 //! A cluster and what is observed of it, as text: one line per thing, `key=value` where something differs from the usual.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kotoba_operator::crd::{
-    Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Topology,
+    Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Reclaim,
+    ReclaimPolicy, Replacement, ReplacementMode, Topology, Update, WhenUnsatisfiable,
 };
 use kotoba_operator::names::ClusterName;
 use kotoba_operator::observe::{
-    Catalogue, Claim, Database, Identity, Member, Membership, Observed, Pod, Process, Rebalance, Slot, StatefulSet,
+    Catalogue, Claim, Database, Host, HostState, Identity, Member, Membership, NotedDisk, Observed, Pod, Process,
+    Rebalance, RemovedMember, Slot, StatefulSet,
 };
 use kotoba_operator::validate::ValidatedCluster;
 
@@ -63,6 +66,7 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
             block_owner_deletion: None,
         },
         image: "kotoba:1".into(),
+        image_is_named: true,
         image_pull_policy: PullPolicy::IfNotPresent,
         replicas,
         replication_factor: 0,
@@ -73,6 +77,12 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
         limits: BTreeMap::new(),
         topology: Topology::default(),
         restart: None,
+        reclaim: Reclaim::default(),
+        update: Update::default(),
+        replacement: Replacement::default(),
+        replace: BTreeSet::new(),
+        suspend: false,
+        paused: false,
     }
 }
 
@@ -80,7 +90,10 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
 pub fn read(text: &str) -> Scene {
     let mut scene = Scene {
         cluster: cluster(3),
-        observed: Observed::default(),
+        observed: Observed {
+            now: now(),
+            ..Observed::default()
+        },
     };
     for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (what, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -89,6 +102,8 @@ pub fn read(text: &str) -> Scene {
             "spec" => spec(&mut scene.cluster, &words),
             "latched" => scene.observed.recorded.cluster_id = Some(UID.into()),
             "bootstrap" => bootstrap(&mut scene.observed.recorded, &words),
+            "leaving" => scene.observed.recorded.leaving.push(words.bare[0].parse().unwrap()),
+            "removed" => removed(&mut scene.observed.database, &words),
             "remembered" => remembered(&mut scene.observed.recorded, &words),
             "statefulset" => scene.observed.stateful_set = Some(stateful_set(&words)),
             "slot" => slot(&mut scene.observed, &words),
@@ -105,6 +120,22 @@ fn spec(cluster: &mut ValidatedCluster, words: &Words<'_>) {
     cluster.replicas = words.number("replicas", 3);
     cluster.replication_factor = words.number("rf", 0);
     cluster.storage_size = words.text("size", "10Gi");
+    if words.has("reclaims") {
+        cluster.reclaim.on_scale_in = ReclaimPolicy::Delete;
+    }
+    cluster.paused = words.has("paused");
+    cluster.suspend = words.has("suspended");
+    cluster.update.paused = words.has("update-paused");
+    cluster.image_is_named = !words.has("no-image");
+    if words.has("automatic") {
+        cluster.replacement.mode = ReplacementMode::Automatic;
+    }
+    cluster
+        .replace
+        .extend(words.pairs.get("replace").map(|id| id.parse::<u64>().unwrap()));
+    if words.has("zones-are-a-rule") {
+        cluster.topology.when_unsatisfiable = WhenUnsatisfiable::DoNotSchedule;
+    }
 }
 
 fn bootstrap(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
@@ -124,8 +155,13 @@ fn remembered(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
         pod_uid: None,
         disk_id: Some(format!("disk-{slot}")),
         zone: None,
-        state: MemberState::Active,
+        state: if words.has("lost") {
+            MemberState::Lost
+        } else {
+            MemberState::Active
+        },
         health: Health::Alive,
+        since: Some(Time(now() - SignedDuration::from_secs(words.number("for", 0)))),
         replicas: 0,
         leaders: 0,
     });
@@ -133,6 +169,8 @@ fn remembered(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
 
 fn stateful_set(words: &Words<'_>) -> StatefulSet {
     StatefulSet {
+        uid: "set-1".into(),
+        image: Some(words.text("image", "kotoba:1")),
         replicas: words.number("replicas", 3),
         claim_size: Some(words.text("size", "10Gi")),
         update_revision: (!words.has("unseen")).then(|| words.text("revision", "r1")),
@@ -146,22 +184,73 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
     let pod = Pod {
         uid: words.text("pod", &format!("pod-{number}")),
         ip: Some(format!("10.0.0.{number}")),
-        ready: process.identity().is_some_and(|identity| identity.ready) || words.has("kubelet-ready"),
-        deleting: false,
+        ready: (process.identity().is_some_and(|identity| identity.ready) || words.has("kubelet-ready"))
+            && !words.has("unready"),
+        deleting: words.has("stopping"),
         revision: Some(words.text("revision", "r1")),
         zone: (!words.has("unplaced")).then(|| words.text("zone", ["a", "b", "c"][number as usize % 3])),
-        trouble: None,
+        running: !words.has("not-running"),
+        ready_since: Some(now() - SignedDuration::from_secs(words.number("ready-for", 3600))),
+        host: host(words),
+        trouble: words
+            .has("not-running")
+            .then(|| "ImagePullBackOff: no such image".into()),
     };
     let claim = Claim {
+        uid: format!("claim-{number}"),
+        version: "7".into(),
         bound: !words.has("unbound"),
+        deleting: words.has("claim-deleting"),
         size: words.text("size", "10Gi"),
+        capacity: Some(words.text("capacity", &words.text("size", "10Gi"))),
+        resizing: words.pairs.get("resizing").map(|told| told.replace('_', " ")),
+        lost_host: words.pairs.get("lost-host").map(|host| (*host).to_owned()),
+        disk: noted(&process, words),
     };
     let slot = Slot {
         pod: running.then_some(pod),
-        claim: Some(claim),
+        claim: (!words.has("no-claim")).then_some(claim),
         process,
     };
     observed.slots.insert(number, slot);
+}
+
+/// When every scene is looked at.
+pub fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn host(words: &Words<'_>) -> Option<Host> {
+    let state = match words.pairs.get("host").copied() {
+        Some("gone") => HostState::Gone,
+        Some("not-ready") => HostState::NotReady,
+        Some("none") => return None,
+        Some(other) => panic!("no state of a node: {other}"),
+        None => HostState::Ready,
+    };
+    Some(Host {
+        name: "node-1".into(),
+        zone: "a".into(),
+        state,
+    })
+}
+
+/// What is noted on the claim: what the process says, unless the line says otherwise (`noted=disk-4/5`, `noted=disk-4`).
+fn noted(process: &Process, words: &Words<'_>) -> Option<NotedDisk> {
+    if let Some(noted) = words.pairs.get("noted") {
+        let (disk, member) = noted
+            .split_once('/')
+            .map_or((*noted, None), |(disk, member)| (disk, Some(member)));
+        return Some(NotedDisk {
+            disk_id: disk.into(),
+            member_id: member.map(|member| member.parse().unwrap()),
+        });
+    }
+    let identity = process.identity().filter(|_| !words.has("not-noted"))?;
+    Some(NotedDisk {
+        disk_id: identity.disk_id.clone(),
+        member_id: identity.membership.as_ref().map(|membership| membership.member_id),
+    })
 }
 
 fn process(number: u32, words: &Words<'_>) -> Process {
@@ -197,6 +286,8 @@ fn database(words: &Words<'_>, rest: &str) -> Database {
         linearizable: !words.has("no-quorum"),
         leader_member_id: Some(words.number("leader", 1)).filter(|leader| *leader != 0),
         members: Vec::new(),
+        removed: Vec::new(),
+        replication_factor: words.number("copies", 3),
         partitions: 16,
         under_replicated: words.number("under", 0),
         leaderless: words.number("leaderless", 0),
@@ -233,7 +324,22 @@ fn member(database: &mut Database, words: &Words<'_>) {
             "Failed" => Health::Failed,
             other => panic!("no health: {other}"),
         },
+        zone: words.text("zone", ["a", "b", "c"][slot as usize % 3]),
         replicas: words.number("replicas", 16),
         leaders: words.number("leaders", 5),
+        drained: words.has("drained"),
+        waiting_for: words.text("waits", "").replace('_', " "),
+        disk_full: words.has("full"),
+    });
+}
+
+fn removed(database: &mut Database, words: &Words<'_>) {
+    let Database::Answered(catalogue) = database else {
+        panic!("a removed member needs a database line before it");
+    };
+    let id: u64 = words.bare[0].parse().unwrap();
+    catalogue.removed.push(RemovedMember {
+        id,
+        disk_id: words.text("disk", &format!("disk-{}", id - 1)),
     });
 }

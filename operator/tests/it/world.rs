@@ -20,7 +20,8 @@ use crate::database::{Database, Disk};
 
 /// Passes within which any cluster here must come to rest.
 pub const MAX_PASSES: usize = 60;
-const REVISION: &str = "revision-1";
+/// An image with this in its name cannot be pulled.
+pub const BAD_IMAGE: &str = "nowhere";
 
 pub struct World {
     pub api: ApiServer,
@@ -92,9 +93,54 @@ impl World {
         });
     }
 
+    pub fn annotate(&self, key: &str, value: &str) {
+        self.api.store().edit("kotobaclusters", "g", |cluster| {
+            cluster["metadata"]["annotations"][key] = json!(value);
+        });
+    }
+
+    /// A new version of the operator, which comes with another default image.
+    pub fn upgrade_operator(&mut self, image: &str) {
+        let context = context(&self.api, &self.ports);
+        let mut context = Arc::into_inner(context).unwrap();
+        context.cluster_image = Some(image.into());
+        self.context = Arc::new(context);
+    }
+
+    /// Images of the pods, by their names.
+    pub fn images(&self) -> Vec<String> {
+        let pods = self.api.store().all("pods");
+        pods.iter()
+            .map(|pod| {
+                pod["status"]["containerStatuses"][0]["image"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect()
+    }
+
+    pub fn edit_spec(&self, change: impl FnOnce(&mut Value)) {
+        self.api
+            .store()
+            .edit("kotobaclusters", "g", |cluster| change(&mut cluster["spec"]));
+    }
+
     pub fn delete_pod(&self, pod: &str) {
+        self.stop_process(pod);
         self.api.store().delete("pods", pod);
-        self.database.state().disks.remove(pod);
+    }
+
+    /// The process ends; what it wrote stays on its disk.
+    fn stop_process(&self, pod: &str) {
+        let disk = self.database.state().disks.remove(pod);
+        let claim = format!("data-{pod}");
+        let mut store = self.api.store();
+        if let (Some(disk), Some(_)) = (disk, store.get("persistentvolumeclaims", &claim)) {
+            store.edit("persistentvolumeclaims", &claim, |claim| {
+                claim["disk"] = json!({ "id": disk.id, "cluster_id": disk.cluster_id, "member_id": disk.member_id });
+            });
+        }
     }
 
     /// Lets the address of one pod lead to the process of another, as when an IP is given anew.
@@ -110,7 +156,16 @@ impl World {
             .delete("persistentvolumeclaims", &format!("data-{pod}"));
     }
 
+    /// One pass. A machine that stood still for a minute in the middle of it says nothing of the operator, which would
+    /// look again as well.
     pub async fn pass(&self) -> Result<Duration, Error> {
+        match self.pass_once().await {
+            Err(Error::Deadline) => self.pass_once().await,
+            passed => passed,
+        }
+    }
+
+    async fn pass_once(&self) -> Result<Duration, Error> {
         let object = self.api.store().get("kotobaclusters", "g").unwrap().clone();
         let cluster: KotobaCluster = serde_json::from_value(object).unwrap();
         reconcile(Arc::new(cluster), self.context.clone())
@@ -163,39 +218,86 @@ impl World {
     /// What the controllers of Kubernetes and the processes of the database do meanwhile.
     pub async fn tick(&mut self) {
         self.database.tick();
+        self.end_deletions();
+        self.enlarge_volumes();
         let Some(set) = self.api.store().get("statefulsets", "g").cloned() else {
             return;
         };
         let replicas = set["spec"]["replicas"].as_u64().unwrap();
+        let revision = revision(&set);
         for slot in 0..u32::try_from(replicas).unwrap() {
             let pod = self.name.pod(slot);
-            self.make_claim(&pod);
-            self.make_pod(&pod, slot);
+            self.make_claim(&pod, &set);
+            self.make_pod(&pod, slot, &set, &revision);
             self.start_process(&pod, slot).await;
             self.report_readiness(&pod);
         }
+        self.stop_surplus(replicas);
         let generation = set["metadata"]["generation"].clone();
         self.api.store().edit("statefulsets", "g", |set| {
             set["status"] = json!({
                 "observedGeneration": generation,
-                "updateRevision": REVISION,
+                "updateRevision": revision,
                 "replicas": replicas,
             });
         });
     }
 
-    fn make_claim(&mut self, pod: &str) {
+    /// Pods that were told to stop have stopped; claims that nobody uses any more go.
+    fn end_deletions(&self) {
+        let stopping = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
+        let name = |object: &Value| object["metadata"]["name"].as_str().unwrap().to_owned();
+        let pods = self.api.store().all("pods");
+        for pod in pods.iter().filter(|pod| stopping(pod)) {
+            self.delete_pod(&name(pod));
+        }
+        let claims = self.api.store().all("persistentvolumeclaims");
+        for claim in claims.iter().filter(|claim| stopping(claim)).map(name) {
+            let pod = claim.trim_start_matches("data-");
+            let is_used = self.api.store().get("pods", pod).is_some();
+            if !is_used {
+                self.api.store().delete("persistentvolumeclaims", &claim);
+            }
+        }
+    }
+
+    fn enlarge_volumes(&self) {
+        let claims = self.api.store().all("persistentvolumeclaims");
+        for claim in claims {
+            let name = claim["metadata"]["name"].as_str().unwrap();
+            self.api.store().edit("persistentvolumeclaims", name, |claim| {
+                claim["status"]["capacity"] = claim["spec"]["resources"]["requests"].clone();
+            });
+        }
+    }
+
+    /// The StatefulSet's controller stops pods above its number.
+    fn stop_surplus(&self, replicas: u64) {
+        let pods = self.api.store().all("pods");
+        for pod in pods {
+            let pod = pod["metadata"]["name"].as_str().unwrap();
+            let slot = self.name.slot_of(pod).unwrap();
+            if u64::from(slot) >= replicas {
+                self.api.store().edit("pods", pod, |pod| {
+                    pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                });
+            }
+        }
+    }
+
+    fn make_claim(&mut self, pod: &str, set: &Value) {
         let claim = format!("data-{pod}");
         if self.api.store().get("persistentvolumeclaims", &claim).is_some() {
             return;
         }
         self.disks_made += 1;
+        let size = &set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"];
         let object = json!({
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
             "metadata": { "name": claim, "labels": { CLUSTER_LABEL: "g" } },
-            "spec": { "resources": { "requests": { "storage": "10Gi" } } },
-            "status": { "phase": "Bound" },
+            "spec": { "resources": { "requests": { "storage": size } } },
+            "status": { "phase": "Bound", "capacity": { "storage": size } },
             "disk": { "id": format!("disk-{}", self.disks_made), "cluster_id": "", "member_id": 0 },
         });
         self.api
@@ -203,20 +305,39 @@ impl World {
             .put(("persistentvolumeclaims".into(), "graphs".into(), claim), object);
     }
 
-    fn make_pod(&mut self, pod: &str, slot: u32) {
-        if self.api.store().get("pods", pod).is_some() {
+    fn make_pod(&mut self, pod: &str, slot: u32, set: &Value, revision: &str) {
+        let claim = self
+            .api
+            .store()
+            .get("persistentvolumeclaims", &format!("data-{pod}"))
+            .cloned();
+        let claim_goes = claim.is_some_and(|claim| !claim["metadata"]["deletionTimestamp"].is_null());
+        if self.api.store().get("pods", pod).is_some() || claim_goes {
             return;
         }
+        let image = set["spec"]["template"]["spec"]["containers"][0]["image"]
+            .as_str()
+            .unwrap();
+        let state = if image.contains(BAD_IMAGE) {
+            json!({ "waiting": { "reason": "ImagePullBackOff", "message": format!("no image {image}") } })
+        } else {
+            json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } })
+        };
         self.pods_made += 1;
         let object = json!({
             "apiVersion": "v1",
             "kind": "Pod",
             "metadata": {
                 "name": pod,
-                "labels": { CLUSTER_LABEL: "g", "controller-revision-hash": REVISION },
+                "labels": { CLUSTER_LABEL: "g", "controller-revision-hash": revision },
             },
             "spec": { "nodeName": format!("node-{}", slot % 3), "containers": [] },
-            "status": { "podIP": format!("10.0.0.{}", self.pods_made) },
+            "status": {
+                "podIP": format!("10.0.0.{}", self.pods_made),
+                "containerStatuses": [{
+                    "name": "kotoba", "image": image, "imageID": "", "ready": false, "restartCount": 0, "state": state,
+                }],
+            },
         });
         self.api
             .store()
@@ -225,6 +346,14 @@ impl World {
 
     /// The process opens the disk that the pod's claim gives it.
     async fn start_process(&self, pod: &str, slot: u32) {
+        let runs = self
+            .api
+            .store()
+            .get("pods", pod)
+            .is_some_and(|pod| !pod["status"]["containerStatuses"][0]["state"]["running"].is_null());
+        if !runs {
+            return;
+        }
         let known = self.ports.lock().unwrap().contains_key(pod);
         if !known {
             let address = self.database.serve(pod, &self.name.peer_address(slot)).await;
@@ -255,10 +384,22 @@ impl World {
         } else {
             "False"
         };
-        self.api.store().edit("pods", pod, |pod| {
-            pod["status"]["conditions"] = json!([{ "type": "Ready", "status": ready }]);
-        });
+        let mut store = self.api.store();
+        if store.get("pods", pod).is_some() {
+            store.edit("pods", pod, |pod| {
+                pod["status"]["conditions"] =
+                    json!([{ "type": "Ready", "status": ready, "lastTransitionTime": "2020-01-01T00:00:00Z" }]);
+            });
+        }
     }
+}
+
+/// What the controller calls the present template.
+fn revision(set: &Value) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    set["spec"]["template"].to_string().hash(&mut hasher);
+    format!("g-{:x}", hasher.finish())
 }
 
 pub fn is(status: &KotobaClusterStatus, type_: ConditionType) -> bool {

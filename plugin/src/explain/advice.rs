@@ -53,8 +53,24 @@ pub(super) fn on_predicate(predicate: Predicate) -> OnPredicate {
         Predicate::MovesOpen => ("partitions are being moved", WAIT),
         Predicate::LostVolume => (
             "a member's disk is gone, and an empty one is in its place",
-            "if the old disk can be had again, delete the pod and give the slot that disk; if not, take the lost member out: \
-             `kubectl kotoba drain`, and then `kotoba member remove` in any pod",
+            "if the old disk can be had again, delete the pod and give the slot that disk; if not, annotate the cluster \
+             kotoba.dev/replace-member with the id of the lost member, and the empty disk is taken in as a new one",
+        ),
+        Predicate::Draining => ("partitions are moved off a member that leaves", WAIT),
+        Predicate::DrainedByHand => (
+            "a member that is wanted is being drained by hand",
+            "`kubectl kotoba cancel` keeps it; or lower spec.replicas",
+        ),
+        Predicate::PodsStopping => ("pods are stopping", WAIT),
+        Predicate::ReplacementUnsafe => ("a lost member is not replaced while others do not answer", LOOK_AT_PODS),
+        Predicate::PodNotReady => ("another pod is not ready", LOOK_AT_PODS),
+        Predicate::NotInSync => ("a partition lacks a leader or a copy", WAIT),
+        Predicate::MinReadySeconds => ("the last pod has not been ready for long enough", WAIT),
+        Predicate::Paused => ("it is paused", "remove the annotation kotoba.dev/paused"),
+        Predicate::Suspended => ("it is suspended", "set spec.suspend to false"),
+        Predicate::RemovedDisk => (
+            "a slot has the disk of a removed member",
+            "annotate the PersistentVolumeClaim kotoba.dev/deletion-allowed=true, delete it, and then its pod",
         ),
         Predicate::ScaleInRefused => (
             "fewer members are wanted than there are, and that is not possible now",

@@ -75,8 +75,8 @@ impl Default for Settings {
             log_cache_bytes: 64 << 20,
             state_cache_bytes: 512 << 20,
             expected_replicas: 16,
-            checkpoint_dirty_bytes: 32 << 20,
-            checkpoint_age: Duration::from_secs(2),
+            checkpoint_dirty_bytes: 8 << 20,
+            checkpoint_age: Duration::from_secs(5),
             // About half of what a gigabit link carries.
             snapshot_bytes_per_s: 64 << 20,
             propose_timeout: Duration::from_secs(10),

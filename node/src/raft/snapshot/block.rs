@@ -1,9 +1,9 @@
 //! Blocks of sorted pairs, each with a checksum; the last one says how many pairs there were.
 
 use bytes::Bytes;
-use redb::ReadableTable;
+use kotoba_state::store::StoreError;
 
-use crate::raft::state::PinnedKeys;
+use crate::raft::state::StateView;
 
 /// Bytes of pairs at which a block is closed: large enough to fill a link, small enough for the stream to be cut quickly.
 const BLOCK_BYTES: usize = 512 << 10;
@@ -81,13 +81,13 @@ impl<'a> PairsOfBlock<'a> {
 }
 
 /// Walks all keys and gives them away block by block, until the taker has enough.
-pub fn each_block(keys: &PinnedKeys, mut take: impl FnMut(Block) -> bool) -> Result<(), redb::Error> {
+pub fn each_block(view: &StateView, mut take: impl FnMut(Block) -> bool) -> Result<(), StoreError> {
     let mut pairs = Vec::with_capacity(BLOCK_BYTES);
     let mut total = 0;
-    for item in keys.iter()? {
+    for item in view.all()? {
         let (key, value) = item?;
-        push_part(&mut pairs, key.value());
-        push_part(&mut pairs, value.value());
+        push_part(&mut pairs, &key);
+        push_part(&mut pairs, &value);
         total += 1;
         if pairs.len() >= BLOCK_BYTES && !take(Block::new(std::mem::take(&mut pairs), None)) {
             return Ok(());

@@ -134,11 +134,11 @@ impl Loader {
     /// Copies a view of this member's own.
     pub fn load_view(mut self, view: &StateView) -> Result<LoadedFile, StateError> {
         let mut result = Ok(());
-        each_block(view.keys(), |block| {
+        let copied = each_block(view, |block| {
             result = self.add(&block);
             result.is_ok()
-        })
-        .map_err(StateError::database(&self.loaded.file().path(), "copied"))?;
+        });
+        copied.map_err(|error| self.refused(&error))?;
         result?;
         self.finish()
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kotoba_proto::v1::SnapshotBlock;
+use kotoba_state::store::StoreError;
 use openraft::raft::SnapshotResponse;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,7 +18,7 @@ use super::block::{Block, each_block};
 use crate::raft::codec::{CodecError, SnapshotHeader, from_bytes, to_bytes};
 use crate::raft::counters::count;
 use crate::raft::network::{DialError, Dialer, Route, Transport};
-use crate::raft::state::{PinnedKeys, StateView};
+use crate::raft::state::StateView;
 use crate::raft::types::{Snapshot, SnapshotMeta, TypeConfig, Vote};
 
 /// Blocks read ahead of the stream.
@@ -130,7 +131,7 @@ async fn read_blocks(
     transport: &Transport,
 ) -> Result<(), SendError> {
     let (sender, mut read) = mpsc::channel(1);
-    let reader = tokio::task::spawn_blocking(move || read_all(view.keys(), &sender));
+    let reader = tokio::task::spawn_blocking(move || read_all(&view, &sender));
     while let Some(block) = read.recv().await {
         if let Some(error) = is_cut() {
             return Err(error);
@@ -154,8 +155,8 @@ async fn read_blocks(
     }
 }
 
-fn read_all(keys: &PinnedKeys, sender: &mpsc::Sender<SnapshotBlock>) -> Result<(), redb::Error> {
-    each_block(keys, |block| sender.blocking_send(on_wire(block)).is_ok())
+fn read_all(view: &StateView, sender: &mpsc::Sender<SnapshotBlock>) -> Result<(), StoreError> {
+    each_block(view, |block| sender.blocking_send(on_wire(block)).is_ok())
 }
 
 fn on_wire(block: Block) -> SnapshotBlock {

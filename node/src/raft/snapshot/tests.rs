@@ -99,7 +99,7 @@ fn snapshot(state: &ReplicaState) -> (SnapshotMeta, Vec<Block>) {
         last_membership: StoredMembership::new(view.applied().log_id, membership.unwrap()),
     };
     let mut blocks = Vec::new();
-    each_block(view.keys(), |block| {
+    each_block(&view, |block| {
         blocks.push(block);
         true
     })

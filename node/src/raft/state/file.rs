@@ -11,6 +11,7 @@ use redb::{
 };
 
 use super::error::StateError;
+use super::memtable::{Memtable, Step};
 use crate::raft::codec;
 use crate::raft::lock::lock;
 use crate::raft::types::{LogId, ReplicaKey, StoredMembership};
@@ -146,7 +147,7 @@ impl StateFile {
         self.obsolete.store(true, Ordering::Relaxed);
     }
 
-    /// A transaction whose changes are readable at its commit, and durable at the next durable one.
+    /// A transaction of a file that is being loaded: durable at the next durable one.
     pub fn begin_lazy(&self) -> Result<WriteTransaction, redb::Error> {
         let mut write = self.database.begin_write()?;
         write.set_durability(Durability::None)?;
@@ -161,16 +162,32 @@ impl StateFile {
         Ok(write)
     }
 
-    /// The keys and the applied position, from one read transaction.
-    pub fn pin(&self) -> Result<(PinnedKeys, Applied), StateError> {
+    /// The keys as of the last checkpoint.
+    pub fn keys(&self) -> Result<PinnedKeys, StateError> {
+        let open = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(KEYS)?) };
+        open().map_err(StateError::database(&self.path(), "read"))
+    }
+
+    /// How far they are.
+    pub fn applied(&self) -> Result<Applied, StateError> {
         let path = self.path();
-        let read = || -> Result<_, redb::Error> {
-            let read = self.database.begin_read()?;
-            let applied = read_applied(&read.open_table(RAFT)?)?;
-            Ok((read.open_table(KEYS)?, applied))
-        };
-        let (keys, applied) = read().map_err(StateError::database(&path, "read"))?;
-        Ok((keys, applied.map_err(StateError::codec(&path))?))
+        let read = || -> Result<_, redb::Error> { read_applied(&self.database.begin_read()?.open_table(RAFT)?) };
+        let applied = read().map_err(StateError::database(&path, "read"))?;
+        applied.map_err(StateError::codec(&path))
+    }
+
+    /// Writes a memtable as of a step, and how far the log is applied in it, durably and all at once.
+    pub fn checkpoint(&self, changes: &Memtable, step: Step, applied: &Applied) -> Result<(), redb::Error> {
+        let write = self.begin_durable()?;
+        {
+            let mut keys = open_keys(&write)?;
+            changes.each(step, |key, value| match value {
+                Some(value) => keys.insert(key, value).map(drop),
+                None => keys.remove(key).map(drop),
+            })?;
+        }
+        write_applied(&write, applied)?;
+        Ok(write.commit()?)
     }
 }
 
@@ -199,11 +216,6 @@ pub fn write_applied(write: &WriteTransaction, applied: &Applied) -> Result<(), 
     raft.insert(APPLIED, codec::to_bytes(&applied.log_id).as_slice())?;
     raft.insert(MEMBERSHIP, codec::to_bytes(&applied.membership).as_slice())?;
     Ok(())
-}
-
-/// The applied position as a transaction sees it.
-pub fn applied_in(write: &WriteTransaction) -> Result<Result<Applied, codec::CodecError>, redb::Error> {
-    read_applied(&write.open_table(RAFT)?)
 }
 
 fn read_applied(

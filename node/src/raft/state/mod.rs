@@ -1,8 +1,14 @@
-//! The state of each replica: one redb file, not durable per entry but per checkpoint; in between, the log stands for it.
+//! The state of each replica: one redb file that is written at checkpoints, and memtables for what came since; for these the
+//! log stands when the power fails.
 
 mod error;
 mod file;
 mod generation;
+mod layers;
+mod memtable;
+#[cfg(test)]
+mod model_tests;
+mod pins;
 mod replica;
 mod store;
 #[cfg(test)]
@@ -11,7 +17,7 @@ mod transaction;
 mod view;
 
 pub use error::StateError;
-pub use file::{Applied, PinnedKeys, StateFile, open_keys, write_applied};
+pub use file::{Applied, StateFile, open_keys, write_applied};
 pub use generation::ReplicaDirectory;
 pub use replica::{CheckpointPolicy, ReplicaState};
 pub use store::ReplicaStore;

@@ -4,7 +4,7 @@
 //! log still holds from an older term, and the replica could not start again.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,10 @@ use kotoba_state::machine::{EntryPosition, StateMachine};
 use tokio::sync::watch;
 
 use super::error::StateError;
-use super::file::{Applied, StateFile, applied_in, open_keys, write_applied};
+use super::file::{Applied, StateFile};
 use super::generation::ReplicaDirectory;
+use super::layers::{Base, Layers};
+use super::memtable::{Memtable, Step};
 use super::transaction::Transaction;
 use super::view::StateView;
 use crate::raft::counters::{Counters, count};
@@ -30,21 +32,41 @@ pub struct CheckpointPolicy {
 }
 
 /// One replica's state.
+///
+/// Locks are taken in the order of the fields.
 pub struct ReplicaState {
     key: ReplicaKey,
     directory: ReplicaDirectory,
     machine: Arc<dyn StateMachine>,
     log: ReplicaLogHandle,
-    /// None once closed.
-    current: Mutex<Option<Arc<StateFile>>>,
-    applied: Mutex<Applied>,
+    /// Held by who changes the file: one checkpoint at a time.
+    file_change: Mutex<()>,
+    /// Held by who changes the memtables: a step, or what puts another one in its place.
+    step: Mutex<()>,
+    current: Mutex<Current>,
     applied_index: watch::Sender<u64>,
     /// One past the last index that is durable.
     durable_end: Arc<AtomicU64>,
-    dirty_bytes: AtomicUsize,
-    dirty_since: Mutex<Option<Instant>>,
     failed: OnceLock<String>,
     counters: Arc<Counters>,
+}
+
+/// What is readable now.
+struct Current {
+    /// None once closed.
+    layers: Option<Layers>,
+    applied: Arc<Applied>,
+    /// Since when the newest memtable has something that the file has not.
+    dirty_since: Option<Instant>,
+}
+
+/// A memtable on its way into the file.
+struct Frozen {
+    changes: Arc<Memtable>,
+    /// The last step in it.
+    step: Step,
+    applied: Arc<Applied>,
+    file: Arc<StateFile>,
 }
 
 impl ReplicaState {
@@ -57,18 +79,21 @@ impl ReplicaState {
         counters: Arc<Counters>,
     ) -> Result<Self, StateError> {
         let (directory, file) = ReplicaDirectory::open(path, key, cache_bytes, !log.is_purged())?;
-        let (_, applied) = file.pin()?;
+        let applied = file.applied()?;
         Ok(ReplicaState {
             key,
             directory,
             machine,
             log,
-            current: Mutex::new(Some(Arc::new(file))),
+            file_change: Mutex::default(),
+            step: Mutex::default(),
             applied_index: watch::channel(applied.end().saturating_sub(1)).0,
             durable_end: Arc::new(AtomicU64::new(applied.end())),
-            applied: Mutex::new(applied),
-            dirty_bytes: AtomicUsize::new(0),
-            dirty_since: Mutex::new(None),
+            current: Mutex::new(Current {
+                layers: Some(Layers::of_file(Base::pin(Arc::new(file))?)),
+                applied: Arc::new(applied),
+                dirty_since: None,
+            }),
             failed: OnceLock::new(),
             counters,
         })
@@ -78,8 +103,8 @@ impl ReplicaState {
         self.key
     }
 
-    pub fn applied(&self) -> Applied {
-        lock(&self.applied).clone()
+    pub fn applied(&self) -> Arc<Applied> {
+        lock(&self.current).applied.clone()
     }
 
     pub fn watch_applied(&self) -> watch::Receiver<u64> {
@@ -101,45 +126,43 @@ impl ReplicaState {
         self.failed.get().map(String::as_str)
     }
 
-    fn file(&self) -> Result<Arc<StateFile>, StateError> {
-        lock(&self.current).clone().ok_or_else(|| StateError::Failed {
-            key: self.key,
-            reason: "it was closed".to_owned(),
-        })
-    }
-
     /// Pins what is applied now.
     pub fn view(&self) -> Result<StateView, StateError> {
-        StateView::pin(self.file()?)
+        let current = lock(&self.current);
+        let layers = current.layers.clone().ok_or_else(|| self.closed())?;
+        Ok(StateView::new(layers, current.applied.clone()))
     }
 
-    /// Applies entries in one transaction; readable when it returns.
+    fn closed(&self) -> StateError {
+        StateError::Failed {
+            key: self.key,
+            reason: "it was closed".to_owned(),
+        }
+    }
+
+    /// Applies entries in one step; readable when it returns.
     pub fn apply(&self, entries: &[Entry]) -> Result<Vec<Answer>, StateError> {
         self.running(|| self.try_apply(entries))
     }
 
     fn try_apply(&self, entries: &[Entry]) -> Result<Vec<Answer>, StateError> {
-        let file = self.file()?;
-        let path = file.path();
-        let write = file.begin_lazy().map_err(StateError::database(&path, "written"))?;
-        let mut applied = self.applied();
-        let (answers, dirty_bytes) = {
-            let keys = open_keys(&write).map_err(StateError::database(&path, "written"))?;
-            let mut store = Transaction::new(keys);
-            let answers = self.apply_each(&mut store, entries, &mut applied)?;
-            (answers, store.dirty_bytes())
+        let _step = lock(&self.step);
+        let (before, applied) = {
+            let current = lock(&self.current);
+            (current.layers.clone(), current.applied.clone())
         };
-        write_applied(&write, &applied).map_err(StateError::database(&path, "written"))?;
-        write.commit().map_err(StateError::database(&path, "written"))?;
-        self.dirty_bytes.fetch_add(dirty_bytes, Ordering::Relaxed);
-        lock(&self.dirty_since).get_or_insert_with(Instant::now);
-        self.publish(applied);
+        let before = before.ok_or_else(|| self.closed())?;
+        before.forget_unseen();
+        let mut applied = Applied::clone(&applied);
+        let mut transaction = Transaction::after(&before);
+        let answers = self.apply_each(&mut transaction, entries, &mut applied)?;
+        self.publish(transaction.step(), applied);
         Ok(answers)
     }
 
     fn apply_each(
         &self,
-        store: &mut Transaction<'_>,
+        store: &mut Transaction,
         entries: &[Entry],
         applied: &mut Applied,
     ) -> Result<Vec<Answer>, StateError> {
@@ -170,46 +193,83 @@ impl ReplicaState {
         Ok(answers)
     }
 
-    fn publish(&self, applied: Applied) {
+    /// The file may have changed meanwhile, so only the step is new.
+    fn publish(&self, step: Step, applied: Applied) {
         let index = applied.end().saturating_sub(1);
-        *lock(&self.applied) = applied;
+        let mut current = lock(&self.current);
+        if let Some(layers) = &mut current.layers {
+            *layers = layers.at(step);
+        }
+        current.applied = Arc::new(applied);
+        current.dirty_since.get_or_insert_with(Instant::now);
+        drop(current);
         self.applied_index.send_replace(index);
     }
 
     /// Whether a checkpoint is due.
     pub fn is_due(&self, policy: CheckpointPolicy) -> bool {
-        let Some(since) = *lock(&self.dirty_since) else {
+        let current = lock(&self.current);
+        let Some(since) = current.dirty_since else {
             return false;
         };
-        self.dirty_bytes.load(Ordering::Relaxed) >= policy.dirty_bytes || since.elapsed() >= policy.age
+        dirty_bytes(&current) >= policy.dirty_bytes || since.elapsed() >= policy.age
     }
 
+    /// About how much is not in the file.
     pub fn dirty_bytes(&self) -> usize {
-        self.dirty_bytes.load(Ordering::Relaxed)
+        dirty_bytes(&lock(&self.current))
     }
 
     /// Makes everything applied durable.
     pub fn checkpoint(&self) -> Result<(), StateError> {
-        if self.applied().end() <= self.durable_end.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        self.running(|| self.try_checkpoint())
+        self.running(|| {
+            let _file_change = lock(&self.file_change);
+            match self.freeze() {
+                Some(frozen) => self.write(&frozen),
+                None => Ok(()),
+            }
+        })
     }
 
-    /// The order matters: no entry can be applied while the transaction is open, so the log that is awaited inside it
-    /// holds everything that its commit makes durable.
-    fn try_checkpoint(&self) -> Result<(), StateError> {
+    /// Puts a new memtable in the place of the one that is to be written; none where nothing is, or all is closed.
+    fn freeze(&self) -> Option<Frozen> {
+        let _step = lock(&self.step);
+        let mut current = lock(&self.current);
+        if current.applied.end() <= self.durable_end.load(Ordering::Acquire) {
+            return None;
+        }
+        let Current {
+            layers,
+            applied,
+            dirty_since,
+        } = &mut *current;
+        let layers = layers.as_mut()?;
+        *dirty_since = None;
+        Some(Frozen {
+            step: layers.step(),
+            changes: layers.freeze(),
+            applied: applied.clone(),
+            file: layers.file().clone(),
+        })
+    }
+
+    /// The order matters: what was applied had been given to the log before, so once the log is durable up to here it holds
+    /// everything that the commit makes durable.
+    fn write(&self, frozen: &Frozen) -> Result<(), StateError> {
         let begun = Instant::now();
-        let file = self.file()?;
-        let path = file.path();
-        let write = file.begin_durable().map_err(StateError::database(&path, "written"))?;
-        let applied = applied_in(&write)
-            .map_err(StateError::database(&path, "read"))?
-            .map_err(StateError::codec(&path))?;
         self.log.wait_durable()?;
-        self.dirty_bytes.store(0, Ordering::Relaxed);
-        *lock(&self.dirty_since) = None;
-        write.commit().map_err(StateError::database(&path, "written"))?;
+        let Frozen {
+            changes,
+            step,
+            applied,
+            file,
+        } = frozen;
+        let written = file.checkpoint(changes, *step, applied);
+        written.map_err(StateError::database(&file.path(), "written"))?;
+        let base = Base::pin(file.clone())?;
+        if let Some(layers) = &mut lock(&self.current).layers {
+            layers.rebase(base);
+        }
         self.durable_end.fetch_max(applied.end(), Ordering::AcqRel);
         count(&self.counters.checkpoints);
         self.counters.checkpoint.observe(begun.elapsed());
@@ -251,20 +311,30 @@ impl ReplicaState {
             log_id: meta.last_log_id,
             membership: meta.last_membership.clone(),
         };
+        let _file_change = lock(&self.file_change);
+        let _step = lock(&self.step);
         // The log may just have dropped a tail that contradicts the snapshot; see the invariant above.
         self.log.wait_durable()?;
         let (generation, file) = loaded.into_file();
         self.directory.switch_to(generation, &file)?;
-        let old = lock(&self.current).replace(Arc::new(file));
-        if let Some(old) = old {
-            old.make_obsolete();
-        }
-        self.dirty_bytes.store(0, Ordering::Relaxed);
-        *lock(&self.dirty_since) = None;
+        let layers = Layers::of_file(Base::pin(Arc::new(file))?);
         self.durable_end.fetch_max(applied.end(), Ordering::AcqRel);
         count(&self.counters.snapshots_installed);
-        self.publish(applied);
+        self.replace(layers, applied);
         Ok(())
+    }
+
+    fn replace(&self, layers: Layers, applied: Applied) {
+        let index = applied.end().saturating_sub(1);
+        let mut current = lock(&self.current);
+        let old = current.layers.replace(layers);
+        current.applied = Arc::new(applied);
+        current.dirty_since = None;
+        drop(current);
+        if let Some(old) = old {
+            old.file().make_obsolete();
+        }
+        self.applied_index.send_replace(index);
     }
 
     /// Makes everything durable and lets go of the file; waits a while for those who still read it.
@@ -273,9 +343,12 @@ impl ReplicaState {
         const PATIENCE: Duration = Duration::from_secs(2);
         const PAUSE: Duration = Duration::from_millis(2);
         let checkpoint = self.checkpoint();
-        let file = lock(&self.current).take();
-        let readers = file.as_ref().map(Arc::downgrade).unwrap_or_default();
-        drop(file);
+        let layers = lock(&self.current).layers.take();
+        let readers = layers
+            .as_ref()
+            .map(|layers| Arc::downgrade(layers.file()))
+            .unwrap_or_default();
+        drop(layers);
         let deadline = Instant::now() + PATIENCE;
         while readers.strong_count() > 0 && Instant::now() < deadline {
             std::thread::sleep(PAUSE);
@@ -296,4 +369,8 @@ impl ReplicaState {
             let _ = self.failed.set(error.to_string());
         })
     }
+}
+
+fn dirty_bytes(current: &Current) -> usize {
+    current.layers.as_ref().map_or(0, Layers::dirty_bytes)
 }

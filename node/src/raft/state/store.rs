@@ -17,7 +17,7 @@ const APPLY_BYTES: usize = 4 << 20;
 /// Entries applied in one transaction, for the same reason.
 const APPLY_ENTRIES: usize = 4_096;
 /// Bytes not yet durable at which applying waits for a checkpoint: the checkpointer cannot keep up.
-const MAX_DIRTY_BYTES: usize = 128 << 20;
+const MAX_DIRTY_BYTES: usize = 32 << 20;
 
 /// Drives a [`ReplicaState`] on the blocking pool.
 pub struct ReplicaStore {
@@ -100,7 +100,7 @@ impl RaftStateMachine<TypeConfig> for ReplicaStore {
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         let applied = self.state.applied();
-        Ok((applied.log_id, applied.membership))
+        Ok((applied.log_id, applied.membership.clone()))
     }
 
     async fn apply<Entries>(&mut self, entries: Entries) -> io::Result<()>

@@ -4,29 +4,29 @@ use std::sync::Arc;
 
 use kotoba_state::store::{Pairs, Read, StoreError};
 
-use super::error::StateError;
-use super::file::{Applied, PinnedKeys, StateFile};
-use super::transaction::{get, scan};
+use super::file::Applied;
+use super::layers::Layers;
+use super::pins::Pin;
 
 /// The state as of one applied entry, for as long as it is held; clones share it. Reads may block on the disk.
 ///
-/// It costs pages that cannot be reused while the replica goes on, so hold it for seconds, not for hours.
+/// It costs pages of the file that cannot be reused and memtables that cannot be freed while the replica goes on, so hold it
+/// for seconds, not for hours.
 #[derive(Clone)]
 pub struct StateView {
-    // Before the file: a table of a closed database reads nothing.
-    keys: Arc<PinnedKeys>,
+    layers: Layers,
     applied: Arc<Applied>,
-    _file: Arc<StateFile>,
+    _pin: Arc<Pin>,
 }
 
 impl StateView {
-    pub(in crate::raft) fn pin(file: Arc<StateFile>) -> Result<Self, StateError> {
-        let (keys, applied) = file.pin()?;
-        Ok(StateView {
-            keys: Arc::new(keys),
-            applied: Arc::new(applied),
-            _file: file,
-        })
+    /// Of the newest step, before another one may be published.
+    pub(super) fn new(layers: Layers, applied: Arc<Applied>) -> Self {
+        StateView {
+            _pin: Arc::new(layers.pin()),
+            layers,
+            applied,
+        }
     }
 
     /// Index of the last entry that this view contains; 0 where there is none.
@@ -38,17 +38,18 @@ impl StateView {
         &self.applied
     }
 
-    pub(in crate::raft) fn keys(&self) -> &PinnedKeys {
-        &self.keys
+    /// All pairs, in key order.
+    pub(in crate::raft) fn all(&self) -> Result<Pairs<'_>, StoreError> {
+        self.layers.all()
     }
 }
 
 impl Read for StateView {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        get(&*self.keys, key)
+        self.layers.get(key)
     }
 
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError> {
-        scan(&*self.keys, from, to)
+        self.layers.scan(from, to)
     }
 }

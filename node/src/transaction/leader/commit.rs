@@ -60,6 +60,7 @@ impl PartitionLeader {
     }
 
     async fn commit_one_phase(self: &Arc<Self>, request: OnePhase) -> Result<OnePhaseReply, Failure> {
+        let request = Arc::new(request);
         for _ in 0..MAX_ATTEMPTS {
             self.clear_the_way(&request, Instant::now() + WRITE_WAIT).await?;
             let term = self.leading_term()?;
@@ -159,11 +160,14 @@ impl PartitionLeader {
 
     /// Waits, holding nothing, until no intent is in the way of a one-phase transaction, on keys it writes, reads or
     /// requires something of. One that stays open until the deadline is left to the state machine to refuse.
-    pub(super) async fn clear_the_way(&self, request: &OnePhase, deadline: Instant) -> Result<(), Failure> {
+    pub(super) async fn clear_the_way(&self, request: &Arc<OnePhase>, deadline: Instant) -> Result<(), Failure> {
         loop {
             let view = self.group.view().map_err(failure)?;
             let asked = request.clone();
             let foreseen = blocking(move || {
+                if !state::has_intents(view.as_ref())? {
+                    return Ok(None);
+                }
                 state::foresee(
                     view.as_ref(),
                     &asked.head,

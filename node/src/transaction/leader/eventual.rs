@@ -45,6 +45,7 @@ impl PartitionLeader {
         if !request.elsewhere.is_empty() {
             return Ok(Early::NotNow);
         }
+        let request = Arc::new(request);
         self.clear_the_way(&request, Instant::now() + WRITE_WAIT).await?;
         let term = self.leading_term()?;
         self.settle_older_terms(term).await?;
@@ -59,7 +60,7 @@ impl PartitionLeader {
         let Ok(commit_ts) = self.timestamps.take().await else {
             return Ok(Early::NotNow);
         };
-        let command = one_phase_command(request, commit_ts, term);
+        let command = one_phase_command(Arc::unwrap_or_clone(request), commit_ts, term);
         if !self.would_commit(term, command.clone()).await? || !held.is_valid() {
             return Ok(Early::NotNow);
         }

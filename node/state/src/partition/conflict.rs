@@ -9,12 +9,15 @@ use super::floors::version_floor;
 use super::intents::{self, Intent};
 use super::keys;
 use super::span::Span;
-use super::versions::{newest, version_at};
+use super::versions::{Version, newest, version_at};
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError};
 
 /// A refusal by a rule; none if all is well.
 pub type Checked = Result<Option<Refusal>, StoreError>;
+
+/// What stood before, of each key that is to be written; in the order of the keys.
+pub(super) type Before = Vec<Option<Version>>;
 
 /// What a transaction wants to do on a partition.
 pub(super) struct Wanted<'a> {
@@ -44,39 +47,50 @@ pub fn foresee(
         conditions,
         commit_ts: None,
     };
-    check(view, &wanted)
+    Ok(check(view, &wanted)?.err())
 }
 
 /// All rules in order; the first that refuses.
-pub(super) fn check(store: &dyn Read, wanted: &Wanted) -> Checked {
+pub(super) fn check(store: &dyn Read, wanted: &Wanted) -> Result<Result<Before, Refusal>, StoreError> {
     let TxnHead { txn, start_ts, .. } = *wanted.head;
     if start_ts < version_floor(store)? {
-        return Ok(Some(Refusal::TooOld));
+        return Ok(Err(Refusal::TooOld));
     }
+    let mut before = Before::with_capacity(wanted.writes.len());
     for key in wanted.writes.keys() {
-        if let Some(refusal) = check_write(store, txn, start_ts, key)? {
-            return Ok(Some(refusal));
+        match check_write(store, txn, start_ts, key)? {
+            Ok(version) => before.push(version),
+            Err(refusal) => return Ok(Err(refusal)),
         }
     }
     for span in wanted.reads {
         if let Some(refusal) = check_read(store, txn, start_ts, span)? {
-            return Ok(Some(refusal));
+            return Ok(Err(refusal));
         }
     }
     for condition in wanted.conditions {
         if let Some(refusal) = check_condition(store, txn, condition, wanted.commit_ts)? {
-            return Ok(Some(refusal));
+            return Ok(Err(refusal));
         }
     }
-    Ok(None)
+    Ok(Ok(before))
 }
 
-/// (a) and (c).
-fn check_write(store: &dyn Read, txn: TxnId, start_ts: Timestamp, key: &[u8]) -> Checked {
-    if newest(store, key)?.is_some_and(|version| version.commit_ts > start_ts) {
-        return Ok(Some(Refusal::WriteConflict { key: key.to_vec() }));
+/// (a) and (c); what the key holds now.
+fn check_write(
+    store: &dyn Read,
+    txn: TxnId,
+    start_ts: Timestamp,
+    key: &[u8],
+) -> Result<Result<Option<Version>, Refusal>, StoreError> {
+    let before = newest(store, key)?;
+    if before.as_ref().is_some_and(|version| version.commit_ts > start_ts) {
+        return Ok(Err(Refusal::WriteConflict { key: key.to_vec() }));
     }
-    Ok(intents::foreign(store, key, txn)?.map(|intent| in_the_way(key, intent)))
+    Ok(match intents::foreign(store, key, txn)? {
+        Some(intent) => Err(in_the_way(key, intent)),
+        None => Ok(before),
+    })
 }
 
 /// (b), gaps included.

@@ -1,14 +1,17 @@
 //! Intents: writes of transactions that are not decided yet, at most one per key, found by key and by transaction.
 
+use std::collections::BTreeSet;
+
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Decided, Key, Op, TxnHead, TxnId};
 use super::keys;
-use super::versions::write_versions;
+use super::versions::{newest, write_versions};
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// A write that waits for its transaction's outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +20,8 @@ pub struct Intent {
     pub op: Op,
     /// If it commits, then at this or above.
     pub min_commit_ts: Timestamp,
+    /// The key had no version. Nor has it any when this is resolved: the intent keeps all others from writing it.
+    pub is_first: bool,
 }
 
 /// An intent with the key it stands on.
@@ -29,6 +34,15 @@ pub struct MetIntent {
 /// The intent on a key.
 pub fn intent_of(store: &dyn Read, key: &[u8]) -> Result<Option<Intent>, StoreError> {
     store.get(&keys::intent(key))?.map(|bytes| parse(&bytes)).transpose()
+}
+
+/// Whether any transaction has an intent here.
+pub fn has_intents(store: &dyn Read) -> Result<bool, StoreError> {
+    let (from, to) = keys::intents_from(&[]);
+    store
+        .scan(&from, &to)?
+        .next()
+        .map_or(Ok(false), |first| first.map(|_| true))
 }
 
 /// Up to `limit` intents whose deadline is past, looking at `limit` intents from `from` on, and where to go on;
@@ -56,10 +70,14 @@ pub fn expired_intents(
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Intent, StoreError> {
+    decode(bytes)
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     match bytes.split_first() {
         Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(StoreError::new),
         Some((other, _)) => Err(StoreError::new(format!(
-            "an intent has format {other}, which this build does not know: start a newer build"
+            "intents have format {other}, this build knows {FORMAT}: start the build that wrote it"
         ))),
         None => Err(keys::damaged("intent")),
     }
@@ -89,20 +107,25 @@ pub(super) fn foreign_in(
     Ok(None)
 }
 
-pub(super) fn put(store: &mut dyn Write, key: &[u8], intent: &Intent) -> Result<(), StoreError> {
-    let bytes = postcard::to_extend(intent, vec![FORMAT])
-        .expect("writing to memory cannot fail, and every field has a postcard form");
-    store.put(&keys::intent(key), &bytes)?;
-    store.put(&keys::intent_of_txn(intent.head.txn, key), &[])
+/// Puts a transaction's intents, and notes on which keys it has them.
+pub(super) fn put(store: &mut dyn Write, txn: TxnId, intents: Vec<(Key, Intent)>) -> Result<(), StoreError> {
+    let mut keys: BTreeSet<Key> = keys_of(store, txn)?.into_iter().collect();
+    for (key, intent) in intents {
+        store.put(&keys::intent(&key), &encode(&intent))?;
+        keys.insert(key);
+    }
+    store.put(&keys::intents_of_txn(txn), &encode(&keys))
 }
 
-/// Keys on which a transaction has an intent here.
-pub(super) fn keys_of(store: &dyn Read, txn: TxnId) -> Result<Vec<Key>, StoreError> {
-    let (from, to) = keys::intents_of_txn(txn);
-    store
-        .scan(&from, &to)?
-        .map(|pair| keys::parse_intent_of_txn(&pair?.0))
-        .collect()
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_extend(value, vec![FORMAT])
+        .expect("writing to memory cannot fail, and every field has a postcard form")
+}
+
+/// Keys on which a transaction has an intent here, in their order.
+fn keys_of(store: &dyn Read, txn: TxnId) -> Result<Vec<Key>, StoreError> {
+    let keys = store.get(&keys::intents_of_txn(txn))?;
+    keys.map_or(Ok(Vec::new()), |bytes| decode(&bytes))
 }
 
 /// Turns a transaction's intents here into versions, or drops them; returns the keys. No intent, nothing to do.
@@ -112,10 +135,13 @@ pub(super) fn resolve(store: &mut dyn Write, txn: TxnId, decided: Decided) -> Re
     for key in &keys_of_txn {
         if let Some(intent) = intent_of(store, key)? {
             debug_assert_eq!(intent.head.txn, txn, "the index names another's intent");
-            writes.push((key.clone(), intent.op));
+            let before = if intent.is_first { None } else { newest(store, key)? };
+            writes.push(((key.clone(), intent.op), before));
         }
         store.delete(&keys::intent(key))?;
-        store.delete(&keys::intent_of_txn(txn, key))?;
+    }
+    if !keys_of_txn.is_empty() {
+        store.delete(&keys::intents_of_txn(txn))?;
     }
     match decided {
         Decided::Committed(commit_ts) => write_versions(store, txn, commit_ts, writes)?,

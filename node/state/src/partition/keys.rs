@@ -10,7 +10,7 @@ use crate::store::StoreError;
 const SCALAR: u8 = 1;
 const VERSION: u8 = 2;
 const INTENT: u8 = 3;
-const INTENT_OF_TXN: u8 = 4;
+const INTENTS_OF_TXN: u8 = 4;
 const RECORD: u8 = 5;
 const RECORD_BY_START: u8 = 6;
 const GARBAGE: u8 = 7;
@@ -108,27 +108,14 @@ pub(super) fn intents_from(from: &[u8]) -> Bounds {
     (intent(from), vec![INTENT + 1])
 }
 
-/// The user key of an intent's place, or of an entry of the index of intents by transaction.
+/// The user key of an intent's place.
 pub(super) fn parse_intent(bytes: &[u8]) -> Vec<u8> {
     bytes[1..].to_vec()
 }
 
-pub(super) fn intent_of_txn(txn: TxnId, key: &[u8]) -> Vec<u8> {
-    let mut bytes = with_txn(INTENT_OF_TXN, txn);
-    bytes.extend_from_slice(key);
-    bytes
-}
-
-/// The index entries of a transaction's intents. Ids are counted up, so the next number ends the range.
-pub(super) fn intents_of_txn(txn: TxnId) -> Bounds {
-    (with_txn(INTENT_OF_TXN, txn), with_txn(INTENT_OF_TXN, successor(txn)))
-}
-
-pub(super) fn parse_intent_of_txn(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
-    bytes
-        .get(1 + TXN_BYTES..)
-        .map(<[u8]>::to_vec)
-        .ok_or_else(|| damaged("intent index"))
+/// Where the keys are listed on which a transaction has an intent.
+pub(super) fn intents_of_txn(txn: TxnId) -> Vec<u8> {
+    with_txn(INTENTS_OF_TXN, txn)
 }
 
 pub(super) fn record(txn: TxnId) -> Vec<u8> {
@@ -200,18 +187,6 @@ fn with_txn(space: u8, txn: TxnId) -> Vec<u8> {
         bytes.extend_from_slice(&part.to_be_bytes());
     }
     bytes
-}
-
-/// The next id in the order of their bytes.
-fn successor(txn: TxnId) -> TxnId {
-    match txn.counter.checked_add(1) {
-        Some(counter) => TxnId { counter, ..txn },
-        None => TxnId {
-            incarnation: txn.incarnation.saturating_add(1),
-            counter: 0,
-            ..txn
-        },
-    }
 }
 
 fn parse_u64(bytes: &[u8]) -> Result<u64, StoreError> {

@@ -35,7 +35,7 @@ pub use conflict::foresee;
 pub use digest::{DigestScan, NotedDigest, StateDigest, digest, digest_by_scan, noted_digest};
 pub use floors::{closed_ts, record_floor, version_floor};
 pub use history::{HistoryAt, KeptVersions, history_at};
-pub use intents::{Intent, MetIntent, expired_intents, intent_of};
+pub use intents::{Intent, MetIntent, expired_intents, has_intents, intent_of};
 pub use one_phase::would_commit;
 pub use read::{Known, ReadAt, Settled, read_at};
 pub use records::{Unfinished, unfinished};

@@ -2,7 +2,7 @@
 
 use super::check_txn::{Status, status};
 use super::command::{CommitOnePhase, OnePhaseAnswer, Refusal};
-use super::conflict::{Wanted, check};
+use super::conflict::{Before, Wanted, check};
 use super::floors::closed_ts;
 use super::records;
 use super::versions::write_versions;
@@ -13,30 +13,31 @@ pub(super) fn commit_one_phase(
     term: u64,
     command: CommitOnePhase,
 ) -> Result<OnePhaseAnswer, StoreError> {
-    let answer = match judge(store, term, &command)? {
+    let before = match judge(store, term, &command)? {
         Judgement::Decided(answer) => return Ok(answer),
         Judgement::Refused(refusal) => {
             // An earlier attempt may still be under way, and must not succeed after this refusal was told.
             records::save_aborted(store, &command.head)?;
             return Ok(OnePhaseAnswer::Refused(refusal));
         }
-        Judgement::Commits => OnePhaseAnswer::Committed(command.commit_ts),
+        Judgement::Commits(before) => before,
     };
-    write_versions(store, command.head.txn, command.commit_ts, command.writes)?;
-    Ok(answer)
+    let CommitOnePhase { head, commit_ts, .. } = command;
+    write_versions(store, head.txn, commit_ts, command.writes.into_iter().zip(before))?;
+    Ok(OnePhaseAnswer::Committed(commit_ts))
 }
 
 /// Whether applying the command to this very state, in this term, would commit it: what a leader that has nothing else under
 /// way may promise before a majority has the entry.
 pub fn would_commit(view: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<bool, StoreError> {
-    Ok(matches!(judge(view, term, command)?, Judgement::Commits))
+    Ok(matches!(judge(view, term, command)?, Judgement::Commits(_)))
 }
 
 /// What becomes of a command, before anything is written.
 enum Judgement {
     Decided(OnePhaseAnswer),
     Refused(Refusal),
-    Commits,
+    Commits(Before),
 }
 
 fn judge(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<Judgement, StoreError> {
@@ -57,7 +58,7 @@ fn judge(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<Judgem
         conditions: &command.conditions,
         commit_ts: Some(command.commit_ts),
     };
-    Ok(check(store, &wanted)?.map_or(Judgement::Commits, Judgement::Refused))
+    Ok(check(store, &wanted)?.map_or_else(Judgement::Refused, Judgement::Commits))
 }
 
 /// Latched under another leadership, so that readers may have passed; or below what followers already show.

@@ -2,7 +2,7 @@
 
 use super::check_txn::{Status, status};
 use super::command::{Prepare, PrepareAnswer, Refusal};
-use super::conflict::{Wanted, check};
+use super::conflict::{Before, Wanted, check};
 use super::intents::{self, Intent};
 use super::records::{self, Record, State};
 use crate::ids::Timestamp;
@@ -23,13 +23,14 @@ pub(super) fn prepare(store: &mut dyn Write, command: Prepare) -> Result<Prepare
         conditions: &command.conditions,
         commit_ts: None,
     };
-    if let Some(refusal) = check(store, &wanted)? {
-        return Ok(PrepareAnswer::Refused(refusal));
-    }
+    let before = match check(store, &wanted)? {
+        Ok(before) => before,
+        Err(refusal) => return Ok(PrepareAnswer::Refused(refusal)),
+    };
     if is_primary {
         put_record(store, &command)?;
     }
-    put_intents(store, command)?;
+    put_intents(store, command, &before)?;
     Ok(PrepareAnswer::Prepared)
 }
 
@@ -76,14 +77,21 @@ fn put_record(store: &mut dyn Write, command: &Prepare) -> Result<(), StoreError
     records::save(store, &Record { head, state })
 }
 
-fn put_intents(store: &mut dyn Write, command: Prepare) -> Result<(), StoreError> {
-    for (key, op) in command.writes {
+fn put_intents(store: &mut dyn Write, command: Prepare, before: &Before) -> Result<(), StoreError> {
+    let Prepare {
+        head,
+        writes,
+        min_commit_hint,
+        ..
+    } = command;
+    let intents = writes.into_iter().zip(before).map(|((key, op), before)| {
         let intent = Intent {
-            head: command.head.clone(),
+            head: head.clone(),
             op,
-            min_commit_ts: command.min_commit_hint,
+            min_commit_ts: min_commit_hint,
+            is_first: before.is_none(),
         };
-        intents::put(store, &key, &intent)?;
-    }
-    Ok(())
+        (key, intent)
+    });
+    intents::put(store, head.txn, intents.collect())
 }

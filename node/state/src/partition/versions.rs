@@ -111,17 +111,17 @@ pub(super) fn version_by(
     Ok(None)
 }
 
-/// Writes versions of one transaction at its commit timestamp.
+/// Writes versions of one transaction at its commit timestamp, each with the newest that its key has before.
 pub(super) fn write_versions(
     store: &mut dyn Write,
     txn: TxnId,
     commit_ts: Timestamp,
-    writes: impl IntoIterator<Item = (Key, Op)>,
+    writes: impl IntoIterator<Item = ((Key, Op), Option<Version>)>,
 ) -> Result<(), StoreError> {
     let mut digest = StateDigest::load(store)?;
-    for (key, op) in writes {
+    for ((key, op), before) in writes {
         let version = Version { commit_ts, txn, op };
-        write_one(store, &mut digest, &key, &version)?;
+        write_one(store, &mut digest, &key, before.as_ref(), &version)?;
     }
     digest.save(store)
 }
@@ -142,11 +142,16 @@ pub(super) fn drop_temporary(store: &mut dyn Write, key: &[u8], commit_ts: Times
     store.delete(&keys::version(key, commit_ts))
 }
 
-fn write_one(store: &mut dyn Write, digest: &mut StateDigest, key: &[u8], version: &Version) -> Result<(), StoreError> {
-    let before = newest(store, key)?;
+fn write_one(
+    store: &mut dyn Write,
+    digest: &mut StateDigest,
+    key: &[u8],
+    before: Option<&Version>,
+    version: &Version,
+) -> Result<(), StoreError> {
     // Intents keep newer versions out, so the new one is the newest; a replayed one must not disturb the digest.
-    if before.as_ref().is_none_or(|old| old.commit_ts < version.commit_ts) {
-        if let Some(old) = &before {
+    if before.is_none_or(|old| old.commit_ts < version.commit_ts) {
+        if let Some(old) = before {
             digest.remove(key, old);
         }
         digest.add(key, version);

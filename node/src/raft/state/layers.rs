@@ -1,0 +1,259 @@
+//! The layers of a state, newest first: the memtable that is written to, the one on its way into the file, and the file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use kotoba_state::store::{Pair, Pairs, Read, StoreError};
+use redb::ReadableTable;
+
+use super::error::StateError;
+use super::file::{PinnedKeys, StateFile};
+use super::memtable::{Change, Memtable, Scan, Step};
+use super::pins::Pin;
+
+/// The state as of one step; clones share it.
+#[derive(Clone)]
+pub struct Layers {
+    recent: Arc<Memtable>,
+    /// Complete: nothing is written to it any more.
+    frozen: Option<Arc<Memtable>>,
+    base: Arc<Base>,
+    step: Step,
+}
+
+/// The file as of its last checkpoint.
+pub struct Base {
+    // Before the file: a table of a closed database reads nothing.
+    keys: PinnedKeys,
+    spaces: Spaces,
+    file: Arc<StateFile>,
+}
+
+/// What of a space is known without the file. Most spaces hold what lives for moments only, so that little of it ever comes to
+/// the file, and what is not there need not be looked for.
+enum Space {
+    /// All its keys.
+    Few(BTreeSet<Vec<u8>>),
+    Many,
+}
+
+/// Keys of a space that are kept in mind.
+const MANY: usize = 4_096;
+
+/// By the first byte of a key; none holds nothing.
+struct Spaces(BTreeMap<u8, Space>);
+
+impl Spaces {
+    fn of(keys: &PinnedKeys) -> Result<Self, redb::Error> {
+        let mut spaces = BTreeMap::new();
+        let mut from = Some(0);
+        while let Some(first) = from
+            && let Some(item) = keys.range::<&[u8]>([first].as_slice()..)?.next()
+        {
+            let found = item?.0.value().first().copied();
+            let Some(space) = found else { break };
+            spaces.insert(space, Space::of(keys, space)?);
+            from = space.checked_add(1);
+        }
+        Ok(Spaces(spaces))
+    }
+
+    /// Whether the file may have a key.
+    fn may_have(&self, key: &[u8]) -> bool {
+        let Some(space) = key.first() else { return true };
+        match self.0.get(space) {
+            None => false,
+            Some(Space::Few(keys)) => keys.contains(key),
+            Some(Space::Many) => true,
+        }
+    }
+
+    /// Whether the file may have a key in a range.
+    fn may_have_any(&self, from: &[u8], to: Bound<&[u8]>) -> bool {
+        let first = from.first().copied().unwrap_or(0);
+        let last = match to {
+            Bound::Included(to) | Bound::Excluded(to) => to.first().copied().unwrap_or(0),
+            Bound::Unbounded => u8::MAX,
+        };
+        self.0.range(first..=last).any(|(_, space)| match space {
+            Space::Few(keys) => keys.range::<[u8], _>((Bound::Included(from), to)).next().is_some(),
+            Space::Many => true,
+        })
+    }
+}
+
+impl Space {
+    fn of(keys: &PinnedKeys, space: u8) -> Result<Self, redb::Error> {
+        let mut few = BTreeSet::new();
+        for item in keys.range::<&[u8]>([space].as_slice()..)? {
+            let key = item?.0.value().to_vec();
+            if key.first() != Some(&space) {
+                break;
+            }
+            few.insert(key);
+            if few.len() > MANY {
+                return Ok(Space::Many);
+            }
+        }
+        Ok(Space::Few(few))
+    }
+}
+
+impl Base {
+    pub fn pin(file: Arc<StateFile>) -> Result<Arc<Self>, StateError> {
+        let keys = file.keys()?;
+        let spaces = Spaces::of(&keys).map_err(StateError::database(&file.path(), "read"))?;
+        Ok(Arc::new(Base { keys, spaces, file }))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if !self.spaces.may_have(key) {
+            return Ok(None);
+        }
+        let value = ReadableTable::get(&self.keys, key).map_err(StoreError::new)?;
+        Ok(value.map(|value| value.value().to_vec()))
+    }
+
+    fn scan(&self, from: &[u8], to: Bound<&[u8]>) -> Result<Pairs<'_>, StoreError> {
+        if !self.spaces.may_have_any(from, to) {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        let bounds = (Bound::Included(from), to);
+        let range = ReadableTable::range::<&[u8]>(&self.keys, bounds).map_err(StoreError::new)?;
+        Ok(Box::new(range.map(|item| {
+            let (key, value) = item.map_err(StoreError::new)?;
+            Ok((key.value().to_vec(), value.value().to_vec()))
+        })))
+    }
+}
+
+impl Layers {
+    pub fn of_file(base: Arc<Base>) -> Self {
+        Layers {
+            recent: Arc::default(),
+            frozen: None,
+            base,
+            step: 0,
+        }
+    }
+
+    pub fn file(&self) -> &Arc<StateFile> {
+        &self.base.file
+    }
+
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
+    /// The same at another step.
+    pub fn at(&self, step: Step) -> Self {
+        Layers { step, ..self.clone() }
+    }
+
+    pub fn put(&self, key: &[u8], change: Change) {
+        self.recent.put(self.step, key, change);
+    }
+
+    /// Keeps what is seen at this step from being forgotten.
+    pub fn pin(&self) -> Pin {
+        Pin::new(self.recent.clone(), self.step)
+    }
+
+    /// Lets go of changes that nobody sees at this step, at later ones, or where a view is pinned.
+    pub fn forget_unseen(&self) {
+        let frozen = self.frozen.as_deref();
+        self.recent.forget_unseen(self.step, |key| {
+            self.base.spaces.may_have(key) || frozen.is_some_and(|frozen| frozen.has(key))
+        });
+    }
+
+    /// About how many bytes are not in the file.
+    pub fn dirty_bytes(&self) -> usize {
+        self.recent.bytes() + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
+    }
+
+    /// Begins a memtable; the one before is complete and given back, to be written to the file.
+    pub fn freeze(&mut self) -> Arc<Memtable> {
+        let frozen = std::mem::take(&mut self.recent);
+        self.frozen = Some(frozen.clone());
+        frozen
+    }
+
+    /// The file has what was frozen.
+    pub fn rebase(&mut self, base: Arc<Base>) {
+        self.base = base;
+        self.frozen = None;
+    }
+
+    /// All pairs, in key order.
+    pub fn all(&self) -> Result<Pairs<'_>, StoreError> {
+        self.merge(&[], Bound::Unbounded)
+    }
+
+    fn merge(&self, from: &[u8], to: Bound<&[u8]>) -> Result<Pairs<'_>, StoreError> {
+        let mut pairs = self.base.scan(from, to)?;
+        for table in self.frozen.iter().chain([&self.recent]) {
+            if let Some(changes) = table.scan(self.step, from, to) {
+                pairs = Box::new(Merged {
+                    changes: changes.peekable(),
+                    below: pairs.peekable(),
+                });
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn memtables(&self) -> impl Iterator<Item = &Memtable> {
+        let newest_first = std::iter::once(&self.recent).chain(&self.frozen);
+        newest_first.map(|table| &**table)
+    }
+}
+
+impl Read for Layers {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.memtables().find_map(|table| table.get(self.step, key)) {
+            Some(change) => Ok(change),
+            None => self.base.get(key),
+        }
+    }
+
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError> {
+        if from >= to {
+            return Ok(Box::new(std::iter::empty()));
+        }
+        self.merge(from, Bound::Excluded(to))
+    }
+}
+
+/// Changes laid over the pairs below them.
+struct Merged<'a> {
+    changes: Peekable<Scan<'a>>,
+    below: Peekable<Pairs<'a>>,
+}
+
+impl Iterator for Merged<'_> {
+    type Item = Result<Pair, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let changed = match (self.changes.peek(), self.below.peek()) {
+                (Some((key, _)), Some(Ok((below, _)))) if below < key => None,
+                (Some((key, _)), Some(Ok((below, _)))) if below == key => {
+                    self.below.next();
+                    self.changes.next()
+                }
+                (_, Some(Err(_))) => None,
+                (Some(_), _) => self.changes.next(),
+                (None, _) => None,
+            };
+            match changed {
+                None => return self.below.next(),
+                Some((key, Some(value))) => return Some(Ok((key, value))),
+                // Deleted.
+                Some((_, None)) => {}
+            }
+        }
+    }
+}

@@ -84,10 +84,19 @@ fn an_eventual_write_is_told_and_final_before_a_majority_has_it_and_a_strong_one
             let warm = eventual(&leader)
                 .execute_operation(create_edge("WARM", source, target))
                 .await;
-            let ends = |follower: &MemberId| {
-                let local = cluster.running(follower.0).partitions.get(apart.partition).unwrap();
+            let ends = |member: &MemberId| {
+                let local = cluster.running(member.0).partitions.get(apart.partition).unwrap();
                 local.group.observe().last_log_index
             };
+            // It was told before they had it, too.
+            until("followers that have the first write", || async {
+                let end = ends(&apart.leader);
+                match apart.followers.iter().all(|follower| ends(follower) == end) {
+                    true => Ok(()),
+                    false => Err(format!("the leader's log ends at {end}")),
+                }
+            })
+            .await;
             apart
                 .followers
                 .iter()

@@ -83,10 +83,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "CHAR", value_parser = plan::parse_quote)]
     quote: Option<plan::Quote>,
     /// Rows in one transaction, 1 to 1,000
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..=MAX_OPERATIONS as i64))]
+    #[arg(long, default_value_t = MAX_OPERATIONS as u16, value_parser = clap::value_parser!(u16).range(1..=MAX_OPERATIONS as i64))]
     batch: u16,
     /// Transactions under way at once, 1 to 256
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     concurrency: u16,
     /// Leave out rows that cannot be loaded, instead of stopping at the first
     #[arg(long)]

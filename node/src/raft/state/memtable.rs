@@ -3,11 +3,14 @@
 //! One writer, any number of readers. Each change bears the step that made it, and a reader sees none above its own step: so
 //! a view stays as it is while the replica goes on, and costs nothing to take.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
+
+use smallvec::SmallVec;
 
 use super::pins::Pins;
 use crate::raft::lock::{lock, read, write};
@@ -22,13 +25,15 @@ const LAST_CHUNK: usize = 256;
 pub type Step = u64;
 /// A new value; none where the key is deleted.
 pub type Change = Option<Vec<u8>>;
+/// Most keys are short enough to lie in the map itself, where comparing them needs no further access to memory.
+type Key = SmallVec<[u8; 48]>;
 
 /// Changes by key.
 #[derive(Default)]
 pub struct Memtable {
-    keys: RwLock<BTreeMap<Vec<u8>, Changes>>,
+    keys: RwLock<BTreeMap<Key, Changes>>,
     /// Keys with something that no later reader sees, each with the step since when; oldest first.
-    superseded: Mutex<VecDeque<(Step, Vec<u8>)>>,
+    superseded: Mutex<VecDeque<(Step, Key)>>,
     pins: Pins,
     bytes: AtomicUsize,
 }
@@ -90,26 +95,25 @@ impl Memtable {
         self.bytes.fetch_add(bytes_of(&change), Ordering::Relaxed);
         let is_deleted = change.is_none();
         let mut keys = write(&self.keys);
-        let supersedes = match keys.get_mut(key) {
-            Some(changes) => match changes.put(step, change) {
+        let supersedes = match keys.entry(Key::from_slice(key)) {
+            Entry::Occupied(mut changes) => match changes.get_mut().put(step, change) {
                 Some(before) => {
                     self.bytes.fetch_sub(bytes_of(&before), Ordering::Relaxed);
                     is_deleted
                 }
                 None => true,
             },
-            None => {
-                let changes = Changes {
+            Entry::Vacant(place) => {
+                self.bytes.fetch_add(key.len(), Ordering::Relaxed);
+                place.insert(Changes {
                     newest: (step, change),
                     older: Vec::new(),
-                };
-                self.bytes.fetch_add(key.len(), Ordering::Relaxed);
-                keys.insert(key.to_vec(), changes);
+                });
                 is_deleted
             }
         };
         if supersedes {
-            lock(&self.superseded).push_back((step, key.to_vec()));
+            lock(&self.superseded).push_back((step, Key::from_slice(key)));
         }
     }
 
@@ -122,12 +126,15 @@ impl Memtable {
             && let Some((_, key)) = superseded.pop_front()
         {
             let mut keys = write(&self.keys);
-            let Some(changes) = keys.get_mut(&key) else { continue };
+            let Entry::Occupied(mut place) = keys.entry(key) else {
+                continue;
+            };
+            let changes = place.get_mut();
             let mut dropped = changes.forget_unseen(oldest);
             let is_gone = changes.newest.1.is_none() && changes.newest.0 <= oldest && changes.older.is_empty();
-            if is_gone && !is_below(&key) {
-                dropped += bytes_of(&None) + key.len();
-                keys.remove(&key);
+            if is_gone && !is_below(place.key()) {
+                dropped += bytes_of(&None) + place.key().len();
+                place.remove();
             }
             self.bytes.fetch_sub(dropped, Ordering::Relaxed);
         }
@@ -175,7 +182,7 @@ impl Memtable {
             .range::<[u8], _>(bounds)
             .filter_map(|(key, changes)| Some((key, changes.at(step)?)))
             .take(limit)
-            .map(|(key, change)| (key.clone(), change.clone()))
+            .map(|(key, change)| (key.to_vec(), change.clone()))
             .collect()
     }
 }

@@ -1,7 +1,7 @@
 # What a person types. `make help` lists it; each target is one line here and a script where it needs more.
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check fix up down generate clean
+.PHONY: help dev test check fix bench up down generate clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -18,6 +18,9 @@ check: ## Format, lints, unit tests, generated files; never writes
 fix: generate ## Format, apply lint suggestions, write generated files
 	cargo fmt --all
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+
+bench: ## Measure side by side with etcd, and write bench/RESULTS.md
+	scripts/bench.sh
 
 generate: ## Write crds/, the chart's copy of it and docs/settings.md from the code
 	scripts/generate.sh

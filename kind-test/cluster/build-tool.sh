@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a program that the checks use (helm, kubeconform, kube-score, promtool), or of the folder of schemas that
-# kubeconform reads; builds it into the cache where it is missing.
+# Prints the path of a program that the checks or the measurements use (helm, kubeconform, kube-score, promtool, etcd), or of the
+# folder of schemas that kubeconform reads; builds it into the cache where it is missing.
 # Needs no root. Ends with 77 where Go is not available, and says so.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,12 +12,13 @@ done
 main() {
   local version folder=bin path=$BIN/${1:-}
   case ${1:-} in
+    etcd) version=$ETCD_VERSION ;;
     helm) version=$HELM_VERSION ;;
     kubeconform) version=$KUBECONFORM_VERSION ;;
     kube-score) version=$KUBE_SCORE_VERSION ;;
     schemas) version=$KUBERNETES_VERSION folder=schemas path=$SCHEMAS ;;
     promtool) version=$PROMETHEUS_MODULE_VERSION ;;
-    *) echo "usage: build-tool.sh helm|kubeconform|kube-score|promtool|schemas" >&2 && exit 2 ;;
+    *) echo "usage: build-tool.sh etcd|helm|kubeconform|kube-score|promtool|schemas" >&2 && exit 2 ;;
   esac
   if ! is_built "$path" "$1" "$version"; then
     command -v go >/dev/null || skip "$1 needs Go (1.26 or newer) on the PATH to be built"

@@ -2,7 +2,6 @@
 //!
 //! It is a client like any other, and cleans up after itself: all that it creates carries labels of its own.
 
-mod drive;
 mod graph;
 mod report;
 mod work;
@@ -12,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use kotoba_drive::{Pace, drive};
 use tokio_util::sync::CancellationToken;
 
-use self::drive::Pace;
 use self::graph::Graph;
 use self::work::Mix;
 use super::output::Output;
+use super::progress::Bar;
 use super::{CliError, ClientArgs};
 
 /// Measure how fast a cluster answers this client
@@ -123,7 +123,13 @@ async fn measure(
         duration: Duration::from_secs(args.duration_s),
         rate_per_s: args.rate_per_s,
     };
-    let measured = drive::drive(work, &pace, stop, output.format).await;
+    let bar = Bar::start(output.format, args.duration_s);
+    let measured = drive(work, &pace, stop, |so_far, done| {
+        let rate = done as f64 / so_far.as_secs_f64();
+        bar.advance(so_far.as_secs(), || format!("{rate:.0} operations a second"));
+    })
+    .await;
+    drop(bar);
     output.records(report::records(&measured))?;
     match &measured.first_error {
         None => Ok(()),

@@ -1,25 +1,18 @@
 //! What was measured, as rows: one for each kind of operation, and one for all where there are several.
 
-use super::drive::{Measured, Times};
+use kotoba_drive::{Measured, Times};
+
+use super::work::Work;
 use crate::cli::output::Record;
 
-pub(super) fn records(measured: &Measured) -> Vec<Record> {
+pub(super) fn records(measured: &Measured<Work>) -> Vec<Record> {
     let seconds = measured.took.as_secs_f64();
     let rows = measured.kinds.iter();
     let mut records: Vec<Record> = rows.map(|(kind, times)| record(kind.name(), times, seconds)).collect();
     if records.len() > 1 {
-        records.push(record("all", &all(measured), seconds));
+        records.push(record("all", &measured.all(), seconds));
     }
     records
-}
-
-fn all(measured: &Measured) -> Times {
-    let mut all = Times::default();
-    for times in measured.kinds.values() {
-        all.answered.add(&times.answered).expect("all have the same bounds");
-        all.errors += times.errors;
-    }
-    all
 }
 
 fn record(operation: &'static str, times: &Times, seconds: f64) -> Record {
@@ -38,7 +31,7 @@ fn record(operation: &'static str, times: &Times, seconds: f64) -> Record {
         ("max_ms", 1.0),
     ];
     quantiles.into_iter().fold(record, |record, (name, quantile)| {
-        let millis = times.answered.value_at_quantile(quantile) as f64 / 1_000.0;
+        let millis = times.quantile_ms(quantile);
         record.field_as(name, millis, format!("{millis:.2}"))
     })
 }

@@ -68,12 +68,15 @@ pub(super) struct Work {
     pub mix: Mix,
 }
 
-impl Work {
-    pub(super) fn draw(&self) -> Kind {
+impl kotoba_drive::Work for Work {
+    type Kind = Kind;
+    type Error = ClusterError;
+
+    fn draw(&self) -> Kind {
         self.mix.kind(rand::rng().random_range(0..u32::MAX))
     }
 
-    pub(super) async fn once(&self, kind: Kind) -> Result<(), ClusterError> {
+    async fn once(&self, _client: usize, kind: Kind) -> Result<(), ClusterError> {
         match kind {
             Kind::Write => self.cluster.execute_operation(self.graph.node()).await.map(|_| ()),
             Kind::Read => {
@@ -93,7 +96,9 @@ impl Work {
             }
         }
     }
+}
 
+impl Work {
     fn any_node(&self) -> u64 {
         self.ids[rand::rng().random_range(0..self.ids.len())]
     }

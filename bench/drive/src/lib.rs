@@ -1,22 +1,18 @@
-//! Clients that send operations for a while, and what they measured.
+//! Clients that send operations for a while, and what they measured. `kotoba bench` and the comparison with peers use it alike.
 //!
 //! With a rate, an operation's time counts from when it was due. If it counted from when it was sent, a stall would hold back
 //! the operations behind it, and they would look fast ("coordinated omission").
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use kotoba_proto::ClusterError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
-
-use super::work::{Kind, Work};
-use crate::cli::output::Format;
-use crate::cli::progress::Bar;
 
 /// Microseconds: an hour, the longest that a call may take.
 const LONGEST_US: u64 = 3_600_000_000;
@@ -24,7 +20,23 @@ const LONGEST_US: u64 = 3_600_000_000;
 const DIGITS: u8 = 3;
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
-pub(super) struct Pace {
+/// The operations that are measured.
+pub trait Work: Send + Sync + 'static {
+    /// Kinds are counted apart.
+    type Kind: Copy + Ord + Send + 'static;
+    type Error: Send + 'static;
+
+    /// The kind of the next operation.
+    fn draw(&self) -> Self::Kind;
+
+    /// Does one operation for a client, numbered from 0; an answer that is wrong is an error.
+    fn once(&self, client: usize, kind: Self::Kind) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// How many clients send how fast, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Operations under way at once.
     pub clients: u16,
     pub duration: Duration,
     /// None: each client sends when it has been answered.
@@ -33,7 +45,7 @@ pub(super) struct Pace {
 
 /// What was measured of one kind.
 #[derive(Clone, Debug)]
-pub(super) struct Times {
+pub struct Times {
     /// Microseconds of those that were answered.
     pub answered: Histogram<u64>,
     pub errors: u64,
@@ -49,16 +61,38 @@ impl Default for Times {
     }
 }
 
-/// What was measured.
-#[derive(Default)]
-pub(super) struct Measured {
-    pub kinds: BTreeMap<Kind, Times>,
-    pub took: Duration,
-    pub first_error: Option<ClusterError>,
+impl Times {
+    /// Adds what another measured.
+    pub fn merge(&mut self, other: &Times) {
+        self.answered.add(&other.answered).expect("all have the same bounds");
+        self.errors += other.errors;
+    }
+
+    /// In milliseconds: the time within which this part of the answers came, 0 to 1.
+    pub fn quantile_ms(&self, quantile: f64) -> f64 {
+        self.answered.value_at_quantile(quantile) as f64 / 1_000.0
+    }
 }
 
-impl Measured {
-    fn note(&mut self, kind: Kind, took: Duration, result: Result<(), ClusterError>) {
+/// What was measured.
+pub struct Measured<W: Work> {
+    pub kinds: BTreeMap<W::Kind, Times>,
+    pub took: Duration,
+    pub first_error: Option<W::Error>,
+}
+
+impl<W: Work> Default for Measured<W> {
+    fn default() -> Self {
+        Measured {
+            kinds: BTreeMap::new(),
+            took: Duration::ZERO,
+            first_error: None,
+        }
+    }
+}
+
+impl<W: Work> Measured<W> {
+    fn note(&mut self, kind: W::Kind, took: Duration, result: Result<(), W::Error>) {
         let times = self.kinds.entry(kind).or_default();
         match result {
             Ok(()) => times.answered.saturating_record(micros(took)),
@@ -69,17 +103,25 @@ impl Measured {
         }
     }
 
-    fn merge(&mut self, other: Measured) {
+    fn merge(&mut self, other: Self) {
         for (kind, times) in other.kinds {
-            let all = self.kinds.entry(kind).or_default();
-            all.answered.add(&times.answered).expect("all have the same bounds");
-            all.errors += times.errors;
+            self.kinds.entry(kind).or_default().merge(&times);
         }
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
-    pub(super) fn errors(&self) -> u64 {
+    /// Operations that failed.
+    pub fn errors(&self) -> u64 {
         self.kinds.values().map(|times| times.errors).sum()
+    }
+
+    /// All kinds together.
+    pub fn all(&self) -> Times {
+        let mut all = Times::default();
+        for times in self.kinds.values() {
+            all.merge(times);
+        }
+        all
     }
 }
 
@@ -118,8 +160,14 @@ impl Schedule {
     }
 }
 
-/// Sends operations until the time is over, and waits for the answers of those under way.
-pub(super) async fn drive(work: Arc<Work>, pace: &Pace, stop: &CancellationToken, format: Format) -> Measured {
+/// Sends operations until the time is over or it is stopped, and waits for the answers of those under way. `show` hears now and
+/// then how long that has taken and how many were done.
+pub async fn drive<W: Work>(
+    work: Arc<W>,
+    pace: &Pace,
+    stop: &CancellationToken,
+    mut show: impl FnMut(Duration, u64),
+) -> Measured<W> {
     let begin = Instant::now();
     let schedule = Arc::new(Schedule {
         begin,
@@ -130,12 +178,11 @@ pub(super) async fn drive(work: Arc<Work>, pace: &Pace, stop: &CancellationToken
     });
     let done = Arc::new(AtomicU64::new(0));
     let mut clients = JoinSet::new();
-    for _ in 0..pace.clients {
-        clients.spawn(client(work.clone(), schedule.clone(), done.clone()));
+    for number in 0..usize::from(pace.clients) {
+        clients.spawn(client(number, work.clone(), schedule.clone(), done.clone()));
     }
     let mut measured = Measured::default();
-    let bar = Bar::start(format, pace.duration.as_secs());
-    let mut show = interval(SHOW_EVERY);
+    let mut show_now = interval(SHOW_EVERY);
     loop {
         tokio::select! {
             ended = clients.join_next() => match ended {
@@ -143,22 +190,18 @@ pub(super) async fn drive(work: Arc<Work>, pace: &Pace, stop: &CancellationToken
                 Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
                 None => break,
             },
-            _ = show.tick() => {
-                let so_far = begin.elapsed();
-                let rate = done.load(Ordering::Relaxed) as f64 / so_far.as_secs_f64();
-                bar.advance(so_far.as_secs(), || format!("{rate:.0} operations a second"));
-            }
+            _ = show_now.tick() => show(begin.elapsed(), done.load(Ordering::Relaxed)),
         }
     }
     measured.took = begin.elapsed();
     measured
 }
 
-async fn client(work: Arc<Work>, schedule: Arc<Schedule>, done: Arc<AtomicU64>) -> Measured {
+async fn client<W: Work>(number: usize, work: Arc<W>, schedule: Arc<Schedule>, done: Arc<AtomicU64>) -> Measured<W> {
     let mut measured = Measured::default();
     while let Some(from) = schedule.next().await {
         let kind = work.draw();
-        let result = work.once(kind).await;
+        let result = work.once(number, kind).await;
         measured.note(kind, from.elapsed(), result);
         done.fetch_add(1, Ordering::Relaxed);
     }
@@ -168,6 +211,27 @@ async fn client(work: Arc<Work>, schedule: Arc<Schedule>, done: Arc<AtomicU64>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Answers at once; every third operation fails.
+    struct Instantly(AtomicU64);
+
+    impl Work for Instantly {
+        type Kind = &'static str;
+        type Error = &'static str;
+
+        fn draw(&self) -> Self::Kind {
+            "read"
+        }
+
+        async fn once(&self, _: usize, _: Self::Kind) -> Result<(), Self::Error> {
+            match self.0.fetch_add(1, Ordering::Relaxed) % 3 {
+                2 => Err("third"),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    type Noted = Measured<Instantly>;
 
     fn schedule(rate_per_s: Option<u32>, duration: Duration) -> Schedule {
         let begin = Instant::now();
@@ -192,14 +256,14 @@ mod tests {
     fn what_a_stall_holds_back_counts_from_when_it_was_due() {
         let schedule = schedule(Some(10), Duration::from_secs(1));
         let stalled_until = schedule.begin + Duration::from_millis(500);
-        let mut measured = Measured::default();
+        let mut measured = Noted::default();
         for number in 0..10 {
             let due = schedule.due(number, stalled_until).unwrap();
             let answered = due.max(stalled_until);
-            measured.note(Kind::Read, answered - due, Ok(()));
+            measured.note("read", answered - due, Ok(()));
         }
         // Due at 0, 100, … 400 ms and answered at 500 ms; the rest at once.
-        let times = &measured.kinds[&Kind::Read].answered;
+        let times = &measured.kinds["read"].answered;
         let above = |millis: u64| times.len() - times.count_between(0, millis * 1_000);
         assert_eq!([50, 150, 250, 350, 450].map(above), [5, 4, 3, 2, 1]);
     }
@@ -222,14 +286,26 @@ mod tests {
 
     #[test]
     fn what_failed_is_counted_apart() {
-        let mut all = Measured::default();
-        let mut part = Measured::default();
-        part.note(Kind::Write, Duration::from_millis(3), Ok(()));
-        part.note(Kind::Write, Duration::ZERO, Err(ClusterError::NoLeader("x".into())));
+        let mut all = Noted::default();
+        let mut part = Noted::default();
+        part.note("write", Duration::from_millis(3), Ok(()));
+        part.note("write", Duration::ZERO, Err("no leader"));
         all.merge(part);
-        all.note(Kind::Write, Duration::from_secs(9_000), Ok(()));
-        let times = &all.kinds[&Kind::Write];
+        all.note("write", Duration::from_secs(9_000), Ok(()));
+        let times = &all.kinds["write"];
         assert_eq!((times.answered.len(), times.errors, all.errors()), (2, 1, 1));
-        assert!(all.first_error.is_some());
+        assert_eq!(all.first_error, Some("no leader"));
+    }
+
+    #[tokio::test]
+    async fn every_operation_of_every_client_is_counted() {
+        let work = Arc::new(Instantly(AtomicU64::new(0)));
+        let pace = Pace {
+            clients: 3,
+            duration: Duration::from_secs(1),
+            rate_per_s: Some(30),
+        };
+        let measured = drive(work, &pace, &CancellationToken::new(), |_, _| {}).await;
+        assert_eq!((measured.all().answered.len(), measured.errors()), (20, 10));
     }
 }

@@ -1,0 +1,74 @@
+//! On what is measured: said above the results, and the disk's own count of its flushes.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::measure::Settings;
+
+/// Lines that say what was measured where and how.
+pub fn describe(settings: &Settings) -> Result<Vec<String>> {
+    let programs = &settings.programs;
+    let mut lines = vec![
+        format!("machine: {}", machine()?),
+        format!("kotoba: {}", version(&programs.kotoba, "--version")?),
+    ];
+    if let Some(etcd) = &programs.etcd {
+        lines.push(format!("etcd: {}", version(etcd, "--version")?));
+    }
+    lines.push(format!(
+        "{} rounds, {} s each; medians, ± half of the range",
+        settings.rounds,
+        settings.duration.as_secs()
+    ));
+    Ok(lines)
+}
+
+fn machine() -> Result<String> {
+    let cores = std::thread::available_parallelism().context("counting cores")?;
+    let memory = std::fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("asking for the kernel")?;
+    let kib = memory
+        .split_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse::<u64>().ok());
+    let gib = kib.context("/proc/meminfo has another form")? / (1 << 20);
+    Ok(format!("{cores} cores, {gib} GiB, Linux {}", kernel.trim()))
+}
+
+fn version(program: &Path, flag: &str) -> Result<String> {
+    let output = Command::new(program).arg(flag).output();
+    let output = output.with_context(|| format!("{} cannot be started", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Flushes that the disk of a folder has done since it was started; none where it is not counted.
+pub fn flushes(folder: &Path) -> Result<Option<u64>> {
+    let device = std::fs::metadata(folder).context("looking at the data folder")?.dev();
+    let text = std::fs::read_to_string("/proc/diskstats").context("reading /proc/diskstats")?;
+    Ok(flushes_of(&text, rustix::fs::major(device), rustix::fs::minor(device)))
+}
+
+/// Field 16 behind the device's name: flush requests completed.
+fn flushes_of(diskstats: &str, major: u32, minor: u32) -> Option<u64> {
+    diskstats.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let is_it = fields.first()?.parse() == Ok(major) && fields.get(1)?.parse() == Ok(minor);
+        is_it.then(|| fields.get(18)?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flushes_are_those_of_the_device() {
+        let text = "254 0 vda 1 0 8 2 3 4 5 6 0 7 8 0 0 0 0 99 12\n254 1 vdb 1 0 8 2 3 4 5 6 0 7 8 0 0 0 0 7 12\n";
+        assert_eq!(flushes_of(text, 254, 1), Some(7));
+        assert_eq!(flushes_of(text, 8, 0), None);
+    }
+}

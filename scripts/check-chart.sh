@@ -58,9 +58,8 @@ objects() {
   done
 }
 
-# PodMonitor and PrometheusRule are not of Kubernetes; promtool checks the rules themselves.
 valid() {
-  "$kubeconform" -strict -skip PodMonitor,PrometheusRule -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
+  "$kubeconform" -strict -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" -
 }
 
 check_schemas() {

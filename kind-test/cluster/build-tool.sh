@@ -16,7 +16,7 @@ main() {
     helm) version=$HELM_VERSION ;;
     kubeconform) version=$KUBECONFORM_VERSION ;;
     kube-score) version=$KUBE_SCORE_VERSION ;;
-    schemas) version=$KUBERNETES_VERSION folder=schemas path=$SCHEMAS ;;
+    schemas) version=$KUBERNETES_VERSION+$PROMETHEUS_OPERATOR_VERSION folder=schemas path=$SCHEMAS ;;
     promtool) version=$PROMETHEUS_MODULE_VERSION ;;
     *) echo "usage: build-tool.sh etcd|helm|kubeconform|kube-score|promtool|schemas" >&2 && exit 2 ;;
   esac

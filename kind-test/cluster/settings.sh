@@ -13,12 +13,13 @@ LOCAL_PATH_VERSION=0.0.30
 # --- and of what build-tool.sh builds besides
 PROMETHEUS_MODULE_VERSION=0.313.5 # Prometheus 3.13.5
 KUBE_SCORE_VERSION=1.20.0
+PROMETHEUS_OPERATOR_VERSION=0.85.0
 
 # --- folders
 KOTOBA_CACHE=${KOTOBA_CACHE:-$HOME/.cache/kotoba}
 PROGRAMS=$KOTOBA_CACHE/k8s/$KUBERNETES_VERSION
 BIN=$PROGRAMS/bin
-SCHEMAS=$PROGRAMS/schemas # of all kinds of that Kubernetes, as kubeconform looks for them
+SCHEMAS=$PROGRAMS/schemas # of all kinds of that Kubernetes and two more, as kubeconform looks for them
 RUN=$KOTOBA_CACHE/k8s/run
 
 CNI_BIN=/usr/lib/cni # where Debian puts them

@@ -52,6 +52,7 @@ pub fn from_leader(running: &Running, observation: &Observation) -> GetStatusRes
         if let Some(answer) = observation.members.get(&MemberId(member.id)) {
             member.disk_available_bytes = answer.disk_available_bytes;
             member.disk_full = answer.disk_full;
+            member.data_bytes = answer.data_bytes;
         }
     }
     status
@@ -140,6 +141,7 @@ fn member_status(
         // Only the member itself knows.
         disk_available_bytes: 0,
         disk_full: false,
+        data_bytes: 0,
     }
 }
 

@@ -180,12 +180,17 @@ impl PeerService for PeerEndpoint {
         let full = request.full_member_ids.into_iter().map(MemberId);
         running.short.tell(full.collect());
         let room = running.space.reading();
-        let groups = running.groups.list();
-        let observe = move || groups.iter().map(observed).collect();
-        let replicas = tokio::task::spawn_blocking(observe).await;
+        let groups = running.groups.clone();
+        let observe = move || {
+            let replicas = groups.list().iter().map(observed).collect();
+            (replicas, groups.disk_usage().data_bytes())
+        };
+        let observed = tokio::task::spawn_blocking(observe).await;
+        let (replicas, data_bytes) = observed.map_err(|panic| Status::internal(panic.to_string()))?;
         Ok(Response::new(ObserveReplicasResponse {
             member_id: running.me.0,
-            replicas: replicas.map_err(|panic| Status::internal(panic.to_string()))?,
+            replicas,
+            data_bytes,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stopping: running.stopping.load(Ordering::Relaxed),
             disk_available_bytes: room.available_bytes,

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use kotoba_node::space::Level;
-use kotoba_proto::v1::GetStatusResponse;
+use kotoba_proto::v1::{GetStatusResponse, MemberStatus};
 use kotoba_proto::{ClusterError, KotobaCluster};
 
 use crate::cluster::Cluster;
@@ -66,7 +66,8 @@ fn full_disks_refuse_writes_and_serve_reads_until_there_is_room_again() {
         let status = cluster
             .status_where("three full disks", |status| full_members(status) == [1, 2, 3])
             .await;
-        assert!(status.members.iter().all(|member| member.disk_available_bytes > 0));
+        let known = |member: &MemberStatus| member.disk_available_bytes > 0 && member.data_bytes > 0;
+        assert!(status.members.iter().all(known), "{status:?}");
         until("a finding for each disk", || async {
             let health = client.check_health().await.map_err(|error| error.to_string())?;
             let names = |member| {

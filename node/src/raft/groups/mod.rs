@@ -61,6 +61,13 @@ pub struct DiskUsage {
     pub state_bytes: BTreeMap<GroupId, u64>,
 }
 
+impl DiskUsage {
+    /// Of all replicas together, without the log.
+    pub fn data_bytes(&self) -> u64 {
+        self.state_bytes.values().sum()
+    }
+}
+
 struct Inner {
     data_dir: PathBuf,
     cluster_id: Arc<str>,

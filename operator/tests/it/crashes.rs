@@ -24,7 +24,7 @@ struct End {
     drained_at_once: usize,
 }
 
-fn end(world: &World, status: KotobaClusterStatus) -> End {
+fn end(world: &World, story: Story, status: KotobaClusterStatus) -> End {
     let spec = |plural: &str| world.api.store().get(plural, "g").unwrap()["spec"].clone();
     let answer = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
         (
@@ -37,8 +37,10 @@ fn end(world: &World, status: KotobaClusterStatus) -> End {
     for member in &mut members {
         member.pod_uid = None;
         member.since = None;
-        // How far a drain came before it was taken back depends on how long the operator was dead.
-        member.replicas = 0;
+        // How far its drain came before it was taken back depends on how long the operator was dead.
+        if story.takes_back(member) {
+            member.replicas = 0;
+        }
     }
     let claims = world.api.store().all("persistentvolumeclaims");
     let claims = claims
@@ -98,6 +100,13 @@ impl Story {
         }
     }
 
+    fn takes_back(self, member: &MemberSummary) -> bool {
+        match self {
+            Story::InTakenBack => member.slot == "g-3",
+            Story::Out | Story::OutAndIn | Story::Roll | Story::Replace | Story::Grow | Story::Suspend => false,
+        }
+    }
+
     async fn go_on(self, world: &mut World) -> KotobaClusterStatus {
         match self {
             Story::Out => {
@@ -154,7 +163,7 @@ async fn life(story: Story, death: Option<(usize, When)>) -> (End, usize) {
     }
     live_until_ready(&mut world).await;
     let status = story.go_on(&mut world).await;
-    (end(&world, status), world.api.tripwire.writes())
+    (end(&world, story, status), world.api.tripwire.writes())
 }
 
 /// Passes until the cluster is ready, with a new operator where the old one died.

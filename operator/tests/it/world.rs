@@ -156,16 +156,8 @@ impl World {
             .delete("persistentvolumeclaims", &format!("data-{pod}"));
     }
 
-    /// One pass. A machine that stood still for a minute in the middle of it says nothing of the operator, which would
-    /// look again as well.
+    /// One pass.
     pub async fn pass(&self) -> Result<Duration, Error> {
-        match self.pass_once().await {
-            Err(Error::Deadline) => self.pass_once().await,
-            passed => passed,
-        }
-    }
-
-    async fn pass_once(&self) -> Result<Duration, Error> {
         let object = self.api.store().get("kotobaclusters", "g").unwrap().clone();
         let cluster: KotobaCluster = serde_json::from_value(object).unwrap();
         reconcile(Arc::new(cluster), self.context.clone())

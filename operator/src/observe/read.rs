@@ -6,17 +6,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet as KubeStatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, PersistentVolumeClaim, Pod as KubePod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Node, PersistentVolumeClaim, Pod as KubePod, PodCondition, Service, ServiceAccount,
+};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Claim, Host, HostState, NotedDisk, Observed, Pod, Slot, StatefulSet};
+use super::{Claim, Host, HostState, NotedDisk, Observed, Pod, ResizeState, Slot, StatefulSet};
 use crate::crd::KotobaClusterStatus;
-use crate::names::{ClusterName, DATA_VOLUME, DISK_ANNOTATION, MEMBER_ANNOTATION};
+use crate::names::{
+    CONTAINER, ClusterName, DATA_VOLUME, DISK_ANNOTATION, MEMBER_ANNOTATION, OPERATOR, RECIPE_ANNOTATION,
+};
+use crate::recipe::{Compute, Recipe};
 
 /// On a claim: the Kubernetes node that its volume was made for, where volumes belong to one.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -32,6 +38,11 @@ pub enum Error {
     Get {
         kind: String,
         name: String,
+        #[source]
+        source: kube::Error,
+    },
+    #[error("ask what this Kubernetes can do")]
+    Discover {
         #[source]
         source: kube::Error,
     },
@@ -59,14 +70,33 @@ pub async fn read_kubernetes(
         list::<PersistentVolumeClaim>(client, name),
     )?;
     let hosts = hosts(client, &pods, &claims, zone_key).await?;
+    let stateful_set = stateful_set.as_ref().map(of_stateful_set);
+    let slots = slots(name, &pods, &claims, &hosts);
     Ok(Observed {
+        resizes_pods: could_resize(stateful_set.as_ref(), &slots) && resizes_pods(client).await?,
         recorded,
-        stateful_set: stateful_set.as_ref().map(of_stateful_set),
-        slots: slots(name, &pods, &claims, &hosts),
+        stateful_set,
+        slots,
         now: Timestamp::now(),
         taken_names,
         ..Observed::default()
     })
+}
+
+/// Some pod has other CPU and memory than it would be made with now.
+fn could_resize(set: Option<&StatefulSet>, slots: &BTreeMap<u32, Slot>) -> bool {
+    let Some(wanted) = set.and_then(StatefulSet::present_recipe) else {
+        return false;
+    };
+    let mut pods = slots.values().filter_map(|slot| slot.pod.as_ref());
+    pods.any(|pod| !pod.compute.holds(&wanted.compute))
+}
+
+/// Whether this Kubernetes has the subresource: from 1.33 on, unless somebody has switched it off.
+async fn resizes_pods(client: &Client) -> Result<bool, Error> {
+    let known = client.list_core_api_resources("v1").await;
+    let known = known.map_err(|source| Error::Discover { source })?;
+    Ok(known.resources.iter().any(|resource| resource.name == "pods/resize"))
 }
 
 /// Objects that have a name which this cluster needs, and are not its own.
@@ -164,11 +194,26 @@ fn of_node(name: &str, node: Option<&Node>, zone_key: &str) -> Host {
         zone: node
             .and_then(|node| node.labels().get(zone_key).cloned())
             .unwrap_or_default(),
-        state: match (node, ready.map(|condition| condition.status.as_str())) {
-            (None, _) => HostState::Gone,
-            (Some(_), None | Some("True")) => HostState::Ready,
-            (Some(_), Some(_)) => HostState::NotReady,
-        },
+        state: node.map_or(HostState::Gone, |node| {
+            state_of_node(node, ready.map(|condition| condition.status.as_str()))
+        }),
+    }
+}
+
+/// What a person said of it first, then what the node controller did, then its own word.
+fn state_of_node(node: &Node, ready: Option<&str>) -> HostState {
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.as_deref())
+        .unwrap_or_default();
+    let has = |key: &str| taints.iter().any(|taint| taint.key == key);
+    match ready {
+        _ if has("node.kubernetes.io/out-of-service") => HostState::OutOfService,
+        _ if has("node.kubernetes.io/unreachable") => HostState::Unreachable,
+        Some("Unknown") => HostState::Unreachable,
+        None | Some("True") => HostState::Ready,
+        Some(_) => HostState::NotReady,
     }
 }
 
@@ -191,9 +236,8 @@ fn of_stateful_set(set: &KubeStatefulSet) -> StatefulSet {
             .and_then(|replicas| u32::try_from(replicas).ok())
             .unwrap_or(0),
         claim_size: template.and_then(size),
-        update_revision: status
-            .filter(|_| seen)
-            .and_then(|status| status.update_revision.clone()),
+        seen: seen && status.is_some_and(|status| status.update_revision.is_some()),
+        recipe: spec.and_then(|spec| recipe(spec.template.metadata.as_ref()?.annotations.as_ref()?)),
     }
 }
 
@@ -245,7 +289,11 @@ fn of_pod(pod: &KubePod, hosts: &BTreeMap<String, Host>) -> Pod {
             .filter(|ip| !ip.is_empty()),
         ready: ready && !deleting,
         deleting,
-        revision: pod.labels().get("controller-revision-hash").cloned(),
+        recipe: recipe(pod.annotations()),
+        compute: compute(pod),
+        resized: was_resized(pod),
+        resize: resize_state(conditions),
+        created: pod.creation_timestamp().map(|time| time.0),
         running: containers.any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some())),
         ready_since: ready_condition.and_then(|condition| Some(condition.last_transition_time.as_ref()?.0)),
         zone: host
@@ -254,6 +302,51 @@ fn of_pod(pod: &KubePod, hosts: &BTreeMap<String, Host>) -> Pod {
             .map(|host| host.zone.clone()),
         host,
         trouble: trouble(pod),
+    }
+}
+
+fn recipe(annotations: &BTreeMap<String, String>) -> Option<Recipe> {
+    Recipe::from_text(annotations.get(RECIPE_ANNOTATION)?)
+}
+
+fn compute(pod: &KubePod) -> Compute {
+    let mut containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let container = containers.find(|container| container.name == CONTAINER);
+    let resources = container
+        .and_then(|container| container.resources.clone())
+        .unwrap_or_default();
+    let texts = |amounts: Option<BTreeMap<String, Quantity>>| {
+        let amounts = amounts.unwrap_or_default().into_iter();
+        amounts.map(|(name, amount)| (name, amount.0)).collect()
+    };
+    Compute {
+        requests: texts(resources.requests),
+        limits: texts(resources.limits),
+    }
+}
+
+/// By who has written what: nothing else tells a change by the operator from one by an admission plugin.
+fn was_resized(pod: &KubePod) -> bool {
+    let mut writers = pod.managed_fields().iter();
+    writers.any(|fields| fields.subresource.as_deref() == Some("resize") && fields.manager.as_deref() == Some(OPERATOR))
+}
+
+fn resize_state(conditions: &[PodCondition]) -> Option<ResizeState> {
+    let told = |type_: &str| {
+        let mut conditions = conditions.iter();
+        conditions.find(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    let text = |condition: &PodCondition| {
+        let reason = condition.reason.as_deref().unwrap_or("InProgress");
+        let message = condition.message.as_deref().unwrap_or_default();
+        format!("{reason} {message}").trim_end().to_owned()
+    };
+    match told("PodResizePending") {
+        Some(condition) if condition.reason.as_deref() == Some("Infeasible") => {
+            Some(ResizeState::Infeasible(text(condition)))
+        }
+        Some(condition) => Some(ResizeState::Pending(text(condition))),
+        None => told("PodResizeInProgress").map(|condition| ResizeState::Pending(text(condition))),
     }
 }
 

@@ -21,6 +21,8 @@ struct End {
     /// Name and size.
     claims: Vec<String>,
     images: Vec<String>,
+    /// CPU that each pod shall have.
+    cpu: Vec<Value>,
     drained_at_once: usize,
 }
 
@@ -68,6 +70,7 @@ fn end(world: &World, story: Story, status: KotobaClusterStatus) -> End {
             .collect(),
         claims,
         images: world.images(),
+        cpu: world.cpu(),
         drained_at_once: database.drained_at_once,
     }
 }
@@ -85,6 +88,8 @@ enum Story {
     Roll,
     /// One of its disks is lost, and a person says so.
     Replace,
+    /// Its pods get more CPU where they run.
+    Resize,
     /// Its disks grow, and then a fourth member comes.
     Grow,
     /// It is stopped and started.
@@ -94,7 +99,9 @@ enum Story {
 impl Story {
     fn spec(self) -> Value {
         match self {
-            Story::Out | Story::Roll | Story::Replace | Story::Grow | Story::Suspend => json!({ "replicas": 3 }),
+            Story::Out | Story::Roll | Story::Replace | Story::Resize | Story::Grow | Story::Suspend => {
+                json!({ "replicas": 3 })
+            }
             Story::OutAndIn => json!({ "replicas": 3, "storage": { "reclaim": { "onScaleIn": "Delete" } } }),
             Story::InTakenBack => json!({ "replicas": 4, "replicationFactor": 3 }),
         }
@@ -103,7 +110,13 @@ impl Story {
     fn takes_back(self, member: &MemberSummary) -> bool {
         match self {
             Story::InTakenBack => member.slot == "g-3",
-            Story::Out | Story::OutAndIn | Story::Roll | Story::Replace | Story::Grow | Story::Suspend => false,
+            Story::Out
+            | Story::OutAndIn
+            | Story::Roll
+            | Story::Replace
+            | Story::Resize
+            | Story::Grow
+            | Story::Suspend => false,
         }
     }
 
@@ -116,6 +129,13 @@ impl Story {
             Story::Roll => {
                 world.edit_spec(|spec| spec["image"] = json!("kotoba:2"));
                 live_until_ready(world).await
+            }
+            Story::Resize => {
+                world.api.kubernetes.lock().unwrap().resizes_pods = true;
+                world.edit_spec(|spec| spec["resources"] = json!({ "requests": { "cpu": 2, "memory": "256Mi" } }));
+                let status = live_until_ready(world).await;
+                assert_eq!(world.api.deleted(), Vec::<String>::new(), "a pod was stopped");
+                status
             }
             Story::Replace => {
                 world.delete_claim("g-1");
@@ -226,6 +246,11 @@ fn an_operator_that_dies_at_any_write_of_a_scale_in_that_is_taken_back_is_replac
 #[test]
 fn an_operator_that_dies_at_any_write_of_a_roll_is_replaced_without_a_trace() {
     dying_at_every_write_changes_nothing(Story::Roll);
+}
+
+#[test]
+fn an_operator_that_dies_at_any_write_while_pods_get_other_resources_is_replaced_without_a_trace() {
+    dying_at_every_write_changes_nothing(Story::Resize);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! The types here are plain data; the reading is in `read` (Kubernetes) and `ask` (the database).
 
 mod ask;
+mod pod;
 mod read;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
 //! The status: pure, and told from what was observed and applied, never from what was planned to come true.
 
 mod conditions;
+mod hosts;
 mod members;
 mod notices;
 mod operation;

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod names;
 pub mod observe;
 pub mod plan;
+pub mod recipe;
 pub mod reconcile;
 pub mod run;
 pub mod status;

@@ -14,6 +14,10 @@ pub const CLUSTER_LABEL: &str = "kotoba.dev/cluster";
 /// On a cluster, any text that changes (`kubectl kotoba restart` writes the time): it is put into the pod template, and so all
 /// pods are made anew, one at a time.
 pub const RESTART_ANNOTATION: &str = "kotoba.dev/restart";
+/// On the pod template and so on every pod: what its author decided of it, as text (see `recipe`).
+pub const RECIPE_ANNOTATION: &str = "kotoba.dev/recipe";
+/// The one container of a pod.
+pub const CONTAINER: &str = "kotoba";
 /// Value of app.kubernetes.io/managed-by, and the field manager of what the operator applies.
 pub const OPERATOR: &str = "kotoba-operator";
 /// The volume claim template; claims are called `data-<pod>`.

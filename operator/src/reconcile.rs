@@ -1,6 +1,7 @@
 //! One pass over one cluster, in its six steps, and what comes after it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -42,10 +43,42 @@ pub struct Context {
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
     pub leadership: Leadership,
+    pub ending: Ending,
     /// Image of clusters that name none.
     pub cluster_image: Option<String>,
     /// The operator's own namespace, where it runs in one.
     pub namespace: Option<String>,
+}
+
+/// Clusters whose namespace is being deleted, by uid. That is never taken back, so nothing is done for them any more.
+///
+/// Bounded by the clusters there are: one that is gone is forgotten.
+#[derive(Debug, Default)]
+pub struct Ending(Mutex<BTreeSet<(ClusterName, String)>>);
+
+impl Ending {
+    fn has(&self, name: &ClusterName, uid: &str) -> bool {
+        let ending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.contains(&(name.clone(), uid.to_owned()))
+    }
+
+    /// Tells it, once for each cluster.
+    fn note(&self, name: &ClusterName, uid: &str) {
+        let mut ending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ending.insert((name.clone(), uid.to_owned())) {
+            let (namespace, name) = (&name.namespace, &name.name);
+            tracing::info!(
+                namespace,
+                name,
+                "the namespace is being deleted; nothing is done in it any more"
+            );
+        }
+    }
+
+    fn forget(&self, name: &ClusterName) {
+        let mut ending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.retain(|(ending, _)| ending != name);
+    }
 }
 
 /// Why a pass was not finished.
@@ -107,14 +140,6 @@ pub fn error_policy(cluster: Arc<KotobaCluster>, error: &Error, _context: Arc<Co
         tracing::debug!(namespace, name, "somebody else wrote first; looking again");
         return Action::requeue(RETRY_SOON);
     }
-    if is_ending(error) {
-        tracing::info!(
-            namespace,
-            name,
-            "the namespace is being deleted; nothing is made in it any more"
-        );
-        return Action::requeue(RECHECK_INVALID);
-    }
     let causes = causes(error);
     tracing::warn!(namespace, name, error = causes, "the pass failed; it is tried again");
     Action::requeue(RETRY_AFTER_ERROR)
@@ -146,15 +171,24 @@ async fn pass(name: &ClusterName, context: &Context) -> Result<Passed, Error> {
     };
     let Some(cluster) = read(name, context).await? else {
         context.metrics.forget(name);
+        context.ending.forget(name);
         return Ok(nothing_to_do);
     };
-    if cluster.metadata.deletion_timestamp.is_some() {
+    let uid = cluster.uid().unwrap_or_default();
+    if cluster.metadata.deletion_timestamp.is_some() || context.ending.has(name, &uid) {
         return Ok(nothing_to_do);
     }
     let now = now();
-    match validate(&cluster, context.cluster_image.as_deref()) {
+    let passed = match validate(&cluster, context.cluster_image.as_deref()) {
         Ok(valid) => pass_valid(&cluster, &valid, context, &now).await,
         Err(reason) => pass_invalid(&cluster, name, &reason, context, &now).await,
+    };
+    match passed {
+        Err(error) if is_ending(&error) => {
+            context.ending.note(name, &uid);
+            Ok(nothing_to_do)
+        }
+        passed => passed,
     }
 }
 
@@ -260,13 +294,13 @@ async fn report(
             note = notice.note,
             "the status changed"
         );
-        publish(cluster, &notice, context).await;
+        publish(cluster, name, &notice, context).await;
     }
     Ok(())
 }
 
 /// An event is a courtesy: where it cannot be written, the status still tells.
-async fn publish(cluster: &KotobaCluster, notice: &Notice, context: &Context) {
+async fn publish(cluster: &KotobaCluster, name: &ClusterName, notice: &Notice, context: &Context) {
     let event = Event {
         type_: match notice.severity {
             Severity::Normal => EventType::Normal,
@@ -277,8 +311,12 @@ async fn publish(cluster: &KotobaCluster, notice: &Notice, context: &Context) {
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &cluster.object_ref(&())).await {
-        tracing::warn!(%error, reason = notice.reason, "the event is not published");
+    match context.recorder.publish(&event, &cluster.object_ref(&())).await {
+        Ok(()) => {}
+        Err(error) if apply::is_namespace_ending(&error) => {
+            context.ending.note(name, &cluster.uid().unwrap_or_default());
+        }
+        Err(error) => tracing::warn!(%error, reason = notice.reason, "the event is not published"),
     }
 }
 

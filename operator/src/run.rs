@@ -25,7 +25,7 @@ use crate::http;
 use crate::lease::{Lease, Lost};
 use crate::metrics::Metrics;
 use crate::names::{CLUSTER_LABEL, ClusterName, OPERATOR};
-use crate::reconcile::{Context, error_policy, reconcile};
+use crate::reconcile::{Context, Ending, error_policy, reconcile};
 
 /// Passes that run at the same time, each over another cluster.
 const CONCURRENCY: u16 = 16;
@@ -84,6 +84,7 @@ async fn work_while_leading(
         recorder: Recorder::new(client.clone(), reporter(config)),
         metrics: metrics.clone(),
         leadership,
+        ending: Ending::default(),
         cluster_image: config.cluster_image.clone(),
         namespace: config.namespace.clone(),
         client,

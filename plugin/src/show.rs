@@ -55,8 +55,13 @@ fn ready(status: &KotobaClusterStatus) -> Option<String> {
 fn operation(status: &KotobaClusterStatus) -> Option<String> {
     let operation = status.operation.as_ref()?;
     let since = operation.started_at.0;
+    let done = operation.progress.map_or(String::new(), |progress| {
+        format!(", {} of {} done", progress.done, progress.total)
+    });
+    let moved = operation.progressed_at.as_ref();
+    let moved = moved.map_or(String::new(), |time| format!(", last moved {}", time.0));
     Some(format!(
-        "{}, at {}, since {since}",
+        "{}, at {}, since {since}{done}{moved}",
         word(&operation.type_),
         operation.phase
     ))

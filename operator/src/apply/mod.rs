@@ -6,6 +6,7 @@ mod claims;
 mod deletions;
 mod objects;
 mod outcome;
+mod resize;
 mod status;
 mod step;
 
@@ -40,9 +41,7 @@ impl Error {
     /// The namespace is being deleted, and the cluster in it will be.
     pub fn is_namespace_ending(&self) -> bool {
         match self {
-            Error::Object { source, .. } | Error::Status { source, .. } => {
-                matches!(source, kube::Error::Api(status) if is_caused_by(status, NAMESPACE_ENDING))
-            }
+            Error::Object { source, .. } | Error::Status { source, .. } => is_namespace_ending(source),
         }
     }
 
@@ -54,6 +53,11 @@ impl Error {
             }
         }
     }
+}
+
+/// An API server makes nothing in a namespace that is being deleted.
+pub fn is_namespace_ending(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if is_caused_by(status, NAMESPACE_ENDING))
 }
 
 fn is_caused_by(status: &kube::core::Status, cause: &str) -> bool {

@@ -57,5 +57,14 @@ pub enum Done {
     PodDeleted {
         slot: u32,
     },
+    /// It has other CPU and memory, or will have them when its Kubernetes node has.
+    PodResized {
+        slot: u32,
+    },
+    /// Kubernetes does not change it where it runs.
+    ResizeRefused {
+        slot: u32,
+        why: String,
+    },
     StatefulSetDeleted,
 }

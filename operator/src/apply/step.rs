@@ -5,6 +5,7 @@ use kotoba_proto::v1;
 use kube::Client;
 
 use super::deletions::{delete_claim, delete_pod, orphan_set};
+use super::resize::resize_pod;
 use super::{Applied, Done, Error, StepOutcome, write_status};
 use crate::admin::{Admin, CallError};
 use crate::crd::{Bootstrap, BootstrapState, KotobaClusterStatus};
@@ -52,6 +53,7 @@ pub async fn perform(
         Some(Step::Remove(step)) => Ok((of_step(remove(admin, name, observed, step).await), version)),
         Some(Step::DeleteClaim(step)) => Ok((of_step(delete_claim(client, name, step).await?), version)),
         Some(Step::DeletePod(step)) => Ok((of_step(delete_pod(client, name, step).await?), version)),
+        Some(Step::ResizePod(step)) => Ok((of_step(resize_pod(client, name, step).await?), version)),
         Some(Step::RecreateStatefulSet(step)) => Ok((of_step(orphan_set(client, name, step).await?), version)),
     }
 }

@@ -1,6 +1,7 @@
 //! The pod template: one container that runs a member, with no rights on its Kubernetes node and none in Kubernetes.
 //!
-//! Invariant: it follows from the spec alone. Whatever else changes it restarts every pod of every cluster.
+//! Pods are made anew when their recipe changes, and for nothing else: what changes here reaches a pod when it is made
+//! anew for another reason. So whatever of a spec is built in here belongs into the recipe.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{config_map, selector};
-use crate::names::{CLIENT_PORT, DATA_VOLUME, HTTP_PORT, PEER_PORT, RESTART_ANNOTATION};
+use crate::names::{CLIENT_PORT, CONTAINER, DATA_VOLUME, HTTP_PORT, PEER_PORT, RECIPE_ANNOTATION, RESTART_ANNOTATION};
+use crate::recipe::Recipe;
 use crate::validate::ValidatedCluster;
 
 pub(super) const DATA_DIRECTORY: &str = "/var/lib/kotoba";
@@ -42,22 +44,26 @@ pub(super) fn template(cluster: &ValidatedCluster, image: &str) -> PodTemplateSp
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(cluster.name.labels()),
-            annotations: restart(cluster),
+            annotations: Some(annotations(cluster, image)),
             ..ObjectMeta::default()
         }),
         spec: Some(spec),
     }
 }
 
-fn restart(cluster: &ValidatedCluster) -> Option<BTreeMap<String, String>> {
-    let asked = cluster.restart.clone()?;
-    Some([(RESTART_ANNOTATION.to_owned(), asked)].into())
+fn annotations(cluster: &ValidatedCluster, image: &str) -> BTreeMap<String, String> {
+    let recipe = (RECIPE_ANNOTATION.to_owned(), Recipe::of(cluster, image).to_text());
+    let restart = cluster
+        .restart
+        .iter()
+        .map(|asked| (RESTART_ANNOTATION.to_owned(), asked.clone()));
+    restart.chain([recipe]).collect()
 }
 
 fn container(cluster: &ValidatedCluster, image: &str) -> Container {
     let config_file = format!("{CONFIG_DIRECTORY}/{}", config_map::FILE_NAME);
     Container {
-        name: "kotoba".to_owned(),
+        name: CONTAINER.to_owned(),
         image: Some(image.to_owned()),
         image_pull_policy: Some(cluster.image_pull_policy.as_str().to_owned()),
         args: Some(vec!["serve".to_owned(), "--config".to_owned(), config_file]),
@@ -81,7 +87,8 @@ fn container(cluster: &ValidatedCluster, image: &str) -> Container {
     }
 }
 
-/// Name and addresses, made from the pod's name by the kubelet. The zone is not among them: a pod cannot see its
+/// Name and addresses, made from the pod's name by the kubelet; and the settings of `spec.config`, which are here and not
+/// in the settings file so that a bad one reaches only the pod that is made anew with it. The zone is not among them: a pod cannot see its
 /// node's labels, so the operator tells it to the database.
 fn environment(cluster: &ValidatedCluster) -> Vec<EnvVar> {
     let pod_name = EnvVarSource {
@@ -101,7 +108,8 @@ fn environment(cluster: &ValidatedCluster) -> Vec<EnvVar> {
         value: Some(value),
         ..EnvVar::default()
     };
-    vec![
+    let settings = cluster.config.variables().into_iter();
+    let mut variables = vec![
         EnvVar {
             name: "POD_NAME".to_owned(),
             value_from: Some(pod_name),
@@ -110,7 +118,14 @@ fn environment(cluster: &ValidatedCluster) -> Vec<EnvVar> {
         value("KOTOBA_NODE_ID", "$(POD_NAME)".to_owned()),
         value("KOTOBA_PEER_ADVERTISE", format!("{host}:{PEER_PORT}")),
         value("KOTOBA_CLIENT_ADVERTISE", format!("{host}:{CLIENT_PORT}")),
-    ]
+    ];
+    variables.extend(settings.map(|(variable, setting)| value(variable, as_typed(&setting))));
+    variables
+}
+
+/// The kubelet puts other variables in where it finds `$(NAME)`, and a single `$` where there are two.
+fn as_typed(setting: &str) -> String {
+    setting.replace('$', "$$")
 }
 
 fn resources(cluster: &ValidatedCluster) -> ResourceRequirements {
@@ -119,8 +134,8 @@ fn resources(cluster: &ValidatedCluster) -> ResourceRequirements {
         (!from.is_empty()).then(|| pairs.collect())
     };
     ResourceRequirements {
-        requests: quantities(&cluster.requests),
-        limits: quantities(&cluster.limits),
+        requests: quantities(&cluster.compute.requests),
+        limits: quantities(&cluster.compute.limits),
         ..ResourceRequirements::default()
     }
 }

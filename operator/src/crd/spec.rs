@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::KotobaClusterStatus;
+use super::{Config, KotobaClusterStatus};
 
 /// A KotobaDB cluster: a distributed property-graph database of `replicas` members.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -104,9 +104,14 @@ pub struct KotobaClusterSpec {
     #[serde(default)]
     pub storage: Storage,
 
-    /// CPU and memory of each member.
+    /// CPU and memory of each member. A change is given to running pods where Kubernetes can do that (version 1.33 or
+    /// newer), else the pods are made anew, one at a time.
     #[serde(default)]
     pub resources: Resources,
+
+    /// Settings of the database. A change makes the pods anew, one at a time.
+    #[serde(default)]
+    pub config: Config,
 
     /// How members are spread over zones.
     #[serde(default)]
@@ -134,7 +139,7 @@ pub struct Update {
     #[schemars(range(min = 0, max = 3600))]
     pub min_ready_seconds: i32,
 
-    /// Stops no more pods; those that are made anew for another reason get the new template. Default false.
+    /// Stops and changes no more pods; those that are made anew for another reason get the new template. Default false.
     #[serde(default)]
     pub paused: bool,
 }

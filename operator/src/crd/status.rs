@@ -105,6 +105,10 @@ pub struct MemberSummary {
     #[schemars(extend("description" = "Since when the operator has seen this member in this state here."))]
     pub since: Option<Time>,
 
+    /// Why Kubernetes did not give this pod other CPU and memory where it runs; it is made anew instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resize_refused: Option<String>,
+
     /// Partition copies on it.
     #[serde(default)]
     pub replicas: i32,
@@ -193,6 +197,16 @@ pub struct Operation {
     #[schemars(extend("description" = "When it began."))]
     pub started_at: Time,
 
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+
+    /// When `progress.done` last grew. When it has not for ten minutes, and nobody has to act first, the condition
+    /// Progressing has the reason Stalled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("description" = "When progress.done last grew. When it has not for ten minutes, and nobody has to act first, the condition Progressing has the reason Stalled."))]
+    pub progressed_at: Option<Time>,
+
     /// Partition moves that run.
     #[serde(default)]
     pub moves_open: i32,
@@ -200,6 +214,16 @@ pub struct Operation {
     /// Partition moves that the database has finished since it last started a rebalance.
     #[serde(default)]
     pub moves_finished: i64,
+}
+
+/// How far an operation is: pods, members, partition copies or volumes, whatever it is made of.
+#[derive(KubeSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Never sinks while the operation lasts.
+    pub done: i32,
+    /// Grows when an edit, or a setback, gives the operation more to do.
+    pub total: i32,
 }
 
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -3,6 +3,7 @@
 //! The types here are plain data; the reading is in `read` (Kubernetes) and `ask` (the database).
 
 mod ask;
+mod pod;
 mod read;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::crd::{Health, KotobaClusterStatus, MemberState};
+use crate::recipe::{Compute, Recipe};
 pub use ask::{ask_database, target};
 pub use read::{Error, read_kubernetes};
 
@@ -24,6 +26,8 @@ pub struct Observed {
     /// Objects that bear a name this cluster needs and belong to something else, as `Kind name`.
     pub taken_names: Vec<String>,
     pub database: Database,
+    /// Kubernetes can give a running pod other CPU and memory. Only asked for where a pod could use it.
+    pub resizes_pods: bool,
     /// When all this was read.
     pub now: Timestamp,
 }
@@ -53,8 +57,17 @@ pub struct StatefulSet {
     pub image: Option<String>,
     /// Size that its claim template asks for; the template cannot be changed.
     pub claim_size: Option<String>,
-    /// Revision that a pod made now would get; none while the controller has not seen the last change.
-    pub update_revision: Option<String>,
+    /// Its controller has seen the last change: a pod made now would be made from its template.
+    pub seen: bool,
+    /// What its template says that pods are made from.
+    pub recipe: Option<Recipe>,
+}
+
+impl StatefulSet {
+    /// What a pod made now would be made from; none while that is not sure.
+    pub fn present_recipe(&self) -> Option<&Recipe> {
+        self.recipe.as_ref().filter(|_| self.seen)
+    }
 }
 
 /// One ordinal of the StatefulSet.
@@ -72,16 +85,33 @@ pub struct Pod {
     /// Passes its readiness probe.
     pub ready: bool,
     pub deleting: bool,
-    pub revision: Option<String>,
+    /// What it was made from; none where nobody can tell.
+    pub recipe: Option<Recipe>,
+    /// CPU and memory that it shall have now.
+    pub compute: Compute,
+    /// The operator has changed them since it was made.
+    pub resized: bool,
+    /// What Kubernetes says of that change while it is not done.
+    pub resize: Option<ResizeState>,
     /// None: the pod has no Kubernetes node yet. Empty: its node has no zone label.
     pub zone: Option<String>,
     /// Its container runs; what it does there is another question.
     pub running: bool,
     pub ready_since: Option<Timestamp>,
+    pub created: Option<Timestamp>,
     /// The Kubernetes node that it was given.
     pub host: Option<Host>,
     /// Why it does not run, in Kubernetes' words.
     pub trouble: Option<String>,
+}
+
+/// A change of CPU and memory that is not done, in Kubernetes' words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResizeState {
+    /// It is being done, or put off until there is room.
+    Pending(String),
+    /// Its Kubernetes node can never do it.
+    Infeasible(String),
 }
 
 /// A Kubernetes node, as far as a pod on it is concerned.
@@ -97,8 +127,12 @@ pub struct Host {
 pub enum HostState {
     #[default]
     Ready,
-    /// Its kubelet does not report, or says that it is not ready.
+    /// Its kubelet says that it is not ready.
     NotReady,
+    /// Its kubelet does not report any more: it may be off, or only cut off, and its pods may still run.
+    Unreachable,
+    /// A person has said that it is off (the taint node.kubernetes.io/out-of-service).
+    OutOfService,
     /// There is no such node any more.
     Gone,
 }

@@ -14,7 +14,8 @@ use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
-use super::{Claim, Host, HostState, NotedDisk, Observed, Pod, Slot, StatefulSet};
+use super::pod::{of_pod, recipe};
+use super::{Claim, Host, HostState, NotedDisk, Observed, Slot, StatefulSet};
 use crate::crd::KotobaClusterStatus;
 use crate::names::{ClusterName, DATA_VOLUME, DISK_ANNOTATION, MEMBER_ANNOTATION};
 
@@ -32,6 +33,11 @@ pub enum Error {
     Get {
         kind: String,
         name: String,
+        #[source]
+        source: kube::Error,
+    },
+    #[error("ask what this Kubernetes can do")]
+    Discover {
         #[source]
         source: kube::Error,
     },
@@ -59,14 +65,33 @@ pub async fn read_kubernetes(
         list::<PersistentVolumeClaim>(client, name),
     )?;
     let hosts = hosts(client, &pods, &claims, zone_key).await?;
+    let stateful_set = stateful_set.as_ref().map(of_stateful_set);
+    let slots = slots(name, &pods, &claims, &hosts);
     Ok(Observed {
+        resizes_pods: could_resize(stateful_set.as_ref(), &slots) && resizes_pods(client).await?,
         recorded,
-        stateful_set: stateful_set.as_ref().map(of_stateful_set),
-        slots: slots(name, &pods, &claims, &hosts),
+        stateful_set,
+        slots,
         now: Timestamp::now(),
         taken_names,
         ..Observed::default()
     })
+}
+
+/// Some pod has other CPU and memory than it would be made with now.
+fn could_resize(set: Option<&StatefulSet>, slots: &BTreeMap<u32, Slot>) -> bool {
+    let Some(wanted) = set.and_then(StatefulSet::present_recipe) else {
+        return false;
+    };
+    let mut pods = slots.values().filter_map(|slot| slot.pod.as_ref());
+    pods.any(|pod| !pod.compute.holds(&wanted.compute))
+}
+
+/// Whether this Kubernetes has the subresource: from 1.33 on, unless somebody has switched it off.
+async fn resizes_pods(client: &Client) -> Result<bool, Error> {
+    let known = client.list_core_api_resources("v1").await;
+    let known = known.map_err(|source| Error::Discover { source })?;
+    Ok(known.resources.iter().any(|resource| resource.name == "pods/resize"))
 }
 
 /// Objects that have a name which this cluster needs, and are not its own.
@@ -164,11 +189,26 @@ fn of_node(name: &str, node: Option<&Node>, zone_key: &str) -> Host {
         zone: node
             .and_then(|node| node.labels().get(zone_key).cloned())
             .unwrap_or_default(),
-        state: match (node, ready.map(|condition| condition.status.as_str())) {
-            (None, _) => HostState::Gone,
-            (Some(_), None | Some("True")) => HostState::Ready,
-            (Some(_), Some(_)) => HostState::NotReady,
-        },
+        state: node.map_or(HostState::Gone, |node| {
+            state_of_node(node, ready.map(|condition| condition.status.as_str()))
+        }),
+    }
+}
+
+/// What a person said of it first, then what the node controller did, then its own word.
+fn state_of_node(node: &Node, ready: Option<&str>) -> HostState {
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.as_deref())
+        .unwrap_or_default();
+    let has = |key: &str| taints.iter().any(|taint| taint.key == key);
+    match ready {
+        _ if has("node.kubernetes.io/out-of-service") => HostState::OutOfService,
+        _ if has("node.kubernetes.io/unreachable") => HostState::Unreachable,
+        Some("Unknown") => HostState::Unreachable,
+        None | Some("True") => HostState::Ready,
+        Some(_) => HostState::NotReady,
     }
 }
 
@@ -191,9 +231,8 @@ fn of_stateful_set(set: &KubeStatefulSet) -> StatefulSet {
             .and_then(|replicas| u32::try_from(replicas).ok())
             .unwrap_or(0),
         claim_size: template.and_then(size),
-        update_revision: status
-            .filter(|_| seen)
-            .and_then(|status| status.update_revision.clone()),
+        seen: seen && status.is_some_and(|status| status.update_revision.is_some()),
+        recipe: spec.and_then(|spec| recipe(spec.template.metadata.as_ref()?.annotations.as_ref()?)),
     }
 }
 
@@ -221,61 +260,6 @@ fn slots(
         }
     }
     slots
-}
-
-fn of_pod(pod: &KubePod, hosts: &BTreeMap<String, Host>) -> Pod {
-    let spec = pod.spec.as_ref();
-    let status = pod.status.as_ref();
-    let conditions = status
-        .and_then(|status| status.conditions.as_deref())
-        .unwrap_or_default();
-    let ready_condition = conditions
-        .iter()
-        .find(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let ready = ready_condition.is_some();
-    let mut containers = status
-        .into_iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    let host = spec.and_then(|spec| hosts.get(spec.node_name.as_ref()?).cloned());
-    let deleting = pod.metadata.deletion_timestamp.is_some();
-    Pod {
-        uid: pod.uid().unwrap_or_default(),
-        ip: status
-            .and_then(|status| status.pod_ip.clone())
-            .filter(|ip| !ip.is_empty()),
-        ready: ready && !deleting,
-        deleting,
-        revision: pod.labels().get("controller-revision-hash").cloned(),
-        running: containers.any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some())),
-        ready_since: ready_condition.and_then(|condition| Some(condition.last_transition_time.as_ref()?.0)),
-        zone: host
-            .as_ref()
-            .filter(|host| host.state != HostState::Gone)
-            .map(|host| host.zone.clone()),
-        host,
-        trouble: trouble(pod),
-    }
-}
-
-/// Why a pod does not run: not scheduled, or its container cannot start.
-fn trouble(pod: &KubePod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
-        let waiting = container.state.as_ref()?.waiting.as_ref()?;
-        let reason = waiting.reason.clone().unwrap_or_else(|| "Waiting".to_owned());
-        Some(
-            waiting
-                .message
-                .as_ref()
-                .map_or(reason.clone(), |message| format!("{reason}: {message}")),
-        )
-    });
-    let unscheduled = || {
-        let mut conditions = status.conditions.iter().flatten();
-        let blocked = conditions.find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-        blocked.and_then(|condition| condition.message.clone())
-    };
-    waiting.or_else(unscheduled)
 }
 
 fn of_claim(claim: &PersistentVolumeClaim, hosts: &BTreeMap<String, Host>) -> Claim {

@@ -241,7 +241,7 @@ fn reclaim(
     }
     let set = observed.stateful_set.as_ref()?;
     // A StatefulSet whose controller has not seen the smaller number may make the pod again.
-    if set.replicas > slots || set.update_revision.is_none() {
+    if set.replicas > slots || !set.seen {
         return None;
     }
     let mut unneeded = observed.slots.range(slots..).rev();

@@ -4,6 +4,7 @@
 //! another plan. It holds at most one step that changes the database, and says why it waits.
 
 mod departure;
+mod drift;
 mod founding;
 mod growth;
 mod marks;
@@ -20,7 +21,9 @@ use std::time::Duration;
 use crate::crd::MemberState;
 use crate::names::PAUSED_ANNOTATION;
 use crate::observe::{Catalogue, Claim, NotedDisk, Observed};
+use crate::recipe::Compute;
 use crate::validate::ValidatedCluster;
+pub use drift::{Drift, drift};
 pub use occupant::{Occupant, occupant};
 pub use places::{Places, seen_in};
 pub use volumes::ClaimGrowth;
@@ -89,6 +92,8 @@ pub enum Step {
     Remove(MemberStep),
     DeleteClaim(ClaimStep),
     DeletePod(PodStep),
+    /// It is given other CPU and memory where it runs.
+    ResizePod(ResizeStep),
     /// Deleted around its pods, to be made anew with another claim template.
     RecreateStatefulSet(SetStep),
 }
@@ -124,6 +129,14 @@ impl ClaimStep {
 pub struct PodStep {
     pub slot: u32,
     pub uid: String,
+}
+
+/// A pod as it was seen, and what it is to be given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResizeStep {
+    pub slot: u32,
+    pub uid: String,
+    pub compute: Compute,
 }
 
 /// A StatefulSet as it was seen.

@@ -33,6 +33,8 @@ pub enum Predicate {
     /// Nor while a partition lacks a leader or a copy.
     NotInSync,
     MinReadySeconds,
+    /// A pod was given other CPU and memory, and Kubernetes has yet to do it.
+    ResizePending,
     Paused,
     Suspended,
     /// A slot has the disk of a removed member.
@@ -42,7 +44,7 @@ pub enum Predicate {
 
 impl Predicate {
     /// All of them, so that whoever reads a name finds the rule.
-    pub const ALL: [Predicate; 22] = [
+    pub const ALL: [Predicate; 23] = [
         Predicate::NameTaken,
         Predicate::PodsStarting,
         Predicate::ForeignData,
@@ -61,6 +63,7 @@ impl Predicate {
         Predicate::PodNotReady,
         Predicate::NotInSync,
         Predicate::MinReadySeconds,
+        Predicate::ResizePending,
         Predicate::Paused,
         Predicate::Suspended,
         Predicate::RemovedDisk,
@@ -88,6 +91,7 @@ impl Predicate {
             Predicate::PodNotReady => "PodNotReady",
             Predicate::NotInSync => "NotInSync",
             Predicate::MinReadySeconds => "MinReadySeconds",
+            Predicate::ResizePending => "ResizePending",
             Predicate::Paused => "Paused",
             Predicate::Suspended => "Suspended",
             Predicate::ScaleInRefused => "ScaleInRefused",
@@ -118,6 +122,7 @@ impl Predicate {
             | Predicate::PodNotReady
             | Predicate::NotInSync
             | Predicate::MinReadySeconds
+            | Predicate::ResizePending
             | Predicate::PodsStopping => false,
         }
     }

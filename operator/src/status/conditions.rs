@@ -5,9 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::View;
 use super::verdict::Verdict;
 use super::volumes;
+use super::{hosts, operation, progress};
 use crate::apply::{Done, StepOutcome};
 use crate::crd::{ConditionStatus, ConditionType, Health, MemberState, MemberSummary};
-use crate::observe::{Catalogue, HostState, Pod};
+use crate::observe::Catalogue;
 use crate::plan::{Activity, Predicate};
 
 const UNSEEN: &str = "Kubernetes has not seen the last change of the pod template yet";
@@ -147,12 +148,18 @@ fn progressing(view: &View<'_>) -> Verdict {
             | Predicate::PodNotReady
             | Predicate::NotInSync
             | Predicate::MinReadySeconds
+            | Predicate::ResizePending
             | Predicate::RemovedDisk => "Blocked",
         };
         return Verdict::no(reason, message);
     }
     if let StepOutcome::Refused(refusal) = &view.applied.step {
         return Verdict::no("StepRefused", format!("{refusal}; nothing was touched"));
+    }
+    if let Some(operation) = &view.operation
+        && let Some(since) = progress::stalled(operation, view.observed.now)
+    {
+        return Verdict::yes("Stalled", format!("nothing has moved since {}: {message}", since.0));
     }
     match view.plan.activity {
         Activity::AtRest if waits.is_some() => Verdict::unknown("Unreachable", message),
@@ -171,7 +178,7 @@ fn progressing(view: &View<'_>) -> Verdict {
 
 fn is_unseen(view: &View<'_>) -> bool {
     let set = view.observed.stateful_set.as_ref();
-    view.applied.set_is_unseen || set.is_none_or(|set| set.update_revision.is_none())
+    view.applied.set_is_unseen || set.is_none_or(|set| !set.seen)
 }
 
 /// What the pass did, or what is left when it had nothing to do.
@@ -205,6 +212,15 @@ fn doing(view: &View<'_>) -> String {
             )
         }
         StepOutcome::Done(Done::PodDeleted { slot }) => format!("pod {} is made anew", pod(*slot)),
+        StepOutcome::Done(Done::PodResized { slot }) => {
+            format!("pod {} is given other CPU and memory where it runs", pod(*slot))
+        }
+        StepOutcome::Done(Done::ResizeRefused { slot, why }) => {
+            format!(
+                "pod {} is made anew, because Kubernetes does not change it where it runs: {why}",
+                pod(*slot)
+            )
+        }
         StepOutcome::Done(Done::StatefulSetDeleted) => {
             "the StatefulSet is made anew around its pods, with a claim template of the new size".to_owned()
         }
@@ -235,7 +251,7 @@ fn degraded(view: &View<'_>) -> Verdict {
     if let Some(message) = view.waits_for(Predicate::Suspended) {
         return Verdict::unknown("Suspended", message);
     }
-    if let Some(message) = lost_host(view) {
+    if let Some(message) = hosts::lost(view) {
         return Verdict::yes("NodeLost", message);
     }
     let down = members_down(view);
@@ -260,34 +276,6 @@ fn degraded(view: &View<'_>) -> Verdict {
         return Verdict::yes("UnderReplicated", message);
     }
     Verdict::no("AsIntended", "every partition has all its copies")
-}
-
-/// A pod on a Kubernetes node that is not there, and what a person can do: nobody else may say that the machine is off,
-/// and until somebody does, its pod may still run and write.
-fn lost_host(view: &View<'_>) -> Option<String> {
-    (0..view.plan.slots).find_map(|slot| {
-        let (pod, claim) = (view.cluster.name.pod(slot), view.cluster.name.claim(slot));
-        let seen = view.observed.slots.get(&slot)?;
-        let host = seen.pod.as_ref().and_then(|pod| pod.host.as_ref());
-        if let Some(host) = host.filter(|host| host.state != HostState::Ready) {
-            let what = match host.state {
-                HostState::Gone => "does not exist any more",
-                HostState::NotReady | HostState::Ready => "is not ready",
-            };
-            return Some(format!(
-                "pod {pod} is on the Kubernetes node {0}, which {what}. It is not moved while it may still run there: if \
-                 the machine is off for good, delete the Node {0}, or taint it \
-                 node.kubernetes.io/out-of-service=nodeshutdown:NoExecute; if its disk is lost with it, delete the claim \
-                 {claim} too",
-                host.name
-            ));
-        }
-        let lost = seen.claim.as_ref()?.lost_host.as_ref().filter(|_| host.is_none())?;
-        Some(format!(
-            "pod {pod} has no Kubernetes node, and its volume {claim} was on {lost}, which does not exist any more: bring \
-             that back, or, if the disk is lost, delete the claim {claim}, and its pod gets an empty disk"
-        ))
-    })
 }
 
 /// Members that should serve and do not, by Kubernetes' word or by the database's. One that joins does not count yet.
@@ -364,24 +352,22 @@ fn unobserved(view: &View<'_>) -> Verdict {
 }
 
 fn members_up_to_date(view: &View<'_>) -> Verdict {
-    let revision = view
-        .observed
-        .stateful_set
-        .as_ref()
-        .and_then(|set| set.update_revision.as_ref());
-    let Some(revision) = revision.filter(|_| !view.applied.set_is_unseen) else {
+    let set = view.observed.stateful_set.as_ref();
+    let is_known = set.is_some_and(|set| set.present_recipe().is_some());
+    if !is_known || view.applied.set_is_unseen {
         return Verdict::unknown("NotObserved", UNSEEN);
-    };
-    let outdated = pods_with(view, |pod| pod.revision.as_ref() != Some(revision));
-    if outdated.is_empty() {
-        return Verdict::yes("UpToDate", "all pods are made from the present template");
     }
-    let outdated = listing(outdated);
+    let mut outdated = operation::outdated(view);
+    outdated.reverse();
+    if outdated.is_empty() {
+        return Verdict::yes("UpToDate", "all pods are as the spec wants them");
+    }
+    let outdated = listing(outdated.iter().map(|(slot, _)| view.cluster.name.pod(*slot)).collect());
     if view.cluster.update.paused {
-        let message = format!("{outdated} are made from an older template, and spec.update.paused is true");
+        let message = format!("{outdated} are not as the spec wants them, and spec.update.paused is true");
         return Verdict::no("WaitingForUser", message);
     }
-    Verdict::no("Outdated", format!("{outdated} are made from an older template"))
+    Verdict::no("Outdated", format!("{outdated} are not as the spec wants them"))
 }
 
 fn cluster_id_consistent(view: &View<'_>) -> Verdict {
@@ -410,11 +396,6 @@ fn cluster_id_consistent(view: &View<'_>) -> Verdict {
 fn slots_with(view: &View<'_>, picks: impl Fn(&MemberSummary) -> bool) -> Vec<String> {
     let picked = view.members.iter().filter(|member| picks(member));
     picked.map(|member| member.slot.clone()).collect()
-}
-
-fn pods_with(view: &View<'_>, picks: impl Fn(&Pod) -> bool) -> Vec<String> {
-    let slots = (0..view.plan.slots).filter(|slot| view.observed.pod(*slot).is_some_and(&picks));
-    slots.map(|slot| view.cluster.name.pod(slot)).collect()
 }
 
 pub(super) fn listing(mut names: Vec<String>) -> String {

@@ -2,10 +2,14 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::apply::{Applied, Done, StepOutcome};
 use crate::crd::{Health, KotobaClusterStatus, MemberState, MemberSummary};
 use crate::observe::{Catalogue, Identity, Member, Observed};
 use crate::plan::{Occupant, occupant};
 use crate::validate::ValidatedCluster;
+
+/// Characters of what an API server said that are kept.
+const MAX_REFUSAL_LENGTH: usize = 250;
 
 pub(super) fn summaries(
     cluster: &ValidatedCluster,
@@ -43,6 +47,7 @@ fn blank(cluster: &ValidatedCluster, observed: &Observed, slot: u32) -> MemberSu
         state: MemberState::Pending,
         health: Health::Unknown,
         since: None,
+        resize_refused: None,
         replicas: 0,
         leaders: 0,
     }
@@ -56,6 +61,20 @@ pub(super) fn date(members: &mut [MemberSummary], before: &[MemberSummary], now:
         };
         let since = before.iter().find(is_same).and_then(|before| before.since.clone());
         member.since = Some(since.unwrap_or_else(|| now.clone()));
+    }
+}
+
+/// That Kubernetes does not change a pod where it runs is known as long as there is that pod.
+pub(super) fn note_refusals(members: &mut [MemberSummary], before: &[MemberSummary], applied: &Applied) {
+    for member in members.iter_mut().filter(|member| member.pod_uid.is_some()) {
+        let same = before.iter().find(|before| before.pod_uid == member.pod_uid);
+        member.resize_refused = same.and_then(|before| before.resize_refused.clone());
+    }
+    if let StepOutcome::Done(Done::ResizeRefused { slot, why }) = &applied.step {
+        let member = usize::try_from(*slot).ok().and_then(|slot| members.get_mut(slot));
+        if let Some(member) = member {
+            member.resize_refused = Some(why.chars().take(MAX_REFUSAL_LENGTH).collect());
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The status: pure, and told from what was observed and applied, never from what was planned to come true.
 
 mod conditions;
+mod hosts;
 mod members;
 mod notices;
 mod operation;
+mod progress;
 mod verdict;
 mod volumes;
 
@@ -15,7 +17,7 @@ use k8s_openapi::jiff::SignedDuration;
 use crate::apply::{Applied, StepOutcome};
 use crate::crd::{
     Bootstrap, BootstrapState, ConditionStatus, ConditionType, Health, KotobaClusterStatus, MemberState, MemberSummary,
-    PartitionSummary, set_conditions,
+    Operation, PartitionSummary, set_conditions,
 };
 use crate::observe::{Catalogue, Observed};
 use crate::plan::{Plan, Predicate, Step};
@@ -33,6 +35,8 @@ struct View<'a> {
     applied: &'a Applied,
     members: &'a [MemberSummary],
     cluster_id: Option<&'a str>,
+    /// What is being done, once that is derived.
+    operation: Option<Operation>,
 }
 
 impl<'a> View<'a> {
@@ -69,14 +73,17 @@ pub fn derive(
     let cluster_id = before.cluster_id.clone().or_else(|| plan.latch.clone());
     let mut members = members::summaries(cluster, observed, plan.slots, cluster_id.as_deref());
     members::date(&mut members, &before.members, now);
-    let view = View {
+    members::note_refusals(&mut members, &before.members, applied);
+    let mut view = View {
         cluster,
         observed,
         plan,
         applied,
         members: &members,
         cluster_id: cluster_id.as_deref(),
+        operation: None,
     };
+    view.operation = operation::of(&view, now);
     let conditions = conditions::all(&view);
     KotobaClusterStatus {
         observed_generation: Some(cluster.generation),
@@ -95,8 +102,8 @@ pub fn derive(
         leader: leader(cluster, observed),
         partitions: view.current().map(partitions),
         leaving: leaving(&view),
-        operation: operation::of(&view, now),
         bootstrap: bootstrap(&view),
+        operation: view.operation,
         conditions: set_conditions(&before.conditions, conditions, now),
         cluster_id,
         members,
@@ -174,6 +181,7 @@ fn leaving(view: &View<'_>) -> Vec<i64> {
             | Step::Remove(_)
             | Step::DeleteClaim(_)
             | Step::DeletePod(_)
+            | Step::ResizePod(_)
             | Step::RecreateStatefulSet(_),
         )
         | None => None,

@@ -61,7 +61,7 @@ const fn coming(from: From, transition: Transition) -> Transition {
     Transition { from, ..transition }
 }
 
-const TRANSITIONS: [Transition; 17] = {
+const TRANSITIONS: [Transition; 18] = {
     use ConditionStatus::{False, True};
     use ConditionType::{
         Available, Balanced, ClusterIdConsistent, Degraded, Initialized, Progressing, QuorumAtRisk, VolumesHealthy,
@@ -82,6 +82,7 @@ const TRANSITIONS: [Transition; 17] = {
         ),
         transition((Progressing, False, Some("ScaleInRefused")), Warning, "ScaleInRefused"),
         transition((Progressing, False, Some("InvalidSpec")), Warning, "InvalidSpec"),
+        transition((Progressing, True, Some("Stalled")), Warning, "Stalled"),
         transition((Progressing, False, Some("Paused")), Normal, "Paused"),
         transition((Progressing, False, Some("Suspended")), Normal, "Suspended"),
         transition((VolumesHealthy, False, Some("ResizeFailed")), Warning, "ResizeFailed"),

@@ -3,9 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::View;
+use super::progress;
 use crate::apply::StepOutcome;
 use crate::crd::{BlockedBy, MemberState, MemberSummary, Operation, OperationType, ReclaimPolicy};
-use crate::plan::{Activity, Predicate, Step};
+use crate::plan::{Activity, Drift, Predicate, Step, Wait, drift};
 
 /// Lines of a plan: those of the first six members.
 const MAX_PLAN: usize = 18;
@@ -22,11 +23,11 @@ pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
         Activity::ResizingVolumes => OperationType::ResizeVolumes,
     };
     let before = view.observed.recorded.operation.as_ref();
-    let started_at = before
-        .filter(|operation| operation.type_ == type_)
-        .map_or(now, |operation| &operation.started_at);
+    let before = before.filter(|operation| operation.type_ == type_);
+    let started_at = before.map_or(now, |operation| &operation.started_at);
+    let (progress, progressed_at) = progress::since(before, progress::left(view), now);
     let moves = view.current().map(|catalogue| &catalogue.rebalance);
-    Some(Operation {
+    let mut operation = Operation {
         type_,
         phase: phase(view).to_owned(),
         target: target(view),
@@ -34,9 +35,16 @@ pub(super) fn of(view: &View<'_>, now: &Time) -> Option<Operation> {
         cancellable: cancellable(view),
         blocked_by: blocked_by(view),
         started_at: started_at.clone(),
+        progress: Some(progress),
+        progressed_at: Some(progressed_at),
         moves_open: moves.map_or(0, |moves| i32::try_from(moves.moves_open).unwrap_or(i32::MAX)),
         moves_finished: moves.map_or(0, |moves| i64::try_from(moves.moves_finished).unwrap_or(i64::MAX)),
-    })
+    };
+    if progress::stalled(&operation, now.0).is_some() {
+        let wait = view.plan.waits.as_ref();
+        operation.blocked_by = operation.blocked_by.or_else(|| wait.map(blocked));
+    }
+    Some(operation)
 }
 
 fn phase(view: &View<'_>) -> &'static str {
@@ -49,6 +57,7 @@ fn phase(view: &View<'_>) -> &'static str {
         (Some(Step::Remove(_)), _) => "RemoveMember",
         (Some(Step::DeleteClaim(_)), _) => "ReclaimVolume",
         (Some(Step::DeletePod(_)), _) => "StopPod",
+        (Some(Step::ResizePod(_)), _) => "ResizePod",
         (Some(Step::RecreateStatefulSet(_)), _) => "ReplaceTemplate",
         (None, Some(wait)) => phase_of_wait(wait.predicate),
         (None, None) => "Confirm",
@@ -62,6 +71,7 @@ fn phase_of_wait(predicate: Predicate) -> &'static str {
         Predicate::MovesOpen => "MovePartitions",
         Predicate::Draining => "DrainMember",
         Predicate::PodsStopping => "StopPod",
+        Predicate::ResizePending => "ResizePod",
         Predicate::ScaleInRefused => "Refused",
         Predicate::NameTaken
         | Predicate::ForeignData
@@ -89,6 +99,7 @@ fn target(view: &View<'_>) -> Option<String> {
         Some(Step::Drain(step) | Step::CancelDrain(step) | Step::Remove(step)) => step.slot,
         Some(Step::DeleteClaim(step)) => step.slot,
         Some(Step::DeletePod(step)) => step.slot,
+        Some(Step::ResizePod(step)) => step.slot,
         Some(Step::Bootstrap(_) | Step::Rebalance { .. } | Step::RecreateStatefulSet(_)) => return None,
         None => return draining(view).map(|member| member.slot.clone()),
     };
@@ -130,7 +141,16 @@ fn left_to_do(view: &View<'_>) -> Vec<String> {
         Activity::ScalingIn => surplus(view)
             .flat_map(|(slot, member)| way_out(view, slot, member))
             .collect(),
-        Activity::Rolling => outdated(view).map(|pod| format!("make pod {pod} anew")).collect(),
+        Activity::Rolling => outdated(view)
+            .into_iter()
+            .map(|(slot, drift)| {
+                let pod = view.cluster.name.pod(slot);
+                match drift {
+                    Drift::Template | Drift::Fits => format!("make pod {pod} anew"),
+                    Drift::Compute | Drift::Resizing(_) => format!("give pod {pod} other CPU and memory where it runs"),
+                }
+            })
+            .collect(),
         Activity::AtRest
         | Activity::Bootstrapping
         | Activity::ScalingOut
@@ -158,17 +178,11 @@ fn way_out(view: &View<'_>, slot: u32, member: &MemberSummary) -> [String; 3] {
     ]
 }
 
-fn outdated<'a>(view: &'a View<'_>) -> impl Iterator<Item = String> + 'a {
-    let set = view.observed.stateful_set.as_ref();
-    let revision = set.and_then(|set| set.update_revision.as_ref());
-    let is_outdated = move |slot: &u32| {
-        let pod = view.observed.pod(*slot);
-        pod.is_some_and(|pod| revision.is_some() && pod.revision.as_ref() != revision)
-    };
-    (0..view.plan.slots)
-        .rev()
-        .filter(is_outdated)
-        .map(|slot| view.cluster.name.pod(slot))
+/// Pods that are not as they would be made now, the highest first.
+pub(super) fn outdated(view: &View<'_>) -> Vec<(u32, Drift)> {
+    let slots = (0..view.plan.slots).rev();
+    let drifts = slots.filter_map(|slot| Some((slot, drift(view.observed, slot)?)));
+    drifts.filter(|(_, drift)| *drift != Drift::Fits).collect()
 }
 
 fn blocked_by(view: &View<'_>) -> Option<BlockedBy> {
@@ -183,9 +197,13 @@ fn blocked_by(view: &View<'_>) -> Option<BlockedBy> {
         });
     }
     let wait = view.plan.waits.as_ref()?;
-    // Open moves are progress, not an obstacle.
-    (wait.predicate != Predicate::MovesOpen).then(|| BlockedBy {
+    // Open moves are progress, not an obstacle, as long as they move.
+    (wait.predicate != Predicate::MovesOpen).then(|| blocked(wait))
+}
+
+fn blocked(wait: &Wait) -> BlockedBy {
+    BlockedBy {
         predicate: wait.predicate.as_str().to_owned(),
         message: wait.message.clone(),
-    })
+    }
 }

@@ -8,8 +8,9 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crd::{KotobaCluster, PullPolicy, Reclaim, Replacement, Topology, Update};
+use crate::crd::{Config, KotobaCluster, PullPolicy, Reclaim, Replacement, Topology, Update};
 use crate::names::{ClusterName, PAUSED_ANNOTATION, REPLACE_ANNOTATION, RESTART_ANNOTATION};
+use crate::recipe::Compute;
 
 /// Names of pods, claims and label values are made from the cluster's name; with suffixes they must stay below 63.
 const MAX_NAME_LENGTH: usize = 40;
@@ -38,8 +39,10 @@ pub struct ValidatedCluster {
     pub partition_count: u32,
     pub storage_size: String,
     pub storage_class: Option<String>,
-    pub requests: BTreeMap<String, String>,
-    pub limits: BTreeMap<String, String>,
+    /// CPU and memory of each pod.
+    pub compute: Compute,
+    /// Settings of the database.
+    pub config: Config,
     pub topology: Topology,
     /// Another text than before asks for all pods to be made anew.
     pub restart: Option<String>,
@@ -67,6 +70,13 @@ pub enum Invalid {
     Replicas(i32),
     #[error("spec.{field} is {value}, and must be at least 1")]
     BelowOne { field: &'static str, value: i32 },
+    #[error("spec.config.{field} is {value}, and must be from {least} to {most}")]
+    Config {
+        field: &'static str,
+        value: i64,
+        least: i64,
+        most: i64,
+    },
     #[error(
         "the annotation {REPLACE_ANNOTATION} names {0:?}, and must be ids of members as in status.members[].memberId"
     )]
@@ -98,8 +108,11 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
         partition_count: at_least_one("partitions", spec.partitions)?,
         storage_size: spec.storage.size.clone(),
         storage_class: spec.storage.storage_class_name.clone(),
-        requests: quantities(&spec.resources.requests),
-        limits: quantities(&spec.resources.limits),
+        compute: Compute {
+            requests: quantities(&spec.resources.requests),
+            limits: quantities(&spec.resources.limits),
+        },
+        config: config_of(&spec.config)?,
         topology: spec.topology.clone(),
         restart: cluster.annotations().get(RESTART_ANNOTATION).cloned(),
         reclaim: spec.storage.reclaim.clone(),
@@ -134,6 +147,21 @@ fn replace_of(cluster: &KotobaCluster) -> Result<BTreeSet<u64>, Invalid> {
     let ids = typed.split(',').map(str::trim).filter(|id| !id.is_empty());
     ids.map(|id| id.parse().map_err(|_| Invalid::Replace(id.to_owned())))
         .collect()
+}
+
+fn config_of(typed: &Config) -> Result<Config, Invalid> {
+    for number in typed.numbers() {
+        let (least, most) = number.allowed.into_inner();
+        if let Some(value) = number.value.filter(|value| *value < least || *value > most) {
+            return Err(Invalid::Config {
+                field: number.field,
+                value,
+                least,
+                most,
+            });
+        }
+    }
+    Ok(typed.clone())
 }
 
 fn image_of(typed: Option<&str>, default: Option<&str>) -> Result<String, Invalid> {
@@ -223,7 +251,7 @@ mod tests {
             ("kotoba:1", DATABASE_DEFAULT)
         );
         assert_eq!(
-            (valid.storage_size.as_str(), valid.requests["cpu"].as_str()),
+            (valid.storage_size.as_str(), valid.compute.requests["cpu"].as_str()),
             ("10Gi", "100m")
         );
     }
@@ -255,6 +283,14 @@ mod tests {
                 "{size}"
             );
         }
+    }
+
+    #[test]
+    fn a_setting_out_of_its_bounds_is_refused_by_its_name() {
+        let mut typed = cluster("g");
+        typed.spec.config.query_memory_mib = Some(1);
+        let refusal = validate(&typed, Some("i")).unwrap_err().to_string();
+        assert!(refusal.contains("spec.config.queryMemoryMib is 1"), "{refusal}");
     }
 
     #[test]

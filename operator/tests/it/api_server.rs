@@ -1,5 +1,5 @@
 //! An API server of memory: get, list by label, create, replace, server-side apply, merge patches and deletion with resource versions,
-//! generations, preconditions and the status subresource. Enough for an operator that reads everything anew; it has no watches.
+//! generations, preconditions, discovery, and the subresources `status` and, of pods, `resize`. Enough for an operator that reads everything anew; it has no watches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,12 +28,24 @@ pub struct ApiServer {
     calls: Arc<Mutex<BTreeSet<Call>>>,
     deleted: Arc<Mutex<Vec<String>>>,
     pub tripwire: Tripwire,
+    pub kubernetes: Arc<Mutex<Kubernetes>>,
+}
+
+/// What this Kubernetes can do.
+#[derive(Debug, Default)]
+pub struct Kubernetes {
+    pub resizes_pods: bool,
+    /// Says no to every change of a running pod.
+    pub refuses_resizes: bool,
+    /// The namespace is being deleted.
+    pub is_ending: bool,
 }
 
 /// A request's path, taken apart.
 struct Path {
     key: Key,
     status: bool,
+    resize: bool,
 }
 
 impl ApiServer {
@@ -65,7 +77,7 @@ impl ApiServer {
         needed.into_iter().find(|call| !call.is_granted())
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+    pub async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = if body.is_empty() {
@@ -73,6 +85,9 @@ impl ApiServer {
         } else {
             serde_json::from_slice(&body).unwrap()
         };
+        if head.uri.path() == "/api/v1" {
+            return response(StatusCode::OK, &self.discovery());
+        }
         let path = path(head.uri.path());
         let query = head.uri.query().unwrap_or_default();
         let (code, answer) = if self.tripwire.dead() {
@@ -89,10 +104,15 @@ impl ApiServer {
         } else {
             self.write(&head.method, path, body)
         };
-        Response::builder()
-            .status(code)
-            .body(Body::from(answer.to_string().into_bytes()))
-            .unwrap()
+        response(code, &answer)
+    }
+
+    fn discovery(&self) -> Value {
+        let mut names = vec!["pods"];
+        names.extend(self.kubernetes.lock().unwrap().resizes_pods.then_some("pods/resize"));
+        let of = |name: &str| json!({ "name": name, "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["get"] });
+        let resources: Vec<Value> = names.into_iter().map(of).collect();
+        json!({ "kind": "APIResourceList", "groupVersion": "v1", "resources": resources })
     }
 
     fn read(&self, path: &Path, query: &str) -> (StatusCode, Value) {
@@ -100,7 +120,7 @@ impl ApiServer {
         if path.key.2.is_empty() {
             return (
                 StatusCode::OK,
-                json!({ "metadata": {}, "items": store.list(&path.key.0, query) }),
+                json!({ "metadata": { "resourceVersion": store.version.to_string() }, "items": store.list(&path.key.0, query) }),
             );
         }
         match store.objects.get(&path.key) {
@@ -121,7 +141,12 @@ impl ApiServer {
         if let Err(refusal) = check_version(method, before.as_ref(), &body) {
             return refusal;
         }
-        let after = if method == Method::PUT {
+        if let Some(refusal) = self.refusal(&path, before.as_ref()) {
+            return refusal;
+        }
+        let after = if path.resize {
+            resized(before.as_ref().unwrap(), &body)
+        } else if method == Method::PUT {
             body
         } else {
             merged(before.as_ref(), &path, body)
@@ -147,6 +172,19 @@ impl ApiServer {
 }
 
 impl ApiServer {
+    /// What this Kubernetes does not do.
+    fn refusal(&self, path: &Path, before: Option<&Value>) -> Option<(StatusCode, Value)> {
+        let kubernetes = self.kubernetes.lock().unwrap();
+        if kubernetes.is_ending && before.is_none() {
+            let (code, mut status) = failure(StatusCode::FORBIDDEN, "Forbidden", "the namespace is being terminated");
+            status["details"] =
+                json!({ "causes": [{ "reason": "NamespaceTerminating", "message": "it ends", "field": "" }] });
+            return Some((code, status));
+        }
+        let is_refused = path.resize && kubernetes.refuses_resizes;
+        is_refused.then(|| failure(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", "the pod cannot be resized"))
+    }
+
     fn delete(&self, store: &mut Store, key: Key, before: Option<&Value>, body: &Value) -> (StatusCode, Value) {
         let Some(before) = before else {
             return failure(StatusCode::NOT_FOUND, "NotFound", &key.2);
@@ -283,6 +321,7 @@ fn path(text: &str) -> Path {
     Path {
         key: (part(0), namespace.to_owned(), part(1)),
         status: part(2) == "status",
+        resize: part(2) == "resize",
     }
 }
 
@@ -302,6 +341,23 @@ fn check_version(method: &Method, before: Option<&Value>, body: &Value) -> Resul
         return Err(failure(StatusCode::CONFLICT, "AlreadyExists", "it exists"));
     }
     Ok(())
+}
+
+/// A pod whose container got other resources; who wrote them is noted, as an API server does.
+fn resized(before: &Value, body: &Value) -> Value {
+    let mut pod = before.clone();
+    let wanted = &body["spec"]["containers"][0];
+    assert_eq!(
+        pod["spec"]["containers"][0]["name"], wanted["name"],
+        "another container"
+    );
+    merge(
+        &mut pod["spec"]["containers"][0]["resources"],
+        wanted["resources"].clone(),
+    );
+    pod["metadata"]["managedFields"] =
+        json!([{ "manager": "kotoba-operator", "operation": "Update", "subresource": "resize" }]);
+    pod
 }
 
 /// The object after a write: the status only through its subresource, everything else only without.
@@ -336,6 +392,13 @@ fn merge(into: &mut Value, from: Value) {
         }
         (into, from) => *into = from,
     }
+}
+
+fn response(code: StatusCode, answer: &Value) -> Response<Body> {
+    Response::builder()
+        .status(code)
+        .body(Body::from(answer.to_string().into_bytes()))
+        .unwrap()
 }
 
 fn failure(code: StatusCode, reason: &str, message: &str) -> (StatusCode, Value) {

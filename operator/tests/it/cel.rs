@@ -147,3 +147,22 @@ fn the_cluster_id_is_written_once() {
         assert!(refusal(edited(&old, &new)).contains("never changes"));
     }
 }
+
+#[test]
+fn settings_that_do_not_go_together_are_refused() {
+    created(&cluster(
+        json!({ "config": { "stateCacheMib": 1024, "logFilter": "debug" } }),
+    ))
+    .unwrap();
+    created(&cluster(
+        json!({ "config": { "failureTimeoutMs": 1500, "heartbeatIntervalMs": 500 } }),
+    ))
+    .unwrap();
+    for config in [
+        json!({ "failureTimeoutMs": 1500 }),
+        json!({ "heartbeatIntervalMs": 6000 }),
+    ] {
+        let message = refusal(created(&cluster(json!({ "config": config }))));
+        assert!(message.contains("failureTimeoutMs"), "{message}");
+    }
+}

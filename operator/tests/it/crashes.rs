@@ -21,10 +21,12 @@ struct End {
     /// Name and size.
     claims: Vec<String>,
     images: Vec<String>,
+    /// CPU that each pod shall have.
+    cpu: Vec<Value>,
     drained_at_once: usize,
 }
 
-fn end(world: &World, status: KotobaClusterStatus) -> End {
+fn end(world: &World, story: Story, status: KotobaClusterStatus) -> End {
     let spec = |plural: &str| world.api.store().get(plural, "g").unwrap()["spec"].clone();
     let answer = |condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
         (
@@ -37,8 +39,10 @@ fn end(world: &World, status: KotobaClusterStatus) -> End {
     for member in &mut members {
         member.pod_uid = None;
         member.since = None;
-        // How far a drain came before it was taken back depends on how long the operator was dead.
-        member.replicas = 0;
+        // How far its drain came before it was taken back depends on how long the operator was dead.
+        if story.takes_back(member) {
+            member.replicas = 0;
+        }
     }
     let claims = world.api.store().all("persistentvolumeclaims");
     let claims = claims
@@ -66,6 +70,7 @@ fn end(world: &World, status: KotobaClusterStatus) -> End {
             .collect(),
         claims,
         images: world.images(),
+        cpu: world.cpu(),
         drained_at_once: database.drained_at_once,
     }
 }
@@ -83,6 +88,8 @@ enum Story {
     Roll,
     /// One of its disks is lost, and a person says so.
     Replace,
+    /// Its pods get more CPU where they run.
+    Resize,
     /// Its disks grow, and then a fourth member comes.
     Grow,
     /// It is stopped and started.
@@ -92,9 +99,24 @@ enum Story {
 impl Story {
     fn spec(self) -> Value {
         match self {
-            Story::Out | Story::Roll | Story::Replace | Story::Grow | Story::Suspend => json!({ "replicas": 3 }),
+            Story::Out | Story::Roll | Story::Replace | Story::Resize | Story::Grow | Story::Suspend => {
+                json!({ "replicas": 3 })
+            }
             Story::OutAndIn => json!({ "replicas": 3, "storage": { "reclaim": { "onScaleIn": "Delete" } } }),
             Story::InTakenBack => json!({ "replicas": 4, "replicationFactor": 3 }),
+        }
+    }
+
+    fn takes_back(self, member: &MemberSummary) -> bool {
+        match self {
+            Story::InTakenBack => member.slot == "g-3",
+            Story::Out
+            | Story::OutAndIn
+            | Story::Roll
+            | Story::Replace
+            | Story::Resize
+            | Story::Grow
+            | Story::Suspend => false,
         }
     }
 
@@ -107,6 +129,13 @@ impl Story {
             Story::Roll => {
                 world.edit_spec(|spec| spec["image"] = json!("kotoba:2"));
                 live_until_ready(world).await
+            }
+            Story::Resize => {
+                world.api.kubernetes.lock().unwrap().resizes_pods = true;
+                world.edit_spec(|spec| spec["resources"] = json!({ "requests": { "cpu": 2, "memory": "256Mi" } }));
+                let status = live_until_ready(world).await;
+                assert_eq!(world.api.deleted(), Vec::<String>::new(), "a pod was stopped");
+                status
             }
             Story::Replace => {
                 world.delete_claim("g-1");
@@ -154,7 +183,7 @@ async fn life(story: Story, death: Option<(usize, When)>) -> (End, usize) {
     }
     live_until_ready(&mut world).await;
     let status = story.go_on(&mut world).await;
-    (end(&world, status), world.api.tripwire.writes())
+    (end(&world, story, status), world.api.tripwire.writes())
 }
 
 /// Passes until the cluster is ready, with a new operator where the old one died.
@@ -217,6 +246,11 @@ fn an_operator_that_dies_at_any_write_of_a_scale_in_that_is_taken_back_is_replac
 #[test]
 fn an_operator_that_dies_at_any_write_of_a_roll_is_replaced_without_a_trace() {
     dying_at_every_write_changes_nothing(Story::Roll);
+}
+
+#[test]
+fn an_operator_that_dies_at_any_write_while_pods_get_other_resources_is_replaced_without_a_trace() {
+    dying_at_every_write_changes_nothing(Story::Resize);
 }
 
 #[test]

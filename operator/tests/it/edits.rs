@@ -1,7 +1,7 @@
 //! Random edits and losses, one after the other and in the middle of each other. After every pass the rules hold; and
 //! when nobody edits any more, the cluster comes to what the last edit wanted.
 
-use kotoba_operator::crd::{ConditionType, KotobaClusterStatus};
+use kotoba_operator::crd::{ConditionType, KotobaClusterStatus, Operation};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -22,6 +22,8 @@ enum Event {
     Suspend(bool),
     KillPod(u32),
     LoseVolume(u32),
+    Cpu(u32),
+    Config(u32),
     RestartOperator,
 }
 
@@ -34,6 +36,8 @@ fn event() -> impl Strategy<Value = (Event, usize)> {
         1 => any::<bool>().prop_map(Event::Suspend),
         2 => (0..4_u32).prop_map(Event::KillPod),
         1 => (0..4_u32).prop_map(Event::LoseVolume),
+        2 => (1..=3_u32).prop_map(Event::Cpu),
+        1 => (1..=2_u32).prop_map(Event::Config),
         1 => Just(Event::RestartOperator),
     ];
     (event, 0..8_usize)
@@ -48,6 +52,7 @@ struct Watch {
     /// Disks that the test itself took away.
     lost: Vec<String>,
     highest_id: u64,
+    operation: Option<Operation>,
 }
 
 impl Watch {
@@ -74,6 +79,29 @@ impl Watch {
         // One that leaves, and one that the operator was told to keep in this very pass.
         assert!(draining.count() <= 2, "several members leave at once");
         assert_eq!(state.foundings, 1, "founded twice");
+        drop(state);
+        self.check_progress(world.status().operation);
+    }
+
+    /// What an operation has done is never undone, and is dated when it grows and only then.
+    fn check_progress(&mut self, now: Option<Operation>) {
+        let before = std::mem::replace(&mut self.operation, now.clone());
+        let Some(now) = now else { return };
+        let progress = now.progress.unwrap();
+        assert!(0 <= progress.done && progress.done <= progress.total, "{now:?}");
+        let same = |before: &Operation| before.type_ == now.type_ && before.started_at == now.started_at;
+        if let Some(before) = before.filter(same) {
+            let (was, moved_at) = (before.progress.unwrap(), before.progressed_at);
+            assert!(progress.done >= was.done, "{was:?} became {now:?}");
+            assert!(
+                now.progressed_at.as_ref().map(|time| time.0) >= moved_at.as_ref().map(|time| time.0),
+                "{now:?}"
+            );
+            assert!(
+                progress.done > was.done || now.progressed_at == moved_at,
+                "{was:?} became {now:?}"
+            );
+        }
     }
 
     async fn happen(&mut self, world: &mut World, event: &Event) {
@@ -86,6 +114,10 @@ impl Watch {
                 spec["storage"]["size"] = json!(now.max(format!("{tens}0Gi")));
             }),
             Event::Suspend(suspend) => world.edit_spec(|spec| spec["suspend"] = json!(suspend)),
+            Event::Cpu(count) => {
+                world.edit_spec(|spec| spec["resources"] = json!({ "requests": { "cpu": count, "memory": "256Mi" } }))
+            }
+            Event::Config(cache) => world.edit_spec(|spec| spec["config"] = json!({ "logCacheMib": cache })),
             Event::KillPod(slot) => world.delete_pod(&format!("g-{slot}")),
             Event::LoseVolume(slot) => self.lose_volume(world, &format!("g-{slot}")),
             Event::RestartOperator => world.restart_operator(),
@@ -124,9 +156,11 @@ async fn live(events: &[(Event, usize)]) {
     let reclaim = json!({ "reclaim": { "onScaleIn": "Delete" }, "size": "10Gi" });
     let mut world = World::new(json!({ "replicas": 4, "replicationFactor": COPIES, "storage": reclaim }));
     world.run_until_ready().await;
+    world.api.kubernetes.lock().unwrap().resizes_pods = events.len().is_multiple_of(2);
     let mut watch = Watch {
         lost: Vec::new(),
         highest_id: 0,
+        operation: None,
     };
     for (event, passes) in events {
         watch.happen(&mut world, event).await;

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::jiff::SignedDuration;
 use kotoba_operator::crd::{Health, KotobaClusterStatus, MemberState, ReclaimPolicy};
 use kotoba_operator::observe::{
     Catalogue, Claim, Database, Identity, Member, Membership, NotedDisk, Observed, Pod, Process, Rebalance,
-    RemovedMember, Slot, StatefulSet,
+    RemovedMember, ResizeState, Slot, StatefulSet,
 };
-use kotoba_operator::plan::{ClaimStep, Plan, PodStep, Step, plan};
+use kotoba_operator::plan::{ClaimStep, Drift, Plan, PodStep, ResizeStep, Step, drift, plan};
+use kotoba_operator::recipe::{Compute, Recipe};
 use kotoba_operator::validate::ValidatedCluster;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -61,21 +63,56 @@ fn slot(slot: u32, joined: u32) -> impl Strategy<Value = Slot> {
     let pod = (
         prop::bool::weighted(0.85),
         prop::bool::weighted(0.9),
-        prop::bool::weighted(0.8),
+        made(),
+        prop_oneof![1 => Just(10), 1 => Just(3600)],
     );
-    (process(slot, joined), zone, claim(slot), pod).prop_map(|(process, zone, claim, (ready, running, current))| Slot {
-        pod: (!matches!(process, Process::NoPod)).then(|| Pod {
-            uid: "pod".into(),
-            ip: Some("10.0.0.1".into()),
-            zone,
-            ready: ready && process.identity().is_none_or(|identity| identity.ready),
-            running,
-            revision: Some(if current { "r1" } else { "r0" }.into()),
-            ..Pod::default()
-        }),
-        claim,
-        process,
+    (process(slot, joined), zone, claim(slot), pod).prop_map(|(process, zone, claim, (ready, running, made, age))| {
+        Slot {
+            pod: (!matches!(process, Process::NoPod)).then(|| Pod {
+                uid: "pod".into(),
+                ip: Some("10.0.0.1".into()),
+                zone,
+                ready: ready && process.identity().is_none_or(|identity| identity.ready),
+                running,
+                created: Some(scene::now() - SignedDuration::from_secs(age)),
+                ..made
+            }),
+            claim,
+            process,
+        }
     })
+}
+
+/// Mostly made from the present recipe, sometimes from an older one, or with less CPU, which it may have more of by now.
+fn made() -> impl Strategy<Value = Pod> {
+    let template = prop::bool::weighted(0.9);
+    let cpu = prop_oneof![8 => Just(("2", "2")), 1 => Just(("1", "1")), 1 => Just(("1", "2"))];
+    let told = prop_oneof![
+        6 => Just(None),
+        1 => Just(Some(ResizeState::Pending("later".into()))),
+        1 => Just(Some(ResizeState::Infeasible("never".into()))),
+    ];
+    (template, cpu, told).prop_map(|(current, (made, has), told)| {
+        let resized = made != has;
+        Pod {
+            recipe: Some(recipe(if current { "r1" } else { "r0" }, made)),
+            compute: recipe("", has).compute,
+            resized,
+            resize: told.filter(|_| resized),
+            ..Pod::default()
+        }
+    })
+}
+
+fn recipe(restart: &str, cpu: &str) -> Recipe {
+    Recipe {
+        restart: Some(restart.into()),
+        compute: Compute {
+            requests: [("cpu".to_owned(), cpu.to_owned())].into(),
+            limits: BTreeMap::new(),
+        },
+        ..Recipe::default()
+    }
 }
 
 /// Mostly notes what a sound cluster has in this slot, sometimes another disk, or none.
@@ -171,8 +208,9 @@ fn observed() -> impl Strategy<Value = Observed> {
     let leaving = prop::collection::vec(1..=i64::from(SLOTS), 0..2);
     // What is left of a slot that was given up is there without the StatefulSet.
     let given_up = (prop_oneof![3 => Just(0), 1 => 1..=2_u32], prop::bool::weighted(0.1));
-    (seen, leaving, given_up).prop_map(
-        |((slots, latched, seen, database), leaving, (given_up, small))| Observed {
+    (seen, leaving, given_up, any::<bool>()).prop_map(
+        |((slots, latched, seen, database), leaving, (given_up, small), resizes_pods)| Observed {
+            resizes_pods,
             recorded: KotobaClusterStatus {
                 cluster_id: latched.then(|| UID.to_owned()),
                 leaving,
@@ -180,7 +218,8 @@ fn observed() -> impl Strategy<Value = Observed> {
             },
             stateful_set: (slots > 0).then(|| StatefulSet {
                 replicas: slots.saturating_sub(given_up).max(1),
-                update_revision: Some("r1".into()),
+                seen: true,
+                recipe: Some(recipe("r1", "2")),
                 claim_size: Some(if small { "5Gi" } else { "10Gi" }.into()),
                 ..StatefulSet::default()
             }),
@@ -358,6 +397,7 @@ fn check(plan: &Plan, cluster: &ValidatedCluster, observed: &Observed) {
         }
         Step::DeleteClaim(step) => check_claim(step, cluster, observed),
         Step::DeletePod(step) => check_pod(step, plan, observed),
+        Step::ResizePod(step) => check_resize(step, plan, observed),
         Step::RecreateStatefulSet(_) => {
             let set = observed.stateful_set.as_ref().unwrap();
             assert_ne!(set.claim_size.as_ref(), Some(&cluster.storage_size), "for nothing");
@@ -394,15 +434,56 @@ fn check_pod(step: &PodStep, plan: &Plan, observed: &Observed) {
     if removed {
         return;
     }
-    let revision = observed.stateful_set.as_ref().unwrap().update_revision.as_ref();
-    assert_ne!(
-        pod.revision.as_ref(),
-        revision,
-        "a pod of the present template is stopped"
+    let drift = drift(observed, step.slot).unwrap();
+    assert!(
+        matches!(drift, Drift::Template | Drift::Compute),
+        "a pod of the present recipe is stopped"
     );
     if !pod.ready {
+        check_patience(step, observed);
         return;
     }
+    assert_eq!(
+        drift,
+        Drift::Template,
+        "a pod is stopped that could be changed where it runs"
+    );
+    check_spared(step.slot, plan, observed);
+}
+
+/// Where nobody serves, a process that runs has its time, and so have all others.
+fn check_patience(step: &PodStep, observed: &Observed) {
+    let serves = observed
+        .slots
+        .values()
+        .any(|slot| slot.pod.as_ref().is_some_and(|pod| pod.ready));
+    let answered = observed.database.catalogue().is_some();
+    if !observed.pod(step.slot).unwrap().running || serves || answered {
+        return;
+    }
+    let pods = observed.slots.values().filter_map(|slot| slot.pod.as_ref());
+    let youngest = pods
+        .filter(|pod| pod.running)
+        .map(|pod| observed.now.duration_since(pod.created.unwrap()))
+        .min();
+    assert!(
+        youngest.unwrap().as_secs() >= 60,
+        "pods are stopped before they could start"
+    );
+}
+
+fn check_resize(step: &ResizeStep, plan: &Plan, observed: &Observed) {
+    assert!(observed.resizes_pods, "a pod is changed by a Kubernetes that cannot");
+    assert_eq!(drift(observed, step.slot), Some(Drift::Compute));
+    let is_open = |slot: u32| matches!(drift(observed, slot), Some(Drift::Resizing(_)));
+    assert!(!(0..plan.slots).any(is_open), "two pods are changed at once");
+    if observed.pod(step.slot).unwrap().ready {
+        check_spared(step.slot, plan, observed);
+    }
+}
+
+/// What must hold before anything is done to a pod that serves.
+fn check_spared(slot: u32, plan: &Plan, observed: &Observed) {
     let catalogue = observed.database.catalogue().unwrap();
     assert!(catalogue.linearizable, "a pod that serves is stopped on a guess");
     assert_eq!(
@@ -417,7 +498,7 @@ fn check_pod(step: &PodStep, plan: &Plan, observed: &Observed) {
     );
     let here: Vec<u64> = places(catalogue, observed)
         .into_iter()
-        .filter_map(|(slot, id)| (slot == step.slot).then_some(id))
+        .filter_map(|(place, id)| (place == slot).then_some(id))
         .collect();
     let mut others = catalogue.members.iter().filter(|member| !here.contains(&member.id));
     assert!(
@@ -425,9 +506,9 @@ fn check_pod(step: &PodStep, plan: &Plan, observed: &Observed) {
         "a member is silent"
     );
     let leads = catalogue.leader_member_id.is_some_and(|leader| here.contains(&leader));
-    let mut outdated = (0..plan.slots).filter(|slot| observed.pod(*slot).unwrap().revision.as_ref() != revision);
+    let mut outdated = (0..plan.slots).filter(|slot| drift(observed, *slot).is_some_and(|drift| drift != Drift::Fits));
     assert!(
-        !leads || outdated.all(|slot| slot == step.slot),
+        !leads || outdated.all(|other| other == slot),
         "the leader is not the last"
     );
 }
@@ -503,7 +584,7 @@ fn the_observations_that_are_drawn_lead_to_every_step() {
     }
 }
 
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "Bootstrap",
     "Join",
     "Rebalance",
@@ -512,6 +593,7 @@ const STEPS: [&str; 9] = [
     "Remove",
     "DeleteClaim",
     "DeletePod",
+    "ResizePod",
     "RecreateStatefulSet",
 ];
 
@@ -525,6 +607,7 @@ fn kind(step: &Step) -> &'static str {
         Step::Remove(_) => "Remove",
         Step::DeleteClaim(_) => "DeleteClaim",
         Step::DeletePod(_) => "DeletePod",
+        Step::ResizePod(_) => "ResizePod",
         Step::RecreateStatefulSet(_) => "RecreateStatefulSet",
     }
 }

@@ -23,8 +23,8 @@ member 3
 
 fn objects(text: &str) -> Objects {
     let mut scene = scene::read(text);
-    scene.cluster.requests = [("cpu".to_owned(), "100m".to_owned())].into();
-    scene.cluster.limits = [("memory".to_owned(), "1Gi".to_owned())].into();
+    scene.cluster.compute.requests = [("cpu".to_owned(), "100m".to_owned())].into();
+    scene.cluster.compute.limits = [("memory".to_owned(), "1Gi".to_owned())].into();
     scene.cluster.storage_class = Some("fast".into());
     scene.cluster.topology.when_unsatisfiable = WhenUnsatisfiable::DoNotSchedule;
     let plan = plan(&scene.cluster, &scene.observed);
@@ -109,15 +109,68 @@ fn a_restart_that_is_asked_for_changes_the_pod_template_and_nothing_else() {
         let objects = build(&scene.cluster, &scene.observed, &plan, None);
         serde_json::to_value(objects.stateful_set.spec.unwrap()).unwrap()
     };
-    let (before, mut after) = (template(None), template(Some("2026-01-02T03:04:05Z")));
-    assert!(before["template"]["metadata"]["annotations"].is_null());
-    let annotations = after["template"]["metadata"]
-        .as_object_mut()
-        .unwrap()
-        .remove("annotations");
-    assert_eq!(
-        annotations.unwrap(),
-        serde_json::json!({ "kotoba.dev/restart": "2026-01-02T03:04:05Z" })
-    );
+    let (mut before, mut after) = (template(None), template(Some("2026-01-02T03:04:05Z")));
+    let annotations = |spec: &mut serde_json::Value| spec["template"]["metadata"]["annotations"].take();
+    let (of_before, of_after) = (annotations(&mut before), annotations(&mut after));
+    assert_eq!(of_after["kotoba.dev/restart"], "2026-01-02T03:04:05Z");
+    assert!(of_before["kotoba.dev/restart"].is_null());
+    assert_ne!(of_before["kotoba.dev/recipe"], of_after["kotoba.dev/recipe"]);
     assert_eq!(after, before);
+}
+
+/// What of a spec is built into a pod and not into its recipe would never reach a pod that runs.
+#[test]
+fn whatever_of_a_spec_changes_the_pod_changes_its_recipe() {
+    let template = |change: fn(&mut kotoba_operator::validate::ValidatedCluster)| {
+        let mut scene = scene::read("spec replicas=3");
+        change(&mut scene.cluster);
+        let plan = plan(&scene.cluster, &scene.observed);
+        let set = build(&scene.cluster, &scene.observed, &plan, None).stateful_set;
+        let mut template = serde_json::to_value(set.spec.unwrap().template).unwrap();
+        let recipe = template["metadata"]["annotations"].take()["kotoba.dev/recipe"].clone();
+        (template, recipe)
+    };
+    let (pod, recipe) = template(|_| {});
+    let changes: [fn(&mut kotoba_operator::validate::ValidatedCluster); 8] = [
+        |cluster| cluster.image = "kotoba:2".into(),
+        |cluster| cluster.image_pull_policy = kotoba_operator::crd::PullPolicy::Always,
+        |cluster| cluster.compute.requests = [("cpu".to_owned(), "2".to_owned())].into(),
+        |cluster| cluster.compute.limits = [("memory".to_owned(), "2Gi".to_owned())].into(),
+        |cluster| cluster.topology.zone_key = "rack".into(),
+        |cluster| cluster.topology.when_unsatisfiable = WhenUnsatisfiable::DoNotSchedule,
+        |cluster| cluster.config.state_cache_mib = Some(1024),
+        |cluster| cluster.config.log_filter = Some("debug".into()),
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let (changed_pod, changed_recipe) = template(change);
+        assert_ne!(changed_pod, pod, "change {number} is in no pod");
+        assert_ne!(changed_recipe, recipe, "change {number} is in no recipe");
+    }
+    for change in [
+        (|cluster| cluster.replicas = 5) as fn(&mut kotoba_operator::validate::ValidatedCluster),
+        |cluster| cluster.update.min_ready_seconds = 99,
+        |cluster| cluster.suspend = true,
+    ] {
+        assert_eq!(template(change), (pod.clone(), recipe.clone()));
+    }
+}
+
+/// docs/settings.md is written from the code of the database.
+#[test]
+fn every_setting_of_the_spec_is_one_that_the_database_knows() {
+    let table = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/settings.md");
+    let table = std::fs::read_to_string(table).unwrap();
+    let config = kotoba_operator::crd::Config {
+        log_filter: Some("info".into()),
+        log_format: Some(kotoba_operator::crd::LogFormat::Json),
+        ..kotoba_operator::crd::Config::default()
+    };
+    let numbers = config.numbers().map(|number| number.variable);
+    let texts = config.variables().into_iter().map(|(variable, _)| variable);
+    for variable in numbers.into_iter().chain(texts) {
+        assert!(
+            table.contains(&format!("| `{variable}` |")),
+            "{variable} is not in docs/settings.md"
+        );
+    }
 }

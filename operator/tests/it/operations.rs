@@ -257,3 +257,88 @@ async fn a_node_that_is_gone_is_said_so_with_what_a_person_can_do() {
     );
     assert_eq!(world.api.deleted(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn nothing_is_done_in_a_namespace_that_is_being_deleted() {
+    let world = running(3).await;
+    world.api.kubernetes.lock().unwrap().is_ending = true;
+    for (plural, name) in [("services", "g"), ("poddisruptionbudgets", "g")] {
+        world.api.store().delete(plural, name);
+    }
+    world.pass().await.unwrap();
+    let writes = world.api.tripwire.writes();
+    world.delete_pod("g-1");
+    for _ in 0..3 {
+        world.pass().await.unwrap();
+    }
+    assert_eq!(world.api.tripwire.writes(), writes);
+    assert!(world.api.store().get("services", "g").is_none());
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_told_in_such_a_namespace_ends_the_work_there() {
+    let world = running(3).await;
+    world.api.kubernetes.lock().unwrap().is_ending = true;
+    world.delete_pod("g-1");
+    world.pass().await.unwrap();
+    let writes = world.api.tripwire.writes();
+    world
+        .api
+        .store()
+        .edit("pods", "g-2", |pod| pod["status"]["conditions"] = json!([]));
+    world.pass().await.unwrap();
+    assert_eq!(world.api.tripwire.writes(), writes);
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_report_is_told_from_one_that_a_person_has_marked_out_of_service() {
+    let mut world = running(3).await;
+    let taint = |key: &str| json!({ "spec": { "taints": [{ "key": key, "effect": "NoExecute" }] } });
+    let degraded = |status: &KotobaClusterStatus| {
+        let mut conditions = status.conditions.iter();
+        conditions
+            .find(|condition| condition.type_ == "Degraded")
+            .unwrap()
+            .message
+            .clone()
+    };
+    for (key, says) in [
+        ("node.kubernetes.io/unreachable", "does not report"),
+        ("node.kubernetes.io/out-of-service", "marked out of service"),
+    ] {
+        world
+            .api
+            .store()
+            .edit("nodes", "node-1", |node| node["spec"] = taint(key)["spec"].clone());
+        let status = world.run_until(|status| degraded(status).contains(says)).await;
+        assert_eq!(reason(&status, ConditionType::Degraded), "NodeLost");
+    }
+    assert_eq!(world.api.deleted(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_operation_that_does_not_move_for_ten_minutes_is_said_to_be_stalled() {
+    let mut world = running(4).await;
+    world.database.state().stuck = true;
+    world.scale(3);
+    world
+        .run_until(|status| {
+            status
+                .operation
+                .as_ref()
+                .is_some_and(|operation| operation.phase == "DrainMember")
+        })
+        .await;
+    world.pass().await.unwrap();
+    assert_eq!(reason(&world.status(), ConditionType::Progressing), "ScalingIn");
+    world.api.store().edit("kotobaclusters", "g", |cluster| {
+        cluster["status"]["operation"]["progressedAt"] = json!("2020-01-01T00:00:00Z");
+    });
+    let status = world
+        .run_until(|status| reason(status, ConditionType::Progressing) == "Stalled")
+        .await;
+    assert_eq!(status.operation.unwrap().progress.unwrap().done, 0);
+    assert!(world.events().contains(&"Stalled".to_owned()));
+    world.database.state().stuck = false;
+    world.run_until_ready().await;
+}

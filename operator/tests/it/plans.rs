@@ -63,6 +63,7 @@ fn outcome(given: &str) -> String {
             }),
             Some(Step::DeleteClaim(step)) => StepOutcome::Done(Done::ClaimDeleted { slot: step.slot }),
             Some(Step::DeletePod(step)) => StepOutcome::Done(Done::PodDeleted { slot: step.slot }),
+            Some(Step::ResizePod(step)) => StepOutcome::Done(Done::PodResized { slot: step.slot }),
             Some(Step::RecreateStatefulSet(_)) => StepOutcome::Done(Done::StatefulSetDeleted),
         },
         ..Applied::default()
@@ -137,6 +138,7 @@ fn step_text(step: Option<&Step>) -> String {
             "delete claim data-g-{} ({} at version {})",
             step.slot, step.uid, step.version
         ),
+        Some(Step::ResizePod(step)) => format!("give pod g-{} ({}) {:?}", step.slot, step.uid, step.compute.requests),
         Some(Step::DeletePod(step)) => format!("delete pod g-{} ({})", step.slot, step.uid),
         Some(Step::RecreateStatefulSet(step)) => format!("delete the StatefulSet {} around its pods", step.uid),
     }
@@ -154,13 +156,17 @@ fn status_text(status: &KotobaClusterStatus) -> String {
         .unwrap();
     }
     if let Some(operation) = &status.operation {
+        let done = operation
+            .progress
+            .map(|progress| format!("{} of {}", progress.done, progress.total))
+            .unwrap();
         let blocked = operation
             .blocked_by
             .as_ref()
             .map_or("nothing", |blocked| &blocked.predicate);
         writeln!(
             text,
-            "{:?} at {}{}, blocked by {blocked}{}",
+            "{:?} at {}{}, {done} done, blocked by {blocked}{}",
             operation.type_,
             operation.phase,
             operation

@@ -132,6 +132,7 @@ fn unseen() -> BTreeSet<Call> {
         Call::new("delete", "statefulsets.apps"),
         Call::new("get", "pods"),
         Call::new("delete", "pods"),
+        Call::new("patch", "pods/resize"),
         Call::new("get", "persistentvolumeclaims"),
         Call::new("patch", "persistentvolumeclaims"),
         Call::new("delete", "persistentvolumeclaims"),

@@ -5,14 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kotoba_operator::crd::{
-    Bootstrap, BootstrapState, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Reclaim,
+    Bootstrap, BootstrapState, Config, Health, KotobaClusterStatus, MemberState, MemberSummary, PullPolicy, Reclaim,
     ReclaimPolicy, Replacement, ReplacementMode, Topology, Update, WhenUnsatisfiable,
 };
 use kotoba_operator::names::ClusterName;
 use kotoba_operator::observe::{
     Catalogue, Claim, Database, Host, HostState, Identity, Member, Membership, NotedDisk, Observed, Pod, Process,
-    Rebalance, RemovedMember, Slot, StatefulSet,
+    Rebalance, RemovedMember, ResizeState, Slot, StatefulSet,
 };
+use kotoba_operator::recipe::{Compute, Recipe};
 use kotoba_operator::validate::ValidatedCluster;
 
 /// Uid of the resource, and so the id of its database.
@@ -73,8 +74,8 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
         partition_count: 0,
         storage_size: "10Gi".into(),
         storage_class: None,
-        requests: BTreeMap::new(),
-        limits: BTreeMap::new(),
+        compute: Compute::default(),
+        config: Config::default(),
         topology: Topology::default(),
         restart: None,
         reclaim: Reclaim::default(),
@@ -107,6 +108,7 @@ pub fn read(text: &str) -> Scene {
             "remembered" => remembered(&mut scene.observed.recorded, &words),
             "statefulset" => scene.observed.stateful_set = Some(stateful_set(&words)),
             "slot" => slot(&mut scene.observed, &words),
+            "kubernetes" => scene.observed.resizes_pods = words.has("resizes-pods"),
             "taken" => scene.observed.taken_names.push(rest.to_owned()),
             "database" => scene.observed.database = database(&words, rest),
             "member" => member(&mut scene.observed.database, &words),
@@ -152,7 +154,7 @@ fn remembered(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
     recorded.members.push(MemberSummary {
         slot: format!("g-{slot}"),
         member_id: Some(i64::from(slot) + 1),
-        pod_uid: None,
+        pod_uid: Some(format!("pod-{slot}")),
         disk_id: Some(format!("disk-{slot}")),
         zone: None,
         state: if words.has("lost") {
@@ -161,6 +163,7 @@ fn remembered(recorded: &mut KotobaClusterStatus, words: &Words<'_>) {
             MemberState::Active
         },
         health: Health::Alive,
+        resize_refused: words.has("resize-refused").then(|| "no".to_owned()),
         since: Some(Time(now() - SignedDuration::from_secs(words.number("for", 0)))),
         replicas: 0,
         leaders: 0,
@@ -173,7 +176,8 @@ fn stateful_set(words: &Words<'_>) -> StatefulSet {
         image: Some(words.text("image", "kotoba:1")),
         replicas: words.number("replicas", 3),
         claim_size: Some(words.text("size", "10Gi")),
-        update_revision: (!words.has("unseen")).then(|| words.text("revision", "r1")),
+        seen: !words.has("unseen"),
+        recipe: Some(recipe(words, "cpu")),
     }
 }
 
@@ -187,7 +191,11 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
         ready: (process.identity().is_some_and(|identity| identity.ready) || words.has("kubelet-ready"))
             && !words.has("unready"),
         deleting: words.has("stopping"),
-        revision: Some(words.text("revision", "r1")),
+        recipe: (!words.has("no-recipe")).then(|| recipe(words, "made-cpu")),
+        compute: compute(&words.text("cpu", &words.text("made-cpu", "1"))),
+        resized: words.has("resized"),
+        resize: resize(words),
+        created: Some(now() - SignedDuration::from_secs(words.number("age", 3600))),
         zone: (!words.has("unplaced")).then(|| words.text("zone", ["a", "b", "c"][number as usize % 3])),
         running: !words.has("not-running"),
         ready_since: Some(now() - SignedDuration::from_secs(words.number("ready-for", 3600))),
@@ -215,6 +223,31 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
     observed.slots.insert(number, slot);
 }
 
+/// A recipe that stands for the spec as it was once: another restart was asked for with each revision.
+fn recipe(words: &Words<'_>, cpu: &str) -> Recipe {
+    Recipe {
+        restart: Some(words.text("revision", "r1")),
+        compute: compute(&words.text(cpu, "1")),
+        ..Recipe::default()
+    }
+}
+
+fn compute(cpu: &str) -> Compute {
+    Compute {
+        requests: [("cpu".to_owned(), cpu.to_owned())].into(),
+        limits: BTreeMap::new(),
+    }
+}
+
+fn resize(words: &Words<'_>) -> Option<ResizeState> {
+    match words.pairs.get("resize").copied() {
+        Some("deferred") => Some(ResizeState::Pending("Deferred not enough cpu".into())),
+        Some("infeasible") => Some(ResizeState::Infeasible("Infeasible more cpu than the node has".into())),
+        Some(other) => panic!("no state of a resize: {other}"),
+        None => None,
+    }
+}
+
 /// When every scene is looked at.
 pub fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
@@ -224,6 +257,8 @@ fn host(words: &Words<'_>) -> Option<Host> {
     let state = match words.pairs.get("host").copied() {
         Some("gone") => HostState::Gone,
         Some("not-ready") => HostState::NotReady,
+        Some("unreachable") => HostState::Unreachable,
+        Some("out-of-service") => HostState::OutOfService,
         Some("none") => return None,
         Some(other) => panic!("no state of a node: {other}"),
         None => HostState::Ready,

@@ -9,7 +9,7 @@ use kotoba_operator::crd::{ConditionStatus, ConditionType, KotobaCluster, Kotoba
 use kotoba_operator::lease::Leadership;
 use kotoba_operator::metrics::Metrics;
 use kotoba_operator::names::{CLUSTER_LABEL, ClusterName};
-use kotoba_operator::reconcile::{Context, Error, reconcile};
+use kotoba_operator::reconcile::{Context, Ending, Error, reconcile};
 use kube::runtime::events::Recorder;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -120,6 +120,13 @@ impl World {
             .collect()
     }
 
+    /// CPU that each pod asks for, by their names.
+    pub fn cpu(&self) -> Vec<Value> {
+        let pods = self.api.store().all("pods");
+        let of = |pod: &Value| pod["spec"]["containers"][0]["resources"]["requests"]["cpu"].clone();
+        pods.iter().map(of).collect()
+    }
+
     pub fn edit_spec(&self, change: impl FnOnce(&mut Value)) {
         self.api
             .store()
@@ -156,16 +163,8 @@ impl World {
             .delete("persistentvolumeclaims", &format!("data-{pod}"));
     }
 
-    /// One pass. A machine that stood still for a minute in the middle of it says nothing of the operator, which would
-    /// look again as well.
+    /// One pass.
     pub async fn pass(&self) -> Result<Duration, Error> {
-        match self.pass_once().await {
-            Err(Error::Deadline) => self.pass_once().await,
-            passed => passed,
-        }
-    }
-
-    async fn pass_once(&self) -> Result<Duration, Error> {
         let object = self.api.store().get("kotobaclusters", "g").unwrap().clone();
         let cluster: KotobaCluster = serde_json::from_value(object).unwrap();
         reconcile(Arc::new(cluster), self.context.clone())
@@ -228,7 +227,7 @@ impl World {
         for slot in 0..u32::try_from(replicas).unwrap() {
             let pod = self.name.pod(slot);
             self.make_claim(&pod, &set);
-            self.make_pod(&pod, slot, &set, &revision);
+            self.make_pod(&pod, slot, &set);
             self.start_process(&pod, slot).await;
             self.report_readiness(&pod);
         }
@@ -305,7 +304,7 @@ impl World {
             .put(("persistentvolumeclaims".into(), "graphs".into(), claim), object);
     }
 
-    fn make_pod(&mut self, pod: &str, slot: u32, set: &Value, revision: &str) {
+    fn make_pod(&mut self, pod: &str, slot: u32, set: &Value) {
         let claim = self
             .api
             .store()
@@ -315,9 +314,9 @@ impl World {
         if self.api.store().get("pods", pod).is_some() || claim_goes {
             return;
         }
-        let image = set["spec"]["template"]["spec"]["containers"][0]["image"]
-            .as_str()
-            .unwrap();
+        let template = &set["spec"]["template"];
+        let container = &template["spec"]["containers"][0];
+        let image = container["image"].as_str().unwrap();
         let state = if image.contains(BAD_IMAGE) {
             json!({ "waiting": { "reason": "ImagePullBackOff", "message": format!("no image {image}") } })
         } else {
@@ -329,9 +328,11 @@ impl World {
             "kind": "Pod",
             "metadata": {
                 "name": pod,
-                "labels": { CLUSTER_LABEL: "g", "controller-revision-hash": revision },
+                "labels": { CLUSTER_LABEL: "g" },
+                "annotations": template["metadata"]["annotations"],
+                "creationTimestamp": "2020-01-01T00:00:00Z",
             },
-            "spec": { "nodeName": format!("node-{}", slot % 3), "containers": [] },
+            "spec": { "nodeName": format!("node-{}", slot % 3), "containers": [container] },
             "status": {
                 "podIP": format!("10.0.0.{}", self.pods_made),
                 "containerStatuses": [{
@@ -387,8 +388,13 @@ impl World {
         let mut store = self.api.store();
         if store.get("pods", pod).is_some() {
             store.edit("pods", pod, |pod| {
-                pod["status"]["conditions"] =
-                    json!([{ "type": "Ready", "status": ready, "lastTransitionTime": "2020-01-01T00:00:00Z" }]);
+                let mut conditions =
+                    vec![json!({ "type": "Ready", "status": ready, "lastTransitionTime": "2020-01-01T00:00:00Z" })];
+                // What the kubelet says of a change of resources is said only of a pod that was changed.
+                if !pod["metadata"]["managedFields"].is_null() {
+                    conditions.extend(pod["resizeConditions"].as_array().into_iter().flatten().cloned());
+                }
+                pod["status"]["conditions"] = json!(conditions);
             });
         }
     }
@@ -427,6 +433,7 @@ fn context(api: &ApiServer, ports: &Arc<Mutex<BTreeMap<String, u16>>>) -> Arc<Co
         recorder: Recorder::new(api.client(), "kotoba-operator".into()),
         metrics: Arc::new(Metrics::default()),
         leadership: leading(),
+        ending: Ending::default(),
         cluster_image: Some("kotoba:1".into()),
         namespace: Some("kotoba-system".into()),
     })

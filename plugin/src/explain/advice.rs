@@ -9,6 +9,8 @@ pub(super) const STEP_FAILED: &str =
     "if it stays: the message names the pod that refused or was silent; look at its log";
 pub(super) const NO_LEADER: &str = "bring back the pods that are not ready (`kubectl kotoba members`): a majority of each partition's \
     members elects a leader by itself";
+pub(super) const STALLED: &str = "look at what it waits for above, and at the log of the pod that leads the meta group \
+    (`kubectl kotoba status`)";
 const WAIT: &str = "";
 const LOOK_AT_PODS: &str = "`kubectl kotoba members` shows which; `kubectl describe pod` says why it does not run";
 
@@ -66,6 +68,10 @@ pub(super) fn on_predicate(predicate: Predicate) -> OnPredicate {
         Predicate::PodNotReady => ("another pod is not ready", LOOK_AT_PODS),
         Predicate::NotInSync => ("a partition lacks a leader or a copy", WAIT),
         Predicate::MinReadySeconds => ("the last pod has not been ready for long enough", WAIT),
+        Predicate::ResizePending => (
+            "a pod was given other CPU and memory, which its Kubernetes node has yet to give it",
+            "if it stays: make room on that node, set spec.resources back, or delete the pod, and another node may take it",
+        ),
         Predicate::Paused => ("it is paused", "remove the annotation kotoba.dev/paused"),
         Predicate::Suspended => ("it is suspended", "set spec.suspend to false"),
         Predicate::RemovedDisk => (

@@ -11,6 +11,8 @@ use crate::output::word;
 const WARNINGS_LIMIT: usize = 5;
 /// What the operator writes as predicate where the database refused a step, or did not answer.
 const STEP_FAILED: &str = "StepFailed";
+/// What it gives as the reason of Progressing where nothing has moved for too long.
+const STALLED: &str = "Stalled";
 
 /// An event of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +84,10 @@ fn nobody_looked() -> Finding {
 
 fn operation(status: &KotobaClusterStatus) -> Option<Finding> {
     let operation = status.operation.as_ref()?;
-    let under_way = format!("{} is under way, at {}", word(&operation.type_), operation.phase);
+    let done = operation.progress.map_or(String::new(), |progress| {
+        format!(", {} of {} done", progress.done, progress.total)
+    });
+    let under_way = format!("{} is under way, at {}{done}", word(&operation.type_), operation.phase);
     Some(match &operation.blocked_by {
         Some(blocked) => blocked_operation(&under_way, blocked),
         None => Finding::new(format!("{under_way}; it waits for nobody."), ""),
@@ -114,16 +119,18 @@ fn blocked_operation(under_way: &str, blocked: &BlockedBy) -> Finding {
 /// What a condition says, unless it is unknown, or says what one wants to hear.
 fn condition(status: &KotobaClusterStatus, type_: ConditionType) -> Option<Finding> {
     let written = status.conditions.iter().find(|one| one.type_ == type_.as_str())?;
-    let advice = advice::on_condition(type_);
+    let known = advice::on_condition(type_);
     let truth = truth_of(&status.conditions, type_);
-    let told = type_ == ConditionType::Progressing && status.operation.is_some();
+    let is_stalled = type_ == ConditionType::Progressing && written.reason == STALLED;
+    let told = type_ == ConditionType::Progressing && status.operation.is_some() && !is_stalled;
     let says = match truth {
         ConditionStatus::Unknown => return None,
         ConditionStatus::True => "It is",
         ConditionStatus::False => "It is not",
     };
-    let says = format!("{says} {} ({}): {}", advice.question, written.reason, written.message);
-    (truth != advice.good && !told).then(|| Finding::new(says, advice.to_do))
+    let says = format!("{says} {} ({}): {}", known.question, written.reason, written.message);
+    let to_do = if is_stalled { advice::STALLED } else { known.to_do };
+    (truth != known.good && !told).then(|| Finding::new(says, to_do))
 }
 
 /// The questions that nobody could answer, one sentence for all that have the same cause.

@@ -63,6 +63,27 @@ fn a_wait_is_told_with_its_reason_and_what_to_do() {
     assert!(findings[0].to_do.as_ref().unwrap().contains("kubectl describe pod"));
 }
 
+#[test]
+fn an_operation_that_does_not_move_is_told_with_how_far_it_is() {
+    let stalled = cluster(json!({
+        "observedGeneration": 2,
+        "operation": {
+            "type": "ScaleIn", "phase": "DrainMember", "startedAt": "2026-01-02T03:04:05Z",
+            "progress": { "done": 3, "total": 18 }, "progressedAt": "2026-01-02T03:14:05Z",
+        },
+        "conditions": [condition("Progressing", "True", "Stalled", "nothing has moved since 2026-01-02T03:14:05Z")],
+    }));
+    let findings = explain(&stalled, &[]);
+    assert_eq!(
+        says(&findings),
+        [
+            "ScaleIn is under way, at DrainMember, 3 of 18 done; it waits for nobody.",
+            "It is changing (Stalled): nothing has moved since 2026-01-02T03:14:05Z",
+        ]
+    );
+    assert!(findings[1].to_do.is_some());
+}
+
 /// That every rule has a text is seen to by the compiler; that it is found by its name, and says what to do, here.
 #[test]
 fn every_predicate_has_an_explanation() {

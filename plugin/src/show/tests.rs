@@ -19,6 +19,7 @@ fn cluster() -> KotobaCluster {
             "partitions": { "total": 16, "underReplicated": 4, "noLeader": 0, "moving": 1, "quorumCritical": [3, 5] },
             "operation": {
                 "type": "ScaleOut", "phase": "JoinMember", "startedAt": "2026-01-02T03:04:05Z",
+                "progress": { "done": 1, "total": 2 }, "progressedAt": "2026-01-02T03:05:05Z",
                 "blockedBy": { "predicate": "MembersDown", "message": "g-1 is down" },
             },
             "conditions": [{
@@ -47,7 +48,7 @@ Ready:       False (Degraded): g-1\\u{1b}[2J is down
 Members:     2 of 3 serve
 Leader:      g-0
 Partitions:  16: 4 under-replicated, 2 one loss from losing their majority, 1 moves open
-Operation:   ScaleOut, at JoinMember, since 2026-01-02T03:04:05Z
+Operation:   ScaleOut, at JoinMember, since 2026-01-02T03:04:05Z, 1 of 2 done, last moved 2026-01-02T03:05:05Z
 Waits for:   MembersDown: g-1 is down
 "
     );

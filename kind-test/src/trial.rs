@@ -188,6 +188,11 @@ impl Trial {
         writer::check::check(&database, &self.ledger).await
     }
 
+    /// Every acknowledged write is there. After a step that moves no data: reading the whole graph takes longer than most.
+    pub async fn verify_writes(&mut self) -> Result<()> {
+        writer::check::check(&self.database().await?, &self.ledger).await
+    }
+
     /// Closes the way to a service that is about to go.
     pub fn close_reach(&mut self) {
         self.reach = None;

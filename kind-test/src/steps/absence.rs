@@ -35,7 +35,7 @@ pub async fn gone(trial: &mut Trial) -> Result<()> {
     trial.wait_until_whole(MEMBERS, WHOLE_LIMIT).await?;
     let (before, after) = (before?, inventory::take(trial).await?);
     ensure!(before == after, "there was {before:?} and is {after:?}");
-    trial.verify().await
+    trial.verify_writes().await
 }
 
 /// A member that leads partitions dies, others lead them, it comes back: all without an operator.

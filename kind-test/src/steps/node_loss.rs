@@ -1,9 +1,11 @@
 //! A Kubernetes node is lost under a writer: the database goes on, the conditions say which node it is and what a person
 //! can do; it comes back, and with it its member.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 
 use super::create::MEMBERS;
 use crate::inventory;
@@ -24,11 +26,7 @@ pub async fn node_lost(trial: &mut Trial) -> Result<()> {
     }
     trial.wait_until_whole(MEMBERS, BACK_LIMIT).await?;
     let before = inventory::take(trial).await?;
-    let name = format!("{}-{}", trial.installation.cluster, MEMBERS - 1);
-    let pods = trial.pods().list().await?;
-    let pod = pods.get(&name).with_context(|| format!("there is no pod {name}"))?;
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    let node = node.with_context(|| format!("{name} runs nowhere"))?;
+    let (name, node) = choose(trial).await?;
     let told = trial.events().told("NodeLost").await?.len();
     let writer = trial.writer().await?;
     trial.platform.stop_node(&trial.settings, &node).await?;
@@ -50,7 +48,20 @@ pub async fn node_lost(trial: &mut Trial) -> Result<()> {
         "no write was acknowledged for {:.1} s though a majority was there",
         report.longest_gap.as_secs_f64()
     );
-    trial.verify().await
+    trial.verify_writes().await
+}
+
+/// A member's pod and its node, on which no operator runs: that one's end would be another test.
+async fn choose(trial: &Trial) -> Result<(String, String)> {
+    let node = |pod: &Pod| pod.spec.as_ref()?.node_name.clone();
+    let operators = trial.operator_pods().list().await?;
+    let taken: BTreeSet<String> = operators.values().filter_map(node).collect();
+    let members = trial.pods().list().await?;
+    let mut members = members
+        .iter()
+        .filter_map(|(name, pod)| Some((name.clone(), node(pod)?)));
+    let chosen = members.find(|(_, node)| !taken.contains(node));
+    chosen.context("an operator runs on every node")
 }
 
 async fn see(trial: &Trial, node: &str, told: usize) -> Result<()> {

@@ -54,7 +54,7 @@ pub async fn plugin(trial: &mut Trial) -> Result<()> {
     resource.wait_for("Balanced", "True", BALANCED_LIMIT).await?;
     let after = inventory::take(trial).await?;
     ensure!(before == after, "there was {before:?} and is {after:?}");
-    trial.verify().await
+    trial.verify_writes().await
 }
 
 /// The operator tells of the drain when nothing moves any more; it neither cancels nor ends it.

@@ -48,7 +48,7 @@ pub async fn scale_in(trial: &mut Trial) -> Result<()> {
     );
     writer.wait_for_more(WRITES_AFTER).await?;
     trial.finish_unharmed(writer, "five to three, taken back").await?;
-    trial.verify().await
+    trial.verify_writes().await
 }
 
 fn not_in_state(state: &State, slot: &str, wanted: &str) -> Option<String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
+use kotoba_proto::v1::{MemberState, MemberStatus};
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -52,10 +53,12 @@ pub async fn lost(trial: &mut Trial) -> Result<()> {
     resource
         .wait_until("successor", REPLACED_LIMIT, |state| not_followed(state, &name, id))
         .await?;
-    let status = trial.wait_until_whole(MEMBERS, REPLACED_LIMIT).await?;
+    trial.wait_until_whole(MEMBERS, REPLACED_LIMIT).await?;
     resource.wait_for("VolumesHealthy", "True", WHOLE_LIMIT).await?;
-    let old = status.members.iter().find(|member| member.id == id);
-    ensure!(old.is_none(), "the old member is still known: {old:?}");
+    let status = trial.status().await?;
+    let stays = |member: &&MemberStatus| member.id == id && member.state() != MemberState::Removed;
+    let old = status.members.iter().find(stays);
+    ensure!(old.is_none(), "the old member was not removed: {old:?}");
     resource.annotate(REPLACE, None).await?;
     only_one_is_another(trial, &before, &name).await?;
     writer.wait_for_more(WRITES_AFTER).await?;
@@ -114,6 +117,7 @@ pub async fn grow(trial: &mut Trial) -> Result<()> {
         say("the storage class of this Kubernetes cannot enlarge volumes: nothing to be tested");
         return Ok(());
     }
+    let writer = trial.writer().await?;
     let size = larger(&resource.state().await?)?;
     resource.edit(&json!({"spec": {"storage": {"size": size}}})).await?;
     if !can_grow {
@@ -141,7 +145,9 @@ pub async fn grow(trial: &mut Trial) -> Result<()> {
         "the StatefulSet is the old one, whose new claims would be too small"
     );
     ensure!(identities(&status) == identities(&again), "the members have changed");
-    trial.verify().await
+    writer.wait_for_more(WRITES_AFTER).await?;
+    trial.finish_unharmed(writer, "the growth of the disks").await?;
+    trial.verify_writes().await
 }
 
 fn larger(state: &State) -> Result<String> {

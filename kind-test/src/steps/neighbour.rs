@@ -29,7 +29,6 @@ pub async fn namespace_deleted(trial: &mut Trial) -> Result<()> {
     made_again_on_old_disks(trial, &resource, namespace, &first).await?;
     namespaces::remove(&trial.kube, namespace).await?;
     say(format!("the namespace {namespace} is gone"));
-    operator::wait_for_another_look(&trial.resource()).await?;
     few_warnings(trial, namespace).await?;
     namespaces::make_restricted(&trial.kube, namespace).await?;
     // The rights that the chart gave in that namespace went with it.
@@ -38,8 +37,7 @@ pub async fn namespace_deleted(trial: &mut Trial) -> Result<()> {
     ensure!(first != third, "another cluster has the id {first} of the first one");
     namespaces::remove(&trial.kube, namespace).await?;
     namespaces::make_restricted(&trial.kube, namespace).await?;
-    trial.helm().install(trial.images()?).await?;
-    operator::wait_for_another_look(&trial.resource()).await
+    trial.helm().install(trial.images()?).await
 }
 
 fn manifest(namespace: &str) -> Value {
@@ -84,6 +82,26 @@ async fn delete(resource: &Resource, pods: &Pods) -> Result<()> {
 
 /// The operator may complain of a namespace that goes, but not for ever.
 async fn few_warnings(trial: &Trial, namespace: &str) -> Result<()> {
+    operator::wait_for_another_look(&trial.resource()).await?;
+    let before = warnings(trial, namespace).await?;
+    before.iter().for_each(say);
+    ensure!(
+        before.len() <= MOST_WARNINGS,
+        "{} warnings of a namespace that is gone",
+        before.len()
+    );
+    // From one to the next is half a minute.
+    operator::wait_for_another_look(&trial.resource()).await?;
+    let after = warnings(trial, namespace).await?;
+    ensure!(
+        after.len() <= before.len() + 1,
+        "warnings go on though {namespace} is gone: {} came in half a minute",
+        after.len() - before.len()
+    );
+    Ok(())
+}
+
+async fn warnings(trial: &Trial, namespace: &str) -> Result<Vec<String>> {
     let pods: Api<Pod> = Api::namespaced(trial.kube.clone(), trial.installation.operator_namespace);
     let mut warnings = Vec::new();
     for name in trial.operator_pods().list().await?.keys() {
@@ -92,12 +110,5 @@ async fn few_warnings(trial: &Trial, namespace: &str) -> Result<()> {
         let of_it = |line: &&str| (line.contains("WARN") || line.contains("ERROR")) && line.contains(namespace);
         warnings.extend(log.lines().filter(of_it).map(str::to_owned));
     }
-    say(format!("{} warnings of the end of {namespace}", warnings.len()));
-    ensure!(
-        warnings.len() <= MOST_WARNINGS,
-        "{} warnings of a namespace that is gone; the last:{}",
-        warnings.len(),
-        crate::writer::lines(&warnings[warnings.len() - MOST_WARNINGS..])
-    );
-    Ok(())
+    Ok(warnings)
 }

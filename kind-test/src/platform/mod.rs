@@ -73,17 +73,12 @@ impl Platform {
         }
     }
 
-    /// It was made for tests, so its own objects may be changed.
+    /// It was made for tests, so its own objects may be changed, and its nodes stopped.
     pub fn is_ours(&self) -> bool {
         match self.kind {
             Kind::Given => false,
             Kind::Docker | Kind::Namespaces => true,
         }
-    }
-
-    /// A node can be stopped and started.
-    pub fn can_lose_nodes(&self) -> bool {
-        self.is_ours()
     }
 
     /// Loses a node, without a word to it.

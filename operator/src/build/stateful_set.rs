@@ -36,8 +36,14 @@ pub(super) fn build(cluster: &ValidatedCluster, observed: &Observed, replicas: u
         volume_claim_templates: Some(vec![claim_template(cluster, observed)]),
         ..StatefulSetSpec::default()
     };
+    let seen = observed.stateful_set.as_ref();
     StatefulSet {
-        metadata: metadata(cluster, &cluster.name.name),
+        // One that was seen is changed and never made anew: it may end between the look and this write, as when it is to
+        // get larger claims, and with the template that was seen it would have to go again at once.
+        metadata: ObjectMeta {
+            uid: seen.map(|set| set.uid.clone()),
+            ..metadata(cluster, &cluster.name.name)
+        },
         spec: Some(spec),
         ..StatefulSet::default()
     }

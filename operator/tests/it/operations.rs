@@ -158,6 +158,20 @@ async fn a_drain_by_hand_says_that_a_lost_volume_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn a_stateful_set_that_ends_during_a_pass_is_not_made_anew_as_it_was() {
+    let mut world = running(3).await;
+    world.edit_spec(|spec| spec["storage"] = json!({ "size": "20Gi" }));
+    world.api.store().ends_before_write = Some("statefulsets");
+    world.pass().await.unwrap_err();
+    assert_eq!(world.api.store().get("statefulsets", "g"), None);
+    world.run_until_ready().await;
+    let set = world.api.store().get("statefulsets", "g").unwrap().clone();
+    let asked = &set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"];
+    assert_eq!(asked, "20Gi");
+    assert_eq!(world.api.deleted(), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn volumes_grow_and_new_ones_are_made_with_the_new_size() {
     let mut world = running(3).await;
     let pods: Vec<_> = world

@@ -99,6 +99,20 @@ async fn an_operator_that_comes_with_another_default_image_touches_no_pod() {
     assert_eq!(world.images(), ["kotoba:1"; 3]);
 }
 
+#[tokio::test]
+async fn an_image_that_does_not_start_is_cured_by_naming_none_again() {
+    let mut world = running(3).await;
+    edit_image(&world, crate::world::BAD_IMAGE);
+    world.run_until(|status| status.operation.is_some()).await;
+    world.upgrade_operator("kotoba:9");
+    world.edit_spec(|spec| {
+        spec.as_object_mut().unwrap().remove("image");
+    });
+    world.run_until_ready().await;
+    assert_eq!(world.images(), ["kotoba:1"; 3]);
+    assert_eq!(world.api.deleted(), ["pods g-2", "pods g-2"]);
+}
+
 async fn without_volume_of_g_1() -> World {
     let mut world = running(3).await;
     world.delete_claim("g-1");

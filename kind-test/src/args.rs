@@ -41,9 +41,9 @@ pub struct RunArgs {
     /// Leave everything running afterwards, also after a failure
     #[arg(long, env = "KOTOBA_KEEP", value_parser = clap::builder::FalseyValueParser::new(), num_args = 0..=1, default_missing_value = "true")]
     pub keep: bool,
-    /// Run this step alone, on what an earlier run with --keep has left
-    #[arg(long, value_name = "STEP")]
-    pub only: Option<String>,
+    /// Run this step alone, or these, with commas, in the order of a run, on what an earlier run with --keep has left
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub only: Vec<String>,
     /// Stop after this step
     #[arg(long, value_name = "STEP", env = "KOTOBA_TEST_UNTIL", conflicts_with = "only")]
     pub until: Option<String>,

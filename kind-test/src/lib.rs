@@ -9,6 +9,8 @@ mod database;
 mod graph;
 mod helm;
 mod images;
+mod inventory;
+mod kubectl;
 mod kubernetes;
 mod platform;
 mod process;

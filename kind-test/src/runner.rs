@@ -32,7 +32,7 @@ struct Outcome {
 pub async fn run(settings: Settings, options: RunArgs) -> Result<ExitCode> {
     let chosen = match &options.until {
         Some(last) => steps::until(last)?,
-        None => steps::chosen(options.only.as_deref())?,
+        None => steps::chosen(&options.only)?,
     };
     clear(&settings)?;
     let platform = match Platform::start(&settings).await {
@@ -115,8 +115,8 @@ async fn run_step(trial: &mut Trial, step: &Step) -> Result<()> {
 /// Writes down what there is to see of a failure.
 async fn diagnose(trial: &mut Trial, step: &str) {
     let folder = trial.settings.artifacts.join(step);
-    let both = [trial.installation.operator_namespace, trial.installation.namespace];
-    diagnosis::collect(&trial.kube, &both, &folder).await;
+    let namespaces: Vec<&str> = trial.installation.namespaces().collect();
+    diagnosis::collect(&trial.kube, &namespaces, &folder).await;
     let resource = match trial.resource().state().await {
         Ok(state) => {
             state
@@ -144,7 +144,7 @@ async fn tear_down(trial: &mut Trial) -> Result<()> {
     if trial.platform.was_up {
         steps::removal::remove_installation(trial).await?;
         pods::delete_volume_claims(&trial.kube, trial.installation.namespace).await?;
-        for namespace in [trial.installation.namespace, trial.installation.operator_namespace] {
+        for namespace in trial.installation.namespaces() {
             namespaces::remove(&trial.kube, namespace).await?;
         }
     }

@@ -19,6 +19,8 @@ pub struct Installation {
     pub operator_namespace: &'static str,
     pub namespace: &'static str,
     pub cluster: &'static str,
+    /// Another namespace in which it works, made with the first.
+    pub neighbour: Option<&'static str>,
     /// Where the operator works; two operators may not have a namespace in common.
     pub watched: &'static [&'static str],
 }
@@ -29,7 +31,8 @@ pub const TESTED: Installation = Installation {
     operator_namespace: "kotoba-test-system",
     namespace: "kotoba-test",
     cluster: "graph",
-    watched: &["kotoba-test"],
+    neighbour: Some("kotoba-test-neighbour"),
+    watched: &["kotoba-test", "kotoba-test-neighbour"],
 };
 
 /// What `make up` installs.
@@ -38,6 +41,7 @@ pub const SAMPLE: Installation = Installation {
     operator_namespace: "kotoba-system",
     namespace: "kotoba-sample",
     cluster: "sample",
+    neighbour: None,
     watched: &["kotoba-sample", "default"],
 };
 
@@ -55,6 +59,15 @@ pub struct Settings {
     pub load_image_command: Option<String>,
     /// The LDBC mini data set, where it is there.
     pub ldbc: Option<PathBuf>,
+}
+
+impl Installation {
+    /// All namespaces that were made for it.
+    pub fn namespaces(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [self.operator_namespace, self.namespace]
+            .into_iter()
+            .chain(self.neighbour)
+    }
 }
 
 impl Settings {

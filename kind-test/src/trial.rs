@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use kotoba_proto::v1::GetStatusResponse;
 use kube::Client;
 
@@ -15,6 +15,7 @@ use crate::graph::sample::Walk;
 use crate::graph::{Graph, files, generated};
 use crate::helm::Helm;
 use crate::images::Images;
+use crate::kubernetes::events::Events;
 use crate::kubernetes::pods::Pods;
 use crate::kubernetes::reach::{self, Reach};
 use crate::kubernetes::resource::Resource;
@@ -25,7 +26,7 @@ use crate::wait::{self, until};
 use crate::writer::{self, Ledger, Writer};
 
 /// The label of a cluster's pods, as documented.
-const CLUSTER_LABEL: &str = "kotoba.dev/cluster";
+pub const CLUSTER_LABEL: &str = "kotoba.dev/cluster";
 
 /// The data set that is loaded, and what it must become.
 #[derive(Debug)]
@@ -71,6 +72,10 @@ impl Trial {
     pub fn pods(&self) -> Pods {
         let selector = format!("{CLUSTER_LABEL}={}", self.installation.cluster);
         Pods::new(&self.kube, self.installation.namespace, &selector)
+    }
+
+    pub fn events(&self) -> Events {
+        Events::new(&self.kube, self.installation.namespace, self.installation.cluster)
     }
 
     pub fn operator_pods(&self) -> Pods {
@@ -143,6 +148,18 @@ impl Trial {
         Ok(report)
     }
 
+    /// The same, where no client may have seen anything of it.
+    pub async fn finish_unharmed(&mut self, writer: Writer, during: &str) -> Result<writer::Report> {
+        let report = self.finish(writer, during).await?;
+        ensure!(
+            report.failed() == 0,
+            "{} requests failed during {during}:{}",
+            report.failed(),
+            writer::lines(&report.failures)
+        );
+        Ok(report)
+    }
+
     /// Waits till the resource is Ready and every member, partition and voter is in place.
     pub async fn wait_until_whole(&mut self, members: usize, limit: Duration) -> Result<GetStatusResponse> {
         let resource = self.resource();
@@ -169,6 +186,11 @@ impl Trial {
         };
         compare(&database, &data.graph, &walk).await?;
         writer::check::check(&database, &self.ledger).await
+    }
+
+    /// Every acknowledged write is there. After a step that moves no data: reading the whole graph takes longer than most.
+    pub async fn verify_writes(&mut self) -> Result<()> {
+        writer::check::check(&self.database().await?, &self.ledger).await
     }
 
     /// Closes the way to a service that is about to go.

@@ -59,7 +59,7 @@ impl Fake {
         use crate::writer::{LABEL, SERIAL};
         let properties = [(SERIAL.to_owned(), (serial as i64).into())].into();
         self.0.lock().unwrap().create_node(CreateNode {
-            labels: vec![LABEL.to_owned()],
+            labels: vec![LABEL.clone()],
             properties,
         });
     }

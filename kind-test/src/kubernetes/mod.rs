@@ -2,7 +2,9 @@
 
 pub mod client;
 pub mod diagnosis;
+pub mod events;
 pub mod namespaces;
 pub mod pods;
 pub mod reach;
 pub mod resource;
+pub mod witness;

@@ -31,6 +31,14 @@ impl Pods {
         }
     }
 
+    pub fn api(&self) -> Api<Pod> {
+        self.api.clone()
+    }
+
+    pub fn selector(&self) -> &str {
+        &self.selector
+    }
+
     /// By name.
     pub async fn list(&self) -> Result<BTreeMap<String, Pod>> {
         let chosen = ListParams::default().labels(&self.selector);
@@ -136,14 +144,29 @@ pub async fn volume_claims(client: &Client, namespace: &str) -> Result<BTreeMap<
         .collect())
 }
 
+/// Releases the claim, as the chart's guard demands it, and deletes it. It stays while a pod uses it.
+pub async fn delete_volume_claim(client: &Client, namespace: &str, claim: &str) -> Result<()> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    release_volume_claim(&api, claim).await?;
+    api.delete(claim, &DeleteParams::default())
+        .await
+        .map(drop)
+        .with_context(|| format!("deleting volume claim {claim}"))
+}
+
+async fn release_volume_claim(api: &Api<PersistentVolumeClaim>, claim: &str) -> Result<()> {
+    let release = Patch::Merge(json!({ "metadata": { "annotations": { DELETION_ALLOWED: "true" } } }));
+    api.patch(claim, &PatchParams::default(), &release)
+        .await
+        .map(drop)
+        .with_context(|| format!("releasing volume claim {claim}"))
+}
+
 /// Deletes the claims of a namespace: the test is over and its data with it. Where the chart guards them, they are released first.
 pub async fn delete_volume_claims(client: &Client, namespace: &str) -> Result<()> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let release = Patch::Merge(json!({ "metadata": { "annotations": { DELETION_ALLOWED: "true" } } }));
     for claim in volume_claims(client, namespace).await?.into_keys() {
-        api.patch(&claim, &PatchParams::default(), &release)
-            .await
-            .with_context(|| format!("releasing volume claim {claim}"))?;
+        release_volume_claim(&api, &claim).await?;
     }
     api.delete_collection(&DeleteParams::default(), &ListParams::default())
         .await

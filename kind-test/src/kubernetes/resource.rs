@@ -70,6 +70,49 @@ impl Resource {
             .with_context(|| format!("scaling {} to {replicas}", self.name))
     }
 
+    /// Changes what the patch names, as `kubectl patch --type merge` does; null takes a field away.
+    pub async fn edit(&self, patch: &Value) -> Result<()> {
+        self.api
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(drop)
+            .with_context(|| format!("editing {} by {patch}", self.name))
+    }
+
+    /// Asks what would become of it, and changes nothing.
+    pub async fn try_edit(&self, patch: &Value) -> Result<Value> {
+        let edited = self.api.patch(&self.name, &asking(), &Patch::Merge(patch)).await;
+        edited
+            .map(|object| object.data)
+            .with_context(|| format!("editing {} by {patch}", self.name))
+    }
+
+    /// The same of the status, which nobody but the operator should write.
+    pub async fn try_edit_status(&self, patch: &Value) -> Result<Value> {
+        let edited = self.api.patch_status(&self.name, &asking(), &Patch::Merge(patch)).await;
+        edited
+            .map(|object| object.data)
+            .with_context(|| format!("editing the status of {} by {patch}", self.name))
+    }
+
+    /// Asks what would become of a manifest with this spec, and makes nothing.
+    pub async fn try_apply(&self, spec: Value) -> Result<Value> {
+        let manifest = json!({
+            "apiVersion": "kotoba.dev/v1alpha1", "kind": "KotobaCluster",
+            "metadata": {"name": self.name}, "spec": spec,
+        });
+        let how = PatchParams::apply(FIELD_MANAGER).dry_run();
+        let applied = self.api.patch(&self.name, &how, &Patch::Apply(&manifest)).await;
+        applied
+            .map(|object| object.data)
+            .with_context(|| format!("applying {manifest}"))
+    }
+
+    /// Sets an annotation, or takes it away.
+    pub async fn annotate(&self, key: &str, value: Option<&str>) -> Result<()> {
+        self.edit(&json!({"metadata": {"annotations": {key: value}}})).await
+    }
+
     /// Deletes it and waits till the object is gone.
     pub async fn delete(&self, limit: Duration) -> Result<()> {
         self.api
@@ -88,14 +131,49 @@ impl Resource {
     /// Waits till the condition has this status for the newest generation.
     pub async fn wait_for(&self, condition: &str, status: &str, limit: Duration) -> Result<State> {
         let what = format!("{condition}={status} of {}", self.name);
-        until(&what, limit, || async {
+        self.wait_until(&what, limit, |state| state.missing(condition, status))
+            .await
+    }
+
+    /// Waits till the condition has this status and reason for the newest generation; gives its message.
+    pub async fn wait_for_reason(
+        &self,
+        (condition, status, reason): (&str, &str, &str),
+        limit: Duration,
+    ) -> Result<String> {
+        let what = format!("{condition}={status}/{reason} of {}", self.name);
+        let missing = |state: &State| {
+            let other = || state.condition(condition).filter(|one| one.reason != reason);
+            state
+                .missing(condition, status)
+                .or_else(|| other().map(|one| one.to_string()))
+        };
+        let state = self.wait_until(&what, limit, missing).await?;
+        Ok(state.condition(condition).map_or_else(String::new, |one| one.message))
+    }
+
+    /// Waits till nothing is missing.
+    pub async fn wait_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        missing: impl Fn(&State) -> Option<String>,
+    ) -> Result<State> {
+        until(what, limit, || async {
             let state = self.state().await?;
-            Ok(match state.missing(condition, status) {
+            Ok(match missing(&state) {
                 None => Seen::Done(state),
                 Some(reason) => Seen::Waiting(reason),
             })
         })
         .await
+    }
+}
+
+fn asking() -> PatchParams {
+    PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
     }
 }
 
@@ -107,6 +185,27 @@ impl State {
     pub fn cluster_id(&self) -> Option<String> {
         let id = self.0.data["status"]["clusterId"].as_str()?;
         (!id.is_empty()).then(|| id.to_owned())
+    }
+
+    pub fn spec(&self) -> &Value {
+        &self.0.data["spec"]
+    }
+
+    pub fn status(&self) -> &Value {
+        &self.0.data["status"]
+    }
+
+    /// What the status says of the member in the slot.
+    pub fn member(&self, slot: &str) -> Option<&Value> {
+        let members = self.status()["members"].as_array()?;
+        members.iter().find(|member| member["slot"] == slot)
+    }
+
+    /// The rule that holds the operation back, and its message.
+    pub fn blocked_by(&self) -> Option<(String, String)> {
+        let blocked = &self.status()["operation"]["blockedBy"];
+        let text = |key: &str| blocked[key].as_str().map(str::to_owned);
+        Some((text("predicate")?, text("message")?))
     }
 
     pub fn conditions(&self) -> Vec<Condition> {

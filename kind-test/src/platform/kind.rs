@@ -79,6 +79,19 @@ pub async fn load_image(archive: &Path) -> Result<()> {
         .map(drop)
 }
 
+/// A node is a container: frozen, it answers nobody.
+pub async fn pause_node(node: &str) -> Result<()> {
+    docker("pause", node).await
+}
+
+pub async fn unpause_node(node: &str) -> Result<()> {
+    docker("unpause", node).await
+}
+
+async fn docker(what: &str, node: &str) -> Result<()> {
+    Program::new("docker").args([what, node]).run(LIMIT).await.map(drop)
+}
+
 pub async fn stop(settings: &Settings) -> Result<()> {
     kind()
         .args(["delete", "cluster", "--name", NAME, "--kubeconfig"])

@@ -9,7 +9,7 @@ mod namespaces;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::process::Program;
 use crate::say::say;
@@ -70,6 +70,32 @@ impl Platform {
             Kind::Given => given::load_image(settings, archive, tag).await,
             Kind::Docker => kind::load_image(archive).await,
             Kind::Namespaces => namespaces::load_image(settings, archive).await,
+        }
+    }
+
+    /// It was made for tests, so its own objects may be changed, and its nodes stopped.
+    pub fn is_ours(&self) -> bool {
+        match self.kind {
+            Kind::Given => false,
+            Kind::Docker | Kind::Namespaces => true,
+        }
+    }
+
+    /// Loses a node, without a word to it.
+    pub async fn stop_node(&self, settings: &Settings, node: &str) -> Result<()> {
+        match self.kind {
+            Kind::Given => bail!("a node of a given Kubernetes is not stopped"),
+            Kind::Docker => kind::pause_node(node).await,
+            Kind::Namespaces => namespaces::node(settings, "stop", node).await,
+        }
+    }
+
+    /// Brings it back.
+    pub async fn start_node(&self, settings: &Settings, node: &str) -> Result<()> {
+        match self.kind {
+            Kind::Given => bail!("a node of a given Kubernetes is not started"),
+            Kind::Docker => kind::unpause_node(node).await,
+            Kind::Namespaces => namespaces::node(settings, "start", node).await,
         }
     }
 

@@ -17,6 +17,7 @@ const WHY_NOT: &str = "this machine offers neither a Docker engine with kind nor
 /// The first time Kubernetes is built from source: 13 minutes on two cores, more where they are shared.
 const UP_LIMIT: Duration = Duration::from_secs(40 * 60);
 const LOAD_LIMIT: Duration = Duration::from_secs(180);
+const NODE_LIMIT: Duration = Duration::from_secs(60);
 const DOWN_LIMIT: Duration = Duration::from_secs(180);
 
 pub async fn start(settings: &Settings) -> Result<Start> {
@@ -51,6 +52,15 @@ pub async fn load_image(settings: &Settings, archive: &Path) -> Result<()> {
     Program::new(settings.cluster_script("load-image.sh"))
         .arg(archive)
         .run(LOAD_LIMIT)
+        .await
+        .map(drop)
+}
+
+/// `stop` or `start` of one node.
+pub async fn node(settings: &Settings, what: &str, node: &str) -> Result<()> {
+    Program::new(settings.cluster_script("node.sh"))
+        .args([what, node])
+        .run(NODE_LIMIT)
         .await
         .map(drop)
 }

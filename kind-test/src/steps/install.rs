@@ -54,9 +54,9 @@ pub async fn images(trial: &mut Trial) -> Result<()> {
     Ok(())
 }
 
-/// Both namespaces enforce the restricted level, so a pod that asks for more would not be admitted.
+/// All namespaces enforce the restricted level, so a pod that asks for more would not be admitted.
 pub async fn operator(trial: &mut Trial) -> Result<()> {
-    for namespace in [trial.installation.operator_namespace, trial.installation.namespace] {
+    for namespace in trial.installation.namespaces() {
         namespaces::make_restricted(&trial.kube, namespace).await?;
     }
     trial

@@ -1,11 +1,21 @@
 //! The steps of a run, in order. Each stands on what the ones before have left.
 
+mod absence;
 mod create;
 mod faults;
 mod install;
 mod load;
+mod neighbour;
+mod node_loss;
+mod operator;
+mod plugin;
+mod refusals;
 pub mod removal;
+mod reverse;
+mod roll;
 mod scale;
+mod suspension;
+mod volumes;
 
 use std::time::Duration;
 
@@ -104,6 +114,18 @@ pub const ALL: &[Step] = &[
         scale::in_refused
     ),
     step!(
+        "plugin",
+        "what kubectl kotoba shows; a drain by hand, and back",
+        15,
+        plugin::plugin
+    ),
+    step!(
+        "reverse",
+        "five to three, taken back while a member is drained",
+        20,
+        reverse::scale_in
+    ),
+    step!(
         "scale-in",
         "five to three under a writer; the disks stay",
         20,
@@ -116,6 +138,67 @@ pub const ALL: &[Step] = &[
         load::verify
     ),
     step!(
+        "refused",
+        "what the API server and the guard rails refuse, with their message",
+        4,
+        refusals::refused
+    ),
+    step!(
+        "roll",
+        "another pod template under a writer, the operator killed on the way",
+        15,
+        roll::roll
+    ),
+    step!(
+        "bad-image",
+        "a roll that stops at one pod, and is taken back",
+        12,
+        roll::bad_image
+    ),
+    step!(
+        "lost-volume",
+        "a disk is lost under a writer, and another member takes its place",
+        15,
+        volumes::lost
+    ),
+    step!(
+        "operator-gone",
+        "a failover without an operator; it comes back and touches nothing",
+        12,
+        absence::gone
+    ),
+    step!(
+        "operator-upgrade",
+        "an operator with another default image touches nothing",
+        10,
+        absence::upgraded
+    ),
+    step!(
+        "suspend",
+        "the pods go and come back, not while the operator is paused",
+        12,
+        suspension::suspend
+    ),
+    step!(
+        "node-lost",
+        "a Kubernetes node is lost under a writer, and comes back",
+        15,
+        node_loss::node_lost
+    ),
+    step!("grow", "larger disks, around the pods", 10, volumes::grow),
+    step!(
+        "config-in-the-middle",
+        "three to five, another processor request, and back to three",
+        25,
+        reverse::config_in_the_middle
+    ),
+    step!(
+        "namespace-deleted",
+        "a second cluster: made again on its old disk, gone with its namespace, and made again",
+        20,
+        neighbour::namespace_deleted
+    ),
+    step!(
         "delete-cluster",
         "the resource goes with its pods, the disks stay",
         5,
@@ -124,13 +207,16 @@ pub const ALL: &[Step] = &[
     step!("uninstall", "the operator goes, the CRD stays", 4, removal::operator),
 ];
 
-/// All steps, or those that one step needs with that step.
-pub fn chosen(only: Option<&str>) -> Result<Vec<&'static Step>> {
-    let Some(name) = only else {
+/// All steps, or these with what any step needs.
+pub fn chosen(only: &[String]) -> Result<Vec<&'static Step>> {
+    if only.is_empty() {
         return Ok(ALL.iter().collect());
-    };
-    named(name)?;
-    Ok(ALL.iter().filter(|step| step.always || step.name == name).collect())
+    }
+    for name in only {
+        named(name)?;
+    }
+    let is_chosen = |step: &&Step| step.always || only.iter().any(|name| name == step.name);
+    Ok(ALL.iter().filter(is_chosen).collect())
 }
 
 /// All steps up to one, with it.
@@ -159,10 +245,11 @@ mod tests {
     }
 
     #[test]
-    fn one_step_alone_comes_after_what_it_needs() {
-        let names: Vec<&str> = chosen(Some("create")).unwrap().iter().map(|step| step.name).collect();
-        assert_eq!(names, ["kubernetes", "images", "create"]);
-        assert!(chosen(Some("dance")).is_err());
-        assert_eq!(chosen(None).unwrap().len(), ALL.len());
+    fn steps_alone_come_in_order_after_what_they_need() {
+        let only = ["load".to_owned(), "create".to_owned()];
+        let names: Vec<&str> = chosen(&only).unwrap().iter().map(|step| step.name).collect();
+        assert_eq!(names, ["kubernetes", "images", "create", "load"]);
+        assert!(chosen(&["dance".to_owned()]).is_err());
+        assert_eq!(chosen(&[]).unwrap().len(), ALL.len());
     }
 }

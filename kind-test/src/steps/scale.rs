@@ -7,17 +7,17 @@ use anyhow::{Result, ensure};
 use kotoba_proto::v1::GetStatusResponse;
 
 use super::create::MEMBERS;
-use super::install::wait_for_operator;
+use super::operator;
 use crate::database::status::{active, identities, summary};
 use crate::database::{Database, member::Member};
-use crate::kubernetes::pods::{ABRUPT_SECONDS, uid, volume_claims};
+use crate::kubernetes::pods::{uid, volume_claims};
 use crate::say::say;
 use crate::spread::{self, load};
 use crate::trial::Trial;
 use crate::wait::{Seen, until};
 use crate::writer::lines;
 
-const SCALED: usize = 5;
+pub const SCALED: usize = 5;
 /// Fewer members than copies of each partition.
 const TOO_FEW: usize = 2;
 /// Pods, disks, and the first member taken in.
@@ -66,31 +66,8 @@ async fn kill_operator_midway(trial: &mut Trial) -> Result<()> {
         !is_done(&status),
         "the scale-out was over before the operator could be killed"
     );
-    let pods = trial.operator_pods();
-    let mut old = Vec::new();
-    for name in pods.list().await?.keys() {
-        old.push(pods.delete(name, Some(ABRUPT_SECONDS)).await?);
-    }
-    say(format!(
-        "deleted {} operator pod(s) in the middle: {}",
-        old.len(),
-        summary(&status)
-    ));
-    until("end of the old operator", BEGIN_LIMIT, || async {
-        let left = pods
-            .list()
-            .await?
-            .values()
-            .filter(|pod| old.contains(&uid(pod)))
-            .count();
-        Ok(if left == 0 {
-            Seen::Done(())
-        } else {
-            Seen::Waiting(format!("{left} left"))
-        })
-    })
-    .await?;
-    wait_for_operator(trial).await
+    say(format!("in the middle: {}", summary(&status)));
+    operator::kill(trial).await
 }
 
 /// The database says so itself: the conditions may be those of a moment before the last member joined.

@@ -59,12 +59,12 @@ pub async fn check<D: Database>(database: &D, ledger: &Ledger) -> Result<()> {
 
 async fn read<D: Database>(database: &D) -> Result<Found> {
     let mut found = Found::default();
-    let nodes = database.ask(nodes_with(LABEL, Vec::new()), Read::Strong).await?;
+    let nodes = database.ask(nodes_with(&LABEL, Vec::new()), Read::Strong).await?;
     for node in nodes.nodes() {
         let serial = serial_of(&node.properties);
         found.nodes.entry(serial).or_default().push(node.clone());
     }
-    let edges = database.ask(edges_of_type(EDGE_TYPE), Read::Strong).await?;
+    let edges = database.ask(edges_of_type(&EDGE_TYPE), Read::Strong).await?;
     for edge in edges.edges() {
         let serial = serial_of(&edge.properties);
         found.edges.entry(serial).or_default().push(edge.clone());
@@ -159,7 +159,7 @@ async fn both_ends_faults<D: Database>(database: &D, promises: &Promises) -> Res
     for entry in sample {
         let Some(edge) = &entry.edge else { continue };
         for (end, direction) in [(edge.source, Direction::Out), (entry.node, Direction::In)] {
-            let query = edges_of(end, direction, EDGE_TYPE);
+            let query = edges_of(end, direction, &EDGE_TYPE);
             let answer = database.ask(query, Read::Strong).await?;
             if !answer.edges().any(|seen| seen.id == edge.id) {
                 faults.push(format!(
@@ -241,7 +241,7 @@ mod tests {
         let (database, ledger) = written().await;
         let serial = ledger.next_serial();
         database.create_written(serial);
-        ledger.note_not_applied(serial);
+        ledger.note_not_applied(serial, "refused");
         assert!(fault(&database, &ledger).await.contains("was refused and is there"));
     }
 
@@ -251,12 +251,12 @@ mod tests {
         let (database, ledger) = written().await;
         let whole = ledger.next_serial();
         database.create_written(whole);
-        ledger.note_unknown(whole, Attempt { source: None });
-        ledger.note_unknown(ledger.next_serial(), Attempt { source: Some(1) });
+        ledger.note_unknown(whole, Attempt { source: None }, "lost");
+        ledger.note_unknown(ledger.next_serial(), Attempt { source: Some(1) }, "lost");
         check(&database, &ledger).await.unwrap();
         let half = ledger.next_serial();
         database.create_written(half);
-        ledger.note_unknown(half, Attempt { source: Some(1) });
+        ledger.note_unknown(half, Attempt { source: Some(1) }, "lost");
         assert!(fault(&database, &ledger).await.contains("left 1 nodes and 0 edges"));
     }
 }

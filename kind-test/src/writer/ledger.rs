@@ -10,6 +10,7 @@ use super::Report;
 
 /// More tell nothing new.
 const MAX_VIOLATIONS: usize = 20;
+const MAX_FAILURES: usize = 20;
 
 /// One acknowledged transaction: a node, and the edge to it from an older node (the first writes have none).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,29 +94,35 @@ impl Ledger {
         book.acknowledged.push(entry);
     }
 
-    pub fn note_unknown(&self, serial: u64, attempt: Attempt) {
+    pub fn note_unknown(&self, serial: u64, attempt: Attempt, reason: &str) {
         let mut book = self.book();
         book.session.report.unknown += 1;
+        book.session
+            .note_failure(format!("write {serial}, outcome unknown: {reason}"));
         book.unknown.insert(serial, attempt);
     }
 
-    pub fn note_not_applied(&self, serial: u64) {
+    pub fn note_not_applied(&self, serial: u64, reason: &str) {
         let mut book = self.book();
         book.session.report.not_applied += 1;
+        book.session.note_failure(format!("write {serial}: {reason}"));
         book.not_applied.insert(serial);
     }
 
     /// One pass of the reader: what contradicts the ledger, or that the database did not answer.
     pub fn note_reads(&self, outcome: Result<Vec<String>, String>) {
         let mut book = self.book();
-        let report = &mut book.session.report;
+        let session = &mut book.session;
         match outcome {
             Ok(violations) => {
-                report.reads += 1;
-                let room = MAX_VIOLATIONS.saturating_sub(report.violations.len());
-                report.violations.extend(violations.into_iter().take(room));
+                session.report.reads += 1;
+                let room = MAX_VIOLATIONS.saturating_sub(session.report.violations.len());
+                session.report.violations.extend(violations.into_iter().take(room));
             }
-            Err(_reason) => report.failed_reads += 1,
+            Err(reason) => {
+                session.report.failed_reads += 1;
+                session.note_failure(format!("read: {reason}"));
+            }
         }
     }
 
@@ -147,6 +154,12 @@ impl Ledger {
 }
 
 impl Session {
+    fn note_failure(&mut self, failure: String) {
+        if self.report.failures.len() < MAX_FAILURES {
+            self.report.failures.push(failure);
+        }
+    }
+
     fn gap(&self, now: Instant) -> Duration {
         let last = self.last_acknowledged;
         last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last))

@@ -8,6 +8,7 @@ pub mod ledger;
 mod reader;
 mod task;
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -19,10 +20,11 @@ use crate::say::{duration_text, say};
 use crate::wait::{Seen, until};
 pub use ledger::Ledger;
 
-/// Label of every written node.
-pub const LABEL: &str = "Written";
-/// Type of every written edge; from an older node to the new one.
-pub const EDGE_TYPE: &str = "FOLLOWS";
+/// Label of every written node. Of this process alone, so that a step can run on what an earlier run has left.
+pub static LABEL: LazyLock<String> = LazyLock::new(|| format!("Written{:08x}", *RUN));
+/// Type of every written edge; from an older node to the new one. Of this process alone, too.
+pub static EDGE_TYPE: LazyLock<String> = LazyLock::new(|| format!("FOLLOWS_{:08x}", *RUN));
+static RUN: LazyLock<u32> = LazyLock::new(rand::random);
 /// Property that names the write; in nodes and in edges.
 pub const SERIAL: &str = "serial";
 
@@ -49,8 +51,17 @@ pub struct Report {
     pub longest_gap: Duration,
     pub reads: usize,
     pub failed_reads: usize,
+    /// What the first of those that failed were told.
+    pub failures: Vec<String>,
     /// Reads that contradict an acknowledged write.
     pub violations: Vec<String>,
+}
+
+impl Report {
+    /// Requests that failed although the client library has tried again as long as it may.
+    pub fn failed(&self) -> usize {
+        self.not_applied + self.unknown + self.failed_reads
+    }
 }
 
 impl Writer {

@@ -57,7 +57,7 @@ impl<D: Database> Reader<D> {
 
     async fn counted(&mut self) -> Result<Vec<String>, Failure> {
         let acknowledged = self.ledger.len() as u64;
-        let count = self.database.count(nodes_with(LABEL, Vec::new())).await?;
+        let count = self.database.count(nodes_with(&LABEL, Vec::new())).await?;
         let mut violations = Vec::new();
         if count < acknowledged {
             violations.push(format!("counted {count} nodes after {acknowledged} were acknowledged"));
@@ -99,7 +99,7 @@ impl<D: Database> Reader<D> {
         };
         let mut violations = Vec::new();
         for (end, direction) in [(edge.source, Direction::Out), (entry.node, Direction::In)] {
-            let query = edges_of(end, direction, EDGE_TYPE);
+            let query = edges_of(end, direction, &EDGE_TYPE);
             let answer = self.database.ask(query, Read::Strong).await?;
             if !answer.edges().any(|seen| seen.id == edge.id) {
                 violations.push(format!(

@@ -41,8 +41,8 @@ async fn write_one<D: Database>(database: &D, ledger: &Ledger, number: usize) {
                 outcomes.len()
             )])),
         },
-        Err(Failure::NotApplied(_)) => ledger.note_not_applied(serial),
-        Err(Failure::Unknown(_)) => ledger.note_unknown(serial, Attempt { source }),
+        Err(Failure::NotApplied(reason)) => ledger.note_not_applied(serial, &reason),
+        Err(Failure::Unknown(reason)) => ledger.note_unknown(serial, Attempt { source }, &reason),
     }
 }
 
@@ -57,7 +57,7 @@ fn older_node(ledger: &Ledger) -> Option<u64> {
 
 fn operations(serial: u64, number: usize, source: Option<u64>) -> Vec<Operation> {
     let node = CreateNode {
-        labels: vec![LABEL.to_owned()],
+        labels: vec![LABEL.clone()],
         properties: [
             (SERIAL.to_owned(), serial_value(serial)),
             ("text".to_owned(), Value::from(text(serial))),
@@ -66,7 +66,7 @@ fn operations(serial: u64, number: usize, source: Option<u64>) -> Vec<Operation>
         .into(),
     };
     let edge = source.map(|source| CreateEdge {
-        r#type: EDGE_TYPE.to_owned(),
+        r#type: EDGE_TYPE.clone(),
         source: Some(NodeRef::id(source)),
         target: Some(NodeRef::operation(0)),
         properties: [(SERIAL.to_owned(), serial_value(serial))].into(),

@@ -32,6 +32,14 @@ pub async fn mark_claims(client: &Client, name: &ClusterName, marks: &[ClaimMark
     Ok(())
 }
 
+/// What an API server says to a person; the whole answer is for programs.
+fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
 /// Asks for larger disks, of every claim that can be asked; gives what Kubernetes said to those it refused.
 ///
 /// A storage class that cannot enlarge its volumes must not keep the rest of the cluster from being looked after.
@@ -46,7 +54,7 @@ pub async fn grow_claims(client: &Client, name: &ClusterName, growth: &[ClaimGro
         });
         let patched = api.patch(&claim, &PatchParams::default(), &Patch::Merge(patch)).await;
         if let Err(error) = patched {
-            refusals.push(format!("{claim} is not enlarged: {error}"));
+            refusals.push(format!("{claim} is not enlarged: {}", told(&error)));
         }
     }
     refusals

@@ -36,18 +36,27 @@ pub(super) fn build(cluster: &ValidatedCluster, observed: &Observed, replicas: u
         volume_claim_templates: Some(vec![claim_template(cluster, observed)]),
         ..StatefulSetSpec::default()
     };
+    let seen = observed.stateful_set.as_ref();
     StatefulSet {
-        metadata: metadata(cluster, &cluster.name.name),
+        // One that was seen is changed and never made anew: it may end between the look and this write, as when it is to
+        // get larger claims, and with the template that was seen it would have to go again at once.
+        metadata: ObjectMeta {
+            uid: seen.map(|set| set.uid.clone()),
+            ..metadata(cluster, &cluster.name.name)
+        },
         spec: Some(spec),
         ..StatefulSet::default()
     }
 }
 
-/// The image that is named, else the one that runs: an operator that is installed anew with another default restarts
-/// no pod.
+/// The image that is named, else the one that was noted when the operator first saw the cluster: an operator that is
+/// installed anew with another default restarts no pod. Not simply the one that runs: the spec may have named that, and
+/// taken it back.
 fn image<'a>(cluster: &'a ValidatedCluster, observed: &'a Observed) -> &'a str {
-    let running = observed.stateful_set.as_ref().and_then(|set| set.image.as_deref());
-    running.filter(|_| !cluster.image_is_named).unwrap_or(&cluster.image)
+    let running = || observed.stateful_set.as_ref()?.image.as_deref();
+    let noted = observed.recorded.default_image.as_deref();
+    let unnamed = noted.or_else(running).filter(|_| !cluster.image_is_named);
+    unnamed.unwrap_or(&cluster.image)
 }
 
 /// The claim template as it was made: Kubernetes refuses any change of it, and with it of the whole StatefulSet.

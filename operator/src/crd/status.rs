@@ -38,6 +38,12 @@ pub struct KotobaClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
 
+    /// Image of the pods while spec.image is empty: the operator's own default when it first saw the cluster. It is kept, so
+    /// that an operator with another default restarts no pod, and so that spec.image can be taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 500))]
+    pub default_image: Option<String>,
+
     /// One entry per slot (pod name).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]

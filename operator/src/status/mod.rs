@@ -100,6 +100,7 @@ pub fn derive(
         ),
         selector: Some(cluster.name.selector_text()),
         leader: leader(cluster, observed),
+        default_image: default_image(cluster, observed),
         partitions: view.current().map(partitions),
         leaving: leaving(&view),
         bootstrap: bootstrap(&view),
@@ -108,6 +109,15 @@ pub fn derive(
         cluster_id,
         members,
     }
+}
+
+/// Once noted it stays. In a cluster that an earlier operator made, what runs is it, unless the spec names that.
+fn default_image(cluster: &ValidatedCluster, observed: &Observed) -> Option<String> {
+    let running = observed.stateful_set.as_ref().and_then(|set| set.image.clone());
+    let noted = observed.recorded.default_image.clone();
+    noted
+        .or(running.filter(|_| !cluster.image_is_named))
+        .or_else(|| cluster.default_image.clone())
 }
 
 /// The status of a resource that cannot be acted on: what was said before stays, with the generation it was said of.

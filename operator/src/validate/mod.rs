@@ -31,6 +31,8 @@ pub struct ValidatedCluster {
     /// The spec names it. Else it is only for a cluster that has none yet: an operator that comes with another default
     /// must not restart every cluster.
     pub image_is_named: bool,
+    /// The operator's own, whatever the spec names.
+    pub default_image: Option<String>,
     pub image_pull_policy: PullPolicy,
     pub replicas: u32,
     /// 0: the database's default.
@@ -102,6 +104,7 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
         owner: cluster.controller_owner_ref(&()).ok_or(Invalid::Incomplete("uid"))?,
         image_is_named: spec.image.as_ref().is_some_and(|image| !image.is_empty()),
         image: image_of(spec.image.as_deref(), default_image)?,
+        default_image: default_image.map(str::to_owned),
         image_pull_policy: spec.image_pull_policy,
         replicas: replicas_of(spec.replicas)?,
         replication_factor: at_least_one("replicationFactor", spec.replication_factor)?,

@@ -20,6 +20,8 @@ type Key = (String, String, String);
 pub struct Store {
     objects: BTreeMap<Key, Value>,
     version: u64,
+    /// Somebody else deletes the object of this kind that is written next, just before.
+    pub ends_before_write: Option<&'static str>,
 }
 
 #[derive(Clone, Default)]
@@ -134,6 +136,13 @@ impl ApiServer {
             path.key.2 = body["metadata"]["name"].as_str().unwrap().to_owned();
         }
         let mut store = self.store();
+        if store
+            .ends_before_write
+            .take_if(|plural| *plural == path.key.0)
+            .is_some()
+        {
+            store.delete(&path.key.0, &path.key.2);
+        }
         let before = store.objects.get(&path.key).cloned();
         if method == Method::DELETE {
             return self.delete(&mut store, path.key, before.as_ref(), &body);

@@ -99,6 +99,20 @@ async fn an_operator_that_comes_with_another_default_image_touches_no_pod() {
     assert_eq!(world.images(), ["kotoba:1"; 3]);
 }
 
+#[tokio::test]
+async fn an_image_that_does_not_start_is_cured_by_naming_none_again() {
+    let mut world = running(3).await;
+    edit_image(&world, crate::world::BAD_IMAGE);
+    world.run_until(|status| status.operation.is_some()).await;
+    world.upgrade_operator("kotoba:9");
+    world.edit_spec(|spec| {
+        spec.as_object_mut().unwrap().remove("image");
+    });
+    world.run_until_ready().await;
+    assert_eq!(world.images(), ["kotoba:1"; 3]);
+    assert_eq!(world.api.deleted(), ["pods g-2", "pods g-2"]);
+}
+
 async fn without_volume_of_g_1() -> World {
     let mut world = running(3).await;
     world.delete_claim("g-1");
@@ -155,6 +169,20 @@ async fn a_drain_by_hand_says_that_a_lost_volume_does_not_come_back() {
     };
     world.run_until_ready().await;
     assert_eq!(members(&world), [1, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_stateful_set_that_ends_during_a_pass_is_not_made_anew_as_it_was() {
+    let mut world = running(3).await;
+    world.edit_spec(|spec| spec["storage"] = json!({ "size": "20Gi" }));
+    world.api.store().ends_before_write = Some("statefulsets");
+    world.pass().await.unwrap_err();
+    assert_eq!(world.api.store().get("statefulsets", "g"), None);
+    world.run_until_ready().await;
+    let set = world.api.store().get("statefulsets", "g").unwrap().clone();
+    let asked = &set["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"];
+    assert_eq!(asked, "20Gi");
+    assert_eq!(world.api.deleted(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -68,6 +68,7 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
         },
         image: "kotoba:1".into(),
         image_is_named: true,
+        default_image: Some("kotoba:1".into()),
         image_pull_policy: PullPolicy::IfNotPresent,
         replicas,
         replication_factor: 0,

@@ -176,5 +176,7 @@ fn member(listed: v1::MemberStatus) -> Option<Member> {
         drained: listed.drained,
         waiting_for: listed.waiting_for,
         disk_full: listed.disk_full,
+        data_bytes: listed.data_bytes,
+        room_bytes: listed.disk_available_bytes,
     })
 }

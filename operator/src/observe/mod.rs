@@ -286,6 +286,9 @@ pub struct Member {
     pub waiting_for: String,
     /// Takes no more data.
     pub disk_full: bool,
+    /// What its replicas take on its disk, and what more they may take; 0 where that is not known.
+    pub data_bytes: u64,
+    pub room_bytes: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -131,6 +131,7 @@ fn why_not(
 ) -> Option<(Predicate, String)> {
     too_few(cluster, catalogue, places)
         .or_else(|| too_full(places, cluster))
+        .or_else(|| too_little_room(places, cluster))
         .or_else(|| too_few_zones(cluster, catalogue, places, member))
         .map(|message| (Predicate::ScaleInRefused, message))
         .or_else(|| joining(catalogue, member))
@@ -173,6 +174,32 @@ fn too_full(places: &Places<'_>, cluster: &ValidatedCluster) -> Option<String> {
             full.join(", ")
         )
     })
+}
+
+/// Each member that stays takes its share of what those that leave hold.
+fn too_little_room(places: &Places<'_>, cluster: &ValidatedCluster) -> Option<String> {
+    let leaving = places.surplus(cluster.replicas).into_iter();
+    let leaving_bytes: u64 = leaving.map(|(_, member)| member.data_bytes).sum();
+    let staying = u64::try_from(places.staying(cluster.replicas).count()).ok()?;
+    let share = leaving_bytes.checked_div(staying)?;
+    let short: Vec<String> = places
+        .staying(cluster.replicas)
+        .filter(|(_, member)| (1..share).contains(&member.room_bytes))
+        .map(|(slot, member)| format!("{} has room for {}", cluster.name.pod(slot), gib(member.room_bytes)))
+        .collect();
+    (!short.is_empty()).then(|| {
+        format!(
+            "the members that leave hold {}, some {} for each that stays, and {}. Nothing is removed: raise \
+             spec.storage.size first, or set spec.replicas back",
+            gib(leaving_bytes),
+            gib(share),
+            short.join(", ")
+        )
+    })
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// Where zones are a rule and not a wish, fewer of them than copies are not accepted.

@@ -157,6 +157,8 @@ fn member(slot: u32) -> impl Strategy<Value = Member> {
         drained: state == MemberState::Draining && empty,
         waiting_for: String::new(),
         disk_full,
+        data_bytes: 0,
+        room_bytes: 0,
     })
 }
 

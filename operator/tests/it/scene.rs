@@ -366,6 +366,8 @@ fn member(database: &mut Database, words: &Words<'_>) {
         drained: words.has("drained"),
         waiting_for: words.text("waits", "").replace('_', " "),
         disk_full: words.has("full"),
+        data_bytes: words.number("data-gib", 0) << 30,
+        room_bytes: words.number("room-gib", 0) << 30,
     });
 }
 

@@ -33,19 +33,17 @@ async fn a_new_image_reaches_every_pod_one_at_a_time_and_the_leader_last() {
     );
 }
 
+fn waits_for_an_image(status: &KotobaClusterStatus) -> bool {
+    let operation = status.operation.as_ref();
+    let blocked = operation.and_then(|operation| operation.blocked_by.as_ref());
+    blocked.is_some_and(|blocked| blocked.predicate == "PodNotReady" && blocked.message.contains("ImagePullBackOff"))
+}
+
 #[tokio::test]
 async fn an_image_that_does_not_start_stops_at_one_pod_and_is_cured_by_editing_back() {
     let mut world = running(3).await;
     edit_image(&world, crate::world::BAD_IMAGE);
-    let waits = |status: &KotobaClusterStatus| {
-        let blocked = status
-            .operation
-            .as_ref()
-            .and_then(|operation| operation.blocked_by.clone());
-        blocked
-            .is_some_and(|blocked| blocked.predicate == "PodNotReady" && blocked.message.contains("ImagePullBackOff"))
-    };
-    world.run_until(waits).await;
+    world.run_until(waits_for_an_image).await;
     for _ in 0..5 {
         world.pass().await.unwrap();
         world.tick().await;
@@ -103,7 +101,7 @@ async fn an_operator_that_comes_with_another_default_image_touches_no_pod() {
 async fn an_image_that_does_not_start_is_cured_by_naming_none_again() {
     let mut world = running(3).await;
     edit_image(&world, crate::world::BAD_IMAGE);
-    world.run_until(|status| status.operation.is_some()).await;
+    world.run_until(waits_for_an_image).await;
     world.upgrade_operator("kotoba:9");
     world.edit_spec(|spec| {
         spec.as_object_mut().unwrap().remove("image");

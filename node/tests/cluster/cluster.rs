@@ -13,7 +13,7 @@ use kotoba_proto::ClusterError;
 use kotoba_proto::KotobaCluster;
 use kotoba_proto::cluster::Options;
 use kotoba_proto::v1::admin_service_client::AdminServiceClient;
-use kotoba_proto::v1::{GetStatusResponse, JoinClusterRequest, JoinClusterResponse, RebalanceRequest};
+use kotoba_proto::v1::{GetStatusResponse, JoinClusterRequest, JoinClusterResponse, RebalanceRequest, ReplicaRole};
 use kotoba_state::ids::{GroupId, MemberId, PartitionId, Timestamp};
 use kotoba_state::meta::FirstMember;
 use kotoba_state::partition::{Command, digest};
@@ -335,6 +335,12 @@ impl Cluster {
             })
             .await;
         }
+        // Deleted first, and taken out of the catalogue then.
+        self.status_where("retired replicas forgotten", |status| {
+            let mut replicas = status.partitions.iter().flat_map(|partition| &partition.replicas);
+            replicas.all(|replica| replica.role() != ReplicaRole::Retiring)
+        })
+        .await;
     }
 
     /// The disk of a member holds the replicas that the catalogue places there, and no others.

@@ -49,6 +49,17 @@ impl<'a> Helm<'a> {
             .map(drop)
     }
 
+    /// What the chart brings to be tested with: whether the installation works.
+    pub async fn test(&self) -> Result<()> {
+        let limit = format!("{}s", LIMIT.as_secs());
+        self.program()
+            .await?
+            .args(["test", self.installation.release, "--timeout", &limit])
+            .run(2 * LIMIT)
+            .await
+            .map(drop)
+    }
+
     pub async fn uninstall(&self) -> Result<()> {
         let release = self.installation.release;
         self.program()

@@ -67,6 +67,10 @@ pub async fn operator(trial: &mut Trial) -> Result<()> {
     wait_for_operator(trial).await
 }
 
+pub async fn helm_test(trial: &mut Trial) -> Result<()> {
+    trial.helm().test().await.context("testing the release")
+}
+
 /// Waits till all Deployments of the operator's namespace are Available and its pods Ready.
 pub async fn wait_for_operator(trial: &Trial) -> Result<()> {
     let namespace = trial.installation.operator_namespace;

@@ -62,6 +62,12 @@ pub const ALL: &[Step] = &[
         5,
         install::operator
     ),
+    step!(
+        "helm-test",
+        "helm test says that the installation works",
+        5,
+        install::helm_test
+    ),
     step!("create", "a KotobaCluster of three becomes Ready", 6, create::create),
     step!("load", "the data set through the client service", 10, load::load),
     step!(
@@ -240,7 +246,7 @@ mod tests {
     #[test]
     fn the_steps_until_one_end_with_it() {
         let names: Vec<&str> = until("create").unwrap().iter().map(|step| step.name).collect();
-        assert_eq!(names, ["kubernetes", "images", "install", "create"]);
+        assert_eq!(names, ["kubernetes", "images", "install", "helm-test", "create"]);
         assert!(until("nothing").is_err());
     }
 

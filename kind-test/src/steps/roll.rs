@@ -152,6 +152,7 @@ pub async fn bad_image(trial: &mut Trial) -> Result<()> {
         "the message names neither {} nor its image: {message}",
         halted[0]
     );
+    operator::kill(trial).await?;
     resource.edit(&json!({"spec": {"image": null}})).await?;
     resource.wait_for("MembersUpToDate", "True", ROLL_LIMIT).await?;
     trial.wait_until_whole(MEMBERS, WHOLE_LIMIT).await?;

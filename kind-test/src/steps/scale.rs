@@ -8,6 +8,7 @@ use kotoba_proto::v1::GetStatusResponse;
 
 use super::create::MEMBERS;
 use super::operator;
+use super::reverse::wait_for_a_drain;
 use crate::database::status::{active, identities, summary};
 use crate::database::{Database, member::Member};
 use crate::kubernetes::pods::{uid, volume_claims};
@@ -146,6 +147,8 @@ pub async fn scale_in(trial: &mut Trial) -> Result<()> {
     let claims = volume_claims(&trial.kube, trial.installation.namespace).await?;
     let writer = trial.writer().await?;
     trial.resource().scale(MEMBERS as u32).await?;
+    wait_for_a_drain(trial).await?;
+    operator::kill(trial).await?;
     // Last of all: a pod goes when its member was removed.
     let pods = trial.pods();
     until("end of two pods", BALANCED_LIMIT, || async {

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use super::create::MEMBERS;
+use super::operator;
 use crate::inventory;
 use crate::kubernetes::pods::volume_claims;
 use crate::say::say;
@@ -24,6 +25,7 @@ pub async fn suspend(trial: &mut Trial) -> Result<()> {
     let claims = volume_claims(&trial.kube, trial.installation.namespace).await?;
     let resource = trial.resource();
     resource.edit(&json!({"spec": {"suspend": true}})).await?;
+    operator::kill(trial).await?;
     trial.pods().wait_for_none(STOP_LIMIT).await?;
     for condition in ["Ready", "Available"] {
         let suspended = (condition, "False", "Suspended");

@@ -12,6 +12,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::create::MEMBERS;
+use super::operator;
 use crate::database::status::identities;
 use crate::inventory::{self, Inventory};
 use crate::kubernetes::pods::{delete_volume_claim, volume_claims};
@@ -50,6 +51,7 @@ pub async fn lost(trial: &mut Trial) -> Result<()> {
     ensure!(to_do.contains(&names_it), "it does not say what to do: {to_do}");
     trial.events().wait_for_more("LostVolume", told, LOST_LIMIT).await?;
     resource.annotate(REPLACE, Some(&id.to_string())).await?;
+    operator::kill(trial).await?;
     resource
         .wait_until("successor", REPLACED_LIMIT, |state| not_followed(state, &name, id))
         .await?;
@@ -127,7 +129,11 @@ pub async fn grow(trial: &mut Trial) -> Result<()> {
         ensure!(!message.contains("Status {"), "it is not for people: {message}");
         class.let_grow(true).await?;
     }
-    let enlarged = enlarge(trial, &size, !can_grow).await;
+    let enlarged = async {
+        operator::kill(trial).await?;
+        enlarge(trial, &size, !can_grow).await
+    };
+    let enlarged = enlarged.await;
     if !can_grow {
         class.let_grow(false).await?;
     }

@@ -112,8 +112,9 @@ fn told(full: &BTreeSet<MemberId>, me: MemberId, mine: Reading) -> String {
 /// Looks at the disk until cancelled; while it is short, hands over what is led here.
 pub async fn watch(running: Arc<Running>, space: Arc<Space>, interval: Duration, cancel: CancellationToken) {
     while cancel.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
-        let looking = space.clone();
-        let Ok(reading) = tokio::task::spawn_blocking(move || looking.look()).await else {
+        let (looking, groups) = (space.clone(), running.groups.clone());
+        let look = move || looking.look(groups.unwritten_bytes());
+        let Ok(reading) = tokio::task::spawn_blocking(look).await else {
             return;
         };
         if reading.is_short() {

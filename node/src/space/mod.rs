@@ -40,6 +40,8 @@ use crate::raft::DiskRoom;
 
 /// The ballast's name in the data directory.
 const BALLAST: &str = "ballast";
+/// What a byte in memory takes in a state file at most: pages have sizes of powers of two.
+const WRITTEN_PER_BYTE: u64 = 2;
 
 /// What is known of the room, as of the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub struct Space {
 
 struct State {
     ballast_bytes: u64,
+    /// What is in memory only and will take room on the disk.
+    unwritten_bytes: u64,
     reading: Reading,
     /// The volume's last word was an error, which is logged once.
     is_mute: bool,
@@ -90,6 +94,7 @@ impl Space {
             rule,
             state: Mutex::new(State {
                 ballast_bytes,
+                unwritten_bytes: 0,
                 reading: Reading {
                     available_bytes: room.free_bytes + ballast_bytes,
                     total_bytes: room.total_bytes,
@@ -100,7 +105,7 @@ impl Space {
                 is_without_ballast: false,
             }),
         };
-        space.look();
+        space.look(0);
         Ok(space)
     }
 
@@ -109,10 +114,12 @@ impl Space {
         self.state().reading
     }
 
-    /// Looks again; allocates the ballast where it is missing and fits. Blocks.
-    pub fn look(&self) -> Reading {
+    /// Looks again; allocates the ballast where it is missing and fits. What is in memory only has its room on the disk kept
+    /// for it. Blocks.
+    pub fn look(&self, unwritten_bytes: u64) -> Reading {
         let mut state = self.state();
         if let Some(room) = self.ask(&mut state) {
+            state.unwritten_bytes = unwritten_bytes.saturating_mul(WRITTEN_PER_BYTE);
             self.note(&mut state, room);
             if state.ballast_bytes < self.rule.ballast_bytes && self.rule.may_hold(room.free_bytes) {
                 self.hold(&mut state);
@@ -140,7 +147,7 @@ impl Space {
     }
 
     fn note(&self, state: &mut State, room: Room) {
-        let available_bytes = room.free_bytes + state.ballast_bytes;
+        let available_bytes = (room.free_bytes + state.ballast_bytes).saturating_sub(state.unwritten_bytes);
         let before = state.reading.level;
         let level = self.rule.level(before, available_bytes);
         state.reading = Reading {
@@ -305,7 +312,7 @@ mod tests {
         assert_eq!(volume.held.load(Ordering::Relaxed), 50 * MIB);
         // Somebody else takes every byte that is left.
         volume.taken.store(974 * MIB, Ordering::Relaxed);
-        assert_eq!(space.look().level, Level::Low);
+        assert_eq!(space.look(0).level, Level::Low);
         assert_eq!(volume.held.load(Ordering::Relaxed), 50 * MIB, "a look gives nothing up");
         space.before_write(4096);
         assert_eq!(volume.held.load(Ordering::Relaxed), 0);
@@ -319,16 +326,16 @@ mod tests {
         let space = space(&volume);
         volume.taken.store(1024 * MIB, Ordering::Relaxed);
         space.before_write(1);
-        assert_eq!(space.look().level, Level::Exhausted);
+        assert_eq!(space.look(0).level, Level::Exhausted);
         assert!(!space.takes_entries());
         volume.taken.store(920 * MIB, Ordering::Relaxed);
         assert_eq!(
-            space.look().level,
+            space.look(0).level,
             Level::Low,
             "a little more than the reserve is not enough"
         );
         volume.taken.store(800 * MIB, Ordering::Relaxed);
-        assert_eq!(space.look().level, Level::Enough);
+        assert_eq!(space.look(0).level, Level::Enough);
         assert_eq!(volume.held.load(Ordering::Relaxed), 50 * MIB);
     }
 
@@ -338,7 +345,7 @@ mod tests {
         let space = Space::open(Path::new("nowhere"), volume.clone(), 0).unwrap();
         volume.taken.store(1024 * MIB, Ordering::Relaxed);
         space.before_write(1);
-        assert_eq!(space.look().level, Level::Enough);
+        assert_eq!(space.look(0).level, Level::Enough);
         assert_eq!(volume.held.load(Ordering::Relaxed), 0);
     }
 

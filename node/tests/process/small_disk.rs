@@ -20,6 +20,7 @@ const WRITERS: usize = 8;
 const NODE_BYTES: usize = 200_000;
 /// More than fit the disk.
 const MOST_WRITES: usize = 2_000;
+const MOST_FILLINGS: usize = 20;
 
 /// A mounted file system, unmounted when it is dropped.
 struct SmallDisk {
@@ -100,24 +101,39 @@ async fn all_there(client: &KotobaCluster, written: &[u64]) {
     assert_eq!(count, written.len() as u64);
 }
 
+/// What should tell that the disk is full, and does not.
+async fn missing(member: &Member) -> Vec<String> {
+    let told = [
+        (member.ask(&["status"]), "full: takes no writes"),
+        (member.ask(&["health"]), "make room on it or enlarge it"),
+        (member.probe("/readyz").await, "ok, but the disk is full"),
+        (member.probe("/metrics").await, "kotoba_disk_full 1"),
+    ];
+    let missing = told.into_iter().filter(|(told, wanted)| !told.contains(wanted));
+    missing.map(|(told, _)| told).collect()
+}
+
 #[test]
 fn a_disk_filled_by_writes_refuses_more_serves_reads_and_takes_writes_again_when_it_is_enlarged() {
     let Some(disk) = SmallDisk::mount() else { return };
     run(async {
         let mut member = Member::founded(&disk.data_dir(), "").await;
         let client = member.client();
-        let (mut written, refused) = write_until_full(&client).await;
-        assert!(refused.contains("the disk of member 1 is full"), "{refused}");
-        assert!(refused.contains("MiB in reserve"), "{refused}");
-        all_there(&client, &written).await;
-        let status = member.ask(&["status"]);
-        assert!(status.contains("full: takes no writes"), "{status}");
-        let health = member.ask(&["health"]);
-        assert!(health.contains("make room on it or enlarge it"), "{health}");
-        let ready = member.probe("/readyz").await;
-        assert!(ready.contains("ok, but the disk is full"), "{ready}");
-        let metrics = member.probe("/metrics").await;
-        assert!(metrics.contains("kotoba_disk_full 1"), "{metrics}");
+        let mut written = Vec::new();
+        let mut told = Vec::new();
+        // What is in memory may take less room than is kept for it: then there is some again when it is on the disk.
+        for _ in 0..MOST_FILLINGS {
+            let (more, refused) = write_until_full(&client).await;
+            written.extend(more);
+            assert!(refused.contains("the disk of member 1 is full"), "{refused}");
+            assert!(refused.contains("MiB in reserve"), "{refused}");
+            all_there(&client, &written).await;
+            told = missing(&member).await;
+            if told.is_empty() {
+                break;
+            }
+        }
+        assert!(told.is_empty(), "{told:?}");
 
         disk.enlarge();
         let operation = create_node("Large", [("value", "small".into())]);

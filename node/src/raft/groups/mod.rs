@@ -244,6 +244,12 @@ impl Groups {
         self.inner.counters.register(registry);
     }
 
+    /// What was applied and is not in the state files yet.
+    pub fn unwritten_bytes(&self) -> u64 {
+        let dirty = |group: &Group| u64::try_from(group.local().state.dirty_bytes()).unwrap_or(u64::MAX);
+        self.list().iter().map(dirty).fold(0, u64::saturating_add)
+    }
+
     /// What the log and the running replicas take on disk now. Blocks.
     pub fn disk_usage(&self) -> DiskUsage {
         let state = |group: &Group| (group.id(), self.inner.replica_directory(group.local().key));

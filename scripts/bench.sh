@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures KotobaDB side by side with etcd on this machine; writes bench/RESULTS.md and docs/figures. Arguments go to the
-# generator: `scripts/bench.sh --help` lists them. Takes about 20 minutes; measure on a machine that does nothing else.
+# generator: `scripts/bench.sh --help` lists them. Measure on a machine that does nothing else.
 #
 # etcd is built from its module where it is missing; without Go only KotobaDB is measured.
 set -euo pipefail

@@ -13,6 +13,7 @@ mod groups;
 mod lock;
 mod log;
 mod network;
+mod patient_file;
 mod room;
 mod settings;
 mod snapshot;

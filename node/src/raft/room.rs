@@ -4,6 +4,11 @@
 pub trait DiskRoom: Send + Sync + 'static {
     /// Comes before so many bytes are written; may make room for them. Blocks for a system call or two.
     fn before_write(&self, bytes: usize);
+    /// Comes after a write that met a full disk, which is made again: makes room, or waits a moment for others to. False where
+    /// the write is to fail. Blocks.
+    fn wait(&self) -> bool;
+    /// No write waits from now on: the member ends.
+    fn end_waits(&self);
     /// False where entries that others have logged cannot be taken in. The meta group's always are.
     fn takes_entries(&self) -> bool;
     /// False where a whole state cannot be taken in.
@@ -13,6 +18,12 @@ pub trait DiskRoom: Send + Sync + 'static {
 /// A disk without an end.
 impl DiskRoom for () {
     fn before_write(&self, _: usize) {}
+
+    fn wait(&self) -> bool {
+        false
+    }
+
+    fn end_waits(&self) {}
 
     fn takes_entries(&self) -> bool {
         true

@@ -12,11 +12,8 @@ use tempfile::TempDir;
 
 use super::counters::Counters;
 use super::log::{LogStore, ReplicaLogHandle};
-use super::state::{ReplicaState, ReplicaStore};
+use super::state::{FileSettings, ReplicaState, ReplicaStore};
 use super::types::{ReplicaKey, TypeConfig};
-
-/// Cache of the files of these tests.
-const CACHE_BYTES: usize = 1 << 20;
 
 /// Answers with the command, and keeps it under its index.
 struct Recorder;
@@ -44,7 +41,15 @@ impl StoreBuilder<TypeConfig, ReplicaLogHandle, ReplicaStore, ()> for Builder {
         let log = self.log.create(key).await.unwrap();
         let path = self.directory.path().join(key.replica.to_string());
         let counters = Arc::new(Counters::default());
-        let state = ReplicaState::open(&path, key, CACHE_BYTES, Arc::new(Recorder), log.clone(), counters).unwrap();
+        let state = ReplicaState::open(
+            &path,
+            key,
+            FileSettings::of_a_test(),
+            Arc::new(Recorder),
+            log.clone(),
+            counters,
+        )
+        .unwrap();
         Ok(((), log, ReplicaStore::new(Arc::new(state))))
     }
 }

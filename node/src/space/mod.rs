@@ -1,8 +1,8 @@
 //! The room on the file system of the data directory: what is kept free, and what a member does when it runs short.
 //!
-//! What is on disk when a write fails: a log commit that meets a full disk may be there in parts, so the log is never
-//! written again and the process ends (`raft/log/writer.rs`); a state that cannot be made durable stops its replica. Both
-//! need a restart. So a member stops taking writes while it still has room for what it must write without being asked:
+//! A write of the log or of a state that finds no room waits until there is some (`raft/patient_file.rs`): nothing is lost,
+//! but its replicas cannot vote or follow meanwhile. So a member stops taking writes while it still has room for what it must
+//! write without being asked:
 //!
 //! | level | when | what is refused |
 //! |---|---|---|
@@ -16,8 +16,7 @@
 //!
 //! A part of the reserve is the *ballast*, a file whose blocks are allocated. Somebody else may fill the disk to its last
 //! byte at any moment; the ballast is given up when a write would not fit, not earlier, so that whoever fills the disk is likely
-//! to have met its end before. It is allocated again when there is room. What cannot be excluded is that the disk becomes
-//! full *during* a commit; then the process ends as for any failed write, and nothing that was acknowledged is lost.
+//! to have met its end before. It is allocated again when there is room.
 //!
 //! Leaders hear which members are short from the leader of the meta group, with each of its looks ([`ShortMembers`]): a
 //! partition most of whose voters are short takes no writes wherever its leader is. Nothing of this is stored.
@@ -27,7 +26,9 @@ mod volume;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kotoba_state::ids::MemberId;
 use tracing::{info, warn};
@@ -42,6 +43,8 @@ use crate::raft::DiskRoom;
 const BALLAST: &str = "ballast";
 /// What a byte in memory takes in a state file at most: pages have sizes of powers of two.
 const WRITTEN_PER_BYTE: u64 = 2;
+/// How long a write that found no room waits before it is made again.
+const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What is known of the room, as of the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,8 @@ pub struct Space {
     volume: Arc<dyn Volume>,
     rule: Rule,
     state: Mutex<State>,
+    /// Writes that find no room fail.
+    ending: AtomicBool,
 }
 
 struct State {
@@ -80,6 +85,8 @@ struct State {
     is_mute: bool,
     /// So was the last attempt to allocate the ballast: some file systems never allow it.
     is_without_ballast: bool,
+    /// A write found no room since there was enough, which is logged once too.
+    is_waiting: bool,
 }
 
 impl Space {
@@ -103,7 +110,9 @@ impl Space {
                 },
                 is_mute: false,
                 is_without_ballast: false,
+                is_waiting: false,
             }),
+            ending: AtomicBool::new(false),
         };
         space.look(0);
         Ok(space)
@@ -159,7 +168,10 @@ impl Space {
         if level != before {
             let (available, reserve) = (Mib(available_bytes), Mib(self.rule.reserve_bytes));
             match level {
-                Level::Enough => info!(%available, "there is room on the disk again: writes go on"),
+                Level::Enough => {
+                    state.is_waiting = false;
+                    info!(%available, "there is room on the disk again: writes go on");
+                }
                 Level::Low => warn!(%available, %reserve, "the disk is full: clients' writes are refused, reads go on"),
                 Level::Exhausted => {
                     warn!(%available, %reserve, "the disk is full to its end: entries from other members are refused too");
@@ -214,6 +226,32 @@ impl DiskRoom for Space {
             }
             self.note(&mut state, room);
         }
+    }
+
+    fn wait(&self) -> bool {
+        let has_given_up_ballast = {
+            let mut state = self.state();
+            let held = state.ballast_bytes;
+            if held > 0 {
+                self.release(&mut state);
+            }
+            if let Some(room) = self.ask(&mut state) {
+                self.note(&mut state, room);
+            }
+            let has_given_up_ballast = state.ballast_bytes < held;
+            if !has_given_up_ballast && !std::mem::replace(&mut state.is_waiting, true) {
+                warn!("a write waits for room on the disk, and what it belongs to with it; reads go on");
+            }
+            has_given_up_ballast
+        };
+        if !has_given_up_ballast {
+            std::thread::sleep(WRITE_AGAIN_AFTER);
+        }
+        !self.ending.load(Ordering::Relaxed)
+    }
+
+    fn end_waits(&self) {
+        self.ending.store(true, Ordering::Relaxed);
     }
 
     fn takes_entries(&self) -> bool {

@@ -45,6 +45,19 @@ where
     }
 }
 
+/// Whether a condition holds before the time is up.
+#[allow(dead_code, reason = "not every suite asks")]
+pub async fn becomes(condition: impl Fn() -> bool, within: Duration) -> bool {
+    let deadline = Instant::now() + within;
+    while !condition() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    true
+}
+
 /// For the checks of [`until`]: an error unless the condition holds.
 pub fn ensure(condition: bool, seen: impl FnOnce() -> String) -> Result<(), String> {
     if condition { Ok(()) } else { Err(seen()) }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use futures::future::join_all;
 use kotoba_proto::{ClusterError, KotobaCluster};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::graph::{create_node, find_nodes, get_nodes, nodes};
 use crate::member::Member;
-use crate::wait::{run, until};
+use crate::wait::{becomes, run, until};
 
 const SIZE: &str = "size=128m";
 const LARGER: &str = "size=256m";
@@ -21,6 +22,10 @@ const NODE_BYTES: usize = 200_000;
 /// More than fit the disk.
 const MOST_WRITES: usize = 2_000;
 const MOST_FILLINGS: usize = 20;
+/// Much less than fits the disk, and more than the ballast.
+const SOME_WRITES: usize = 150;
+/// What was applied is written after five seconds.
+const CHECKPOINTS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A mounted file system, unmounted when it is dropped.
 struct SmallDisk {
@@ -29,9 +34,9 @@ struct SmallDisk {
 
 impl SmallDisk {
     /// None where this user may not mount.
-    fn mount() -> Option<Self> {
+    fn mount(size: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let mounted = Self::command("mount", &["-t", "tmpfs", "-o", SIZE, "tmpfs"], directory.path());
+        let mounted = Self::command("mount", &["-t", "tmpfs", "-o", size, "tmpfs"], directory.path());
         if !mounted {
             eprintln!("skipped: this user may not mount a file system of its own");
             return None;
@@ -115,7 +120,7 @@ async fn missing(member: &Member) -> Vec<String> {
 
 #[test]
 fn a_disk_filled_by_writes_refuses_more_serves_reads_and_takes_writes_again_when_it_is_enlarged() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(SIZE) else { return };
     run(async {
         let mut member = Member::founded(&disk.data_dir(), "").await;
         let client = member.client();
@@ -147,9 +152,53 @@ fn a_disk_filled_by_writes_refuses_more_serves_reads_and_takes_writes_again_when
     });
 }
 
+/// What was acknowledged and is in memory only has no room then, and the ballast is not enough for it.
+#[test]
+fn a_disk_that_is_filled_before_what_is_in_memory_is_written_stops_no_replica() {
+    let Some(disk) = SmallDisk::mount(LARGER) else { return };
+    run(async {
+        let mut member = Member::founded(&disk.data_dir(), "").await;
+        let client = member.client();
+        let mut written = Vec::new();
+        let mut waits = false;
+        // Where all was written before the disk was full, once more.
+        for _ in 0..3 {
+            let outcome = until("a write", || async {
+                client.execute_operation(create_node("Large", [])).await
+            })
+            .await;
+            written.push(outcome.id);
+            let value = "x".repeat(NODE_BYTES);
+            let writes = (0..SOME_WRITES)
+                .map(|_| client.execute_operation(create_node("Large", [("value", value.as_str().into())])));
+            for answer in join_all(writes).await {
+                written.push(answer.unwrap().id);
+            }
+            let not_ours = disk.fill();
+            let told = || member.log().contains("a write waits for room on the disk");
+            waits = becomes(told, CHECKPOINTS_WITHIN).await;
+            all_there(&client, &written).await;
+            fs::remove_file(&not_ours).unwrap();
+            if waits {
+                break;
+            }
+        }
+        assert!(waits, "{}", member.log());
+        let outcome = until("a write", || async {
+            client.execute_operation(create_node("Large", [])).await
+        })
+        .await;
+        written.push(outcome.id);
+        all_there(&client, &written).await;
+        assert!(member.is_running(), "{}", member.log());
+        assert!(!member.log().contains("a replica stops"), "{}", member.log());
+        member.stop().await;
+    });
+}
+
 #[test]
 fn a_disk_that_somebody_else_fills_to_the_last_byte_stops_writes_only_and_only_for_that_long() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(SIZE) else { return };
     run(async {
         let mut member = Member::founded(&disk.data_dir(), "").await;
         let client = member.client();

@@ -28,7 +28,7 @@ use super::log::{LOG_FILE, LogStore, ReplicaLogHandle};
 use super::network::{LinkFilter, PeerAddresses, RaftEndpoint, Registry, Transport, TransportConfig};
 use super::room::DiskRoom;
 use super::settings::Settings;
-use super::state::ReplicaState;
+use super::state::{FileSettings, ReplicaState};
 use super::types::ReplicaKey;
 
 /// Directory of all replicas' states.
@@ -79,6 +79,7 @@ struct Inner {
     slots: Slots,
     counters: Arc<Counters>,
     room: Arc<Semaphore>,
+    disk_room: Arc<dyn DiskRoom>,
     tasks: TaskTracker,
     closed: CancellationToken,
 }
@@ -122,6 +123,7 @@ impl Groups {
             slots: Slots::default(),
             counters,
             room: Arc::new(Semaphore::new(ROOM_BYTES)),
+            disk_room: config.disk_room.clone(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         };
@@ -264,6 +266,7 @@ impl Groups {
     /// Stops all replicas, makes their states durable, and closes the log.
     pub async fn shutdown(&self) {
         self.inner.closed.cancel();
+        self.inner.disk_room.end_waits();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.inner.endpoint.close().await;
@@ -319,6 +322,13 @@ impl Inner {
         })
     }
 
+    fn file_settings(&self) -> FileSettings {
+        FileSettings {
+            cache_bytes: self.settings.file_cache_bytes(self.registry.all().len()),
+            room: self.disk_room.clone(),
+        }
+    }
+
     /// A log is created before its state, so a state without a log has lost it, and with it perhaps a vote.
     async fn open_replica_log(&self, key: ReplicaKey) -> Result<ReplicaLogHandle, StartError> {
         if self.log.is_retired(key) {
@@ -340,9 +350,9 @@ impl Inner {
         log: ReplicaLogHandle,
     ) -> Result<ReplicaState, StartError> {
         let path = self.replica_directory(key);
-        let cache_bytes = self.settings.file_cache_bytes(self.registry.all().len());
+        let files = self.file_settings();
         let counters = self.counters.clone();
-        let open = move || ReplicaState::open(&path, key, cache_bytes, machine, log, counters);
+        let open = move || ReplicaState::open(&path, key, files, machine, log, counters);
         match tokio::task::spawn_blocking(open).await {
             Ok(state) => Ok(state?),
             Err(panic) => Err(StartError::Raft {

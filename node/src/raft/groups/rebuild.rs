@@ -93,8 +93,8 @@ impl Groups {
 
     async fn open_directory(&self, key: ReplicaKey) -> Result<ReplicaDirectory, RebuildError> {
         let path = self.inner.replica_directory(key);
-        let cache_bytes = self.inner.settings.file_cache_bytes(self.inner.registry.all().len());
-        blocking(move || ReplicaDirectory::open_to_replace(&path, key, cache_bytes)).await
+        let files = self.inner.file_settings();
+        blocking(move || ReplicaDirectory::open_to_replace(&path, key, files)).await
     }
 }
 

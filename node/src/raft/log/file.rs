@@ -3,7 +3,7 @@
 //! Entries are keyed by one sequence for all groups, so that every commit writes at the end of the tree: keys by group and
 //! index cost several times the bytes, for each group's tail is a page of its own.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -15,6 +15,7 @@ use redb::{
 use super::disk::{Batch, Found, FoundEntry, LogDisk, LogError, PinnedLog, Row};
 use crate::raft::codec::{self, Coded};
 use crate::raft::lock::{lock, sync_directory};
+use crate::raft::patient_file::{Patience, PatientFile};
 use crate::raft::room::DiskRoom;
 use crate::raft::types::{LogId, ReplicaKey};
 
@@ -43,7 +44,8 @@ pub struct LogFile {
 
 impl LogFile {
     /// Opens the file, or creates it where `may_create` says that this directory never had one.
-    pub fn open(path: &Path, cache_bytes: usize, may_create: bool) -> Result<Self, LogError> {
+    /// Writes wait for room on a full disk, and have it made before.
+    pub fn open(path: &Path, cache_bytes: usize, may_create: bool, room: Arc<dyn DiskRoom>) -> Result<Self, LogError> {
         let exists = path
             .try_exists()
             .map_err(|error| file_error(path, "looked for", error))?;
@@ -56,11 +58,24 @@ impl LogFile {
         if !exists {
             create(path, cache_bytes)?;
         }
-        let database = Builder::new()
-            .set_cache_size(cache_bytes)
-            .open(path)
+        let opened = OpenOptions::new().read(true).write(true).open(path);
+        let opened = opened.and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, opened) = opened.map_err(|error| file_error(path, "opened", error))?;
+        // One without a byte would be taken for a new one.
+        if length == 0 {
+            return Err(LogError::Damaged {
+                path: path.to_owned(),
+                what: "it is empty".to_owned(),
+            });
+        }
+        let patience = Patience::new(true.into());
+        let database = PatientFile::new(opened, room.clone(), patience)
+            .and_then(|backend| Builder::new().set_cache_size(cache_bytes).create_with_backend(backend))
             .map_err(|error| unreadable(path, error.into()))?;
-        let file = Self::with_database(path, database);
+        let file = LogFile {
+            room,
+            ..Self::with_database(path, database)
+        };
         file.check_format()?;
         Ok(file)
     }
@@ -116,11 +131,6 @@ impl LogFile {
             }),
             Some(_) | None => Ok(()),
         }
-    }
-
-    /// Has room made before each commit.
-    pub fn on_disk_with(self, room: Arc<dyn DiskRoom>) -> Self {
-        LogFile { room, ..self }
     }
 
     fn database(&self) -> Result<Arc<Database>, LogError> {

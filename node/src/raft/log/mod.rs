@@ -115,7 +115,7 @@ impl LogStore {
         counters: Arc<Counters>,
         on_fatal: FatalHook,
     ) -> Result<Self, LogError> {
-        let file = LogFile::open(&directory.join(LOG_FILE), cache_bytes, may_create)?.on_disk_with(room);
+        let file = LogFile::open(&directory.join(LOG_FILE), cache_bytes, may_create, room)?;
         file.claim(owner)?;
         Self::start(Arc::new(file), counters, on_fatal)
     }

@@ -12,12 +12,10 @@ use tempfile::TempDir;
 use super::block::{Block, each_block};
 use super::{LoadedFile, Loader, SnapshotData};
 use crate::raft::log::LogStore;
-use crate::raft::state::{ReplicaState, StateError};
+use crate::raft::state::{FileSettings, ReplicaState, StateError};
 use crate::raft::types::{
     Command, Entry, LeaderId, LogId, Membership, Payload, ReplicaKey, SnapshotMeta, StoredMembership,
 };
-
-const CACHE_BYTES: usize = 1 << 20;
 
 /// Spoils a snapshot on its way.
 type Damage<'a> = &'a dyn Fn(&mut Vec<Block>);
@@ -54,7 +52,15 @@ impl Stores {
         };
         let log = self.log.create(key).await.unwrap();
         let path = self.directory.path().join(replica.to_string());
-        ReplicaState::open(&path, key, CACHE_BYTES, Arc::new(Filler), log, Arc::default()).unwrap()
+        ReplicaState::open(
+            &path,
+            key,
+            FileSettings::of_a_test(),
+            Arc::new(Filler),
+            log,
+            Arc::default(),
+        )
+        .unwrap()
     }
 
     /// Names of the state files of a replica.

@@ -1,19 +1,21 @@
 //! One state file: a redb database with the replica's keys, and how far the log is applied in them.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use redb::{
-    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
-    WriteTransaction,
+    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table,
+    TableDefinition, WriteTransaction,
 };
 
 use super::error::StateError;
 use super::memtable::{Memtable, Step};
 use crate::raft::codec;
 use crate::raft::lock::lock;
+use crate::raft::patient_file::{Patience, PatientFile};
+use crate::raft::room::DiskRoom;
 use crate::raft::types::{LogId, ReplicaKey, StoredMembership};
 
 /// The version of the tables below.
@@ -46,26 +48,43 @@ impl Applied {
     }
 }
 
+/// What state files are opened with.
+#[derive(Clone)]
+pub struct FileSettings {
+    /// Of each file.
+    pub cache_bytes: usize,
+    pub room: Arc<dyn DiskRoom>,
+}
+
+#[cfg(test)]
+impl FileSettings {
+    pub fn of_a_test() -> Self {
+        FileSettings {
+            cache_bytes: 1 << 20,
+            room: Arc::new(()),
+        }
+    }
+}
+
 /// An open state file. Dropped while obsolete, it deletes itself: its readers are gone then.
 pub struct StateFile {
     database: Database,
     path: Mutex<PathBuf>,
+    patience: Patience,
     obsolete: AtomicBool,
 }
 
 impl StateFile {
     /// Creates an empty file, durably but for its name.
-    pub fn create(path: &Path, key: ReplicaKey, cache_bytes: usize) -> Result<Self, StateError> {
+    pub fn create(path: &Path, key: ReplicaKey, settings: &FileSettings) -> Result<Self, StateError> {
         match fs::remove_file(path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(StateError::file(path, "removed")(error)),
         }
-        let database = Builder::new()
-            .set_cache_size(cache_bytes)
-            .create(path)
-            .map_err(StateError::database(path, "created"))?;
-        let file = Self::new(database, path);
+        let opened = File::create_new(path).and_then(|_| open_file(path));
+        let opened = opened.map_err(StateError::file(path, "created"))?;
+        let file = Self::new(opened, path, settings).map_err(StateError::database(path, "created"))?;
         let create = || -> Result<(), redb::Error> {
             let write = file.begin_durable()?;
             {
@@ -81,22 +100,41 @@ impl StateFile {
     }
 
     /// Opens a file that was created whole; anything else is damage.
-    pub fn open(path: &Path, key: ReplicaKey, cache_bytes: usize) -> Result<Self, StateError> {
-        let database = Builder::new()
-            .set_cache_size(cache_bytes)
-            .open(path)
-            .map_err(StateError::database(path, "opened"))?;
-        let file = Self::new(database, path);
+    pub fn open(path: &Path, key: ReplicaKey, settings: &FileSettings) -> Result<Self, StateError> {
+        let failed = StateError::file(path, "opened");
+        let opened = open_file(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, opened) = opened.map_err(failed)?;
+        // One without a byte would be taken for a new one.
+        if length == 0 {
+            return Err(StateError::Damaged {
+                path: path.to_owned(),
+                what: "it is empty".to_owned(),
+            });
+        }
+        let file = Self::new(opened, path, settings).map_err(StateError::database(path, "opened"))?;
         file.check(key)?;
+        file.put_into_use();
         Ok(file)
     }
 
-    fn new(database: Database, path: &Path) -> Self {
-        StateFile {
+    fn new(file: File, path: &Path, settings: &FileSettings) -> Result<Self, DatabaseError> {
+        let patience = Patience::default();
+        let backend = PatientFile::new(file, settings.room.clone(), patience.clone())?;
+        let database = Builder::new()
+            .set_cache_size(settings.cache_bytes)
+            .create_with_backend(backend)?;
+        Ok(StateFile {
             database,
             path: Mutex::new(path.to_owned()),
+            patience,
             obsolete: AtomicBool::new(false),
-        }
+        })
+    }
+
+    /// From now on its writes wait for room on a full disk: a replica lives on it. A snapshot that does not fit fails at once,
+    /// and is sent again.
+    pub fn put_into_use(&self) {
+        self.patience.store(true, Ordering::Relaxed);
     }
 
     fn check(&self, key: ReplicaKey) -> Result<(), StateError> {
@@ -203,6 +241,10 @@ impl Drop for StateFile {
             tracing::warn!(path = %path.display(), %error, "an obsolete state file stays until the next start");
         }
     }
+}
+
+fn open_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
 }
 
 /// The table of keys, to write to.

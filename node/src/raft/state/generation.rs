@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::StateError;
-use super::file::StateFile;
+use super::file::{FileSettings, StateFile};
 use crate::raft::lock::sync_directory;
 use crate::raft::types::ReplicaKey;
 
@@ -21,7 +21,7 @@ const LOADING_EXTENSION: &str = "loading";
 pub struct ReplicaDirectory {
     path: PathBuf,
     key: ReplicaKey,
-    cache_bytes: usize,
+    settings: FileSettings,
     next: AtomicU64,
 }
 
@@ -32,14 +32,14 @@ impl ReplicaDirectory {
     pub fn open(
         path: &Path,
         key: ReplicaKey,
-        cache_bytes: usize,
+        settings: FileSettings,
         may_begin: bool,
     ) -> Result<(Self, StateFile), StateError> {
         fs::create_dir_all(path).map_err(StateError::file(path, "created"))?;
         let directory = ReplicaDirectory {
             path: path.to_owned(),
             key,
-            cache_bytes,
+            settings,
             next: AtomicU64::new(1),
         };
         let current = directory.current()?;
@@ -53,7 +53,7 @@ impl ReplicaDirectory {
         match current {
             Some(generation) => {
                 directory.next.store(generation + 1, Ordering::Relaxed);
-                let file = StateFile::open(&directory.file(generation), key, cache_bytes)?;
+                let file = StateFile::open(&directory.file(generation), key, &directory.settings)?;
                 Ok((directory, file))
             }
             None => {
@@ -65,7 +65,7 @@ impl ReplicaDirectory {
     }
 
     /// Opens the directory alone: whatever is in it is to be replaced, and may be damaged.
-    pub fn open_to_replace(path: &Path, key: ReplicaKey, cache_bytes: usize) -> Result<Self, StateError> {
+    pub fn open_to_replace(path: &Path, key: ReplicaKey, settings: FileSettings) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(StateError::file(path, "created"))?;
         let listed = StateError::file(path, "listed");
         let newest = || -> io::Result<u64> {
@@ -80,7 +80,7 @@ impl ReplicaDirectory {
         Ok(ReplicaDirectory {
             path: path.to_owned(),
             key,
-            cache_bytes,
+            settings,
             next: AtomicU64::new(newest().map_err(listed)? + 1),
         })
     }
@@ -89,7 +89,7 @@ impl ReplicaDirectory {
     pub fn create(&self) -> Result<(u64, StateFile), StateError> {
         let generation = self.next.fetch_add(1, Ordering::Relaxed);
         let path = self.path.join(format!("{generation}.{LOADING_EXTENSION}"));
-        let file = StateFile::create(&path, self.key, self.cache_bytes)?;
+        let file = StateFile::create(&path, self.key, &self.settings)?;
         Ok((generation, file))
     }
 
@@ -109,7 +109,9 @@ impl ReplicaDirectory {
             fs::rename(&temporary, self.path.join(CURRENT))?;
             sync_directory(&self.path)
         };
-        switch().map_err(failed)
+        switch().map_err(failed)?;
+        file.put_into_use();
+        Ok(())
     }
 
     fn file(&self, generation: u64) -> PathBuf {

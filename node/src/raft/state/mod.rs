@@ -17,7 +17,7 @@ mod transaction;
 mod view;
 
 pub use error::StateError;
-pub use file::{Applied, StateFile, open_keys, write_applied};
+pub use file::{Applied, FileSettings, StateFile, open_keys, write_applied};
 pub use generation::ReplicaDirectory;
 pub use replica::{CheckpointPolicy, ReplicaState};
 pub use store::ReplicaStore;

@@ -10,7 +10,7 @@ use kotoba_state::store::{Read, StoreError, Write};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 
-use super::{ReplicaState, StateView};
+use super::{FileSettings, ReplicaState, StateView};
 use crate::raft::log::{LogStore, ReplicaLogHandle};
 use crate::raft::snapshot::{SnapshotData, meta_of};
 use crate::raft::types::{Command, Entry, LeaderId, LogId, Payload, ReplicaKey};
@@ -21,7 +21,6 @@ const KEY: ReplicaKey = ReplicaKey {
     group: GroupId::Meta,
     replica: ReplicaId(1),
 };
-const CACHE_BYTES: usize = 1 << 20;
 
 /// Two spaces, so that one may be empty in the file while the other is not.
 #[derive(Clone, Debug)]
@@ -166,7 +165,15 @@ impl World {
 
 fn open(directory: &tempfile::TempDir, log: &ReplicaLogHandle) -> ReplicaState {
     let path = directory.path().join("state");
-    ReplicaState::open(&path, KEY, CACHE_BYTES, Arc::new(Editor), log.clone(), Arc::default()).unwrap()
+    ReplicaState::open(
+        &path,
+        KEY,
+        FileSettings::of_a_test(),
+        Arc::new(Editor),
+        log.clone(),
+        Arc::default(),
+    )
+    .unwrap()
 }
 
 fn same(view: &StateView, model: &Model) -> TestCaseResult {

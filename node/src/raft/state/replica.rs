@@ -12,7 +12,7 @@ use kotoba_state::machine::{EntryPosition, StateMachine};
 use tokio::sync::watch;
 
 use super::error::StateError;
-use super::file::{Applied, StateFile};
+use super::file::{Applied, FileSettings, StateFile};
 use super::generation::ReplicaDirectory;
 use super::layers::{Base, Layers};
 use super::memtable::{Memtable, Step};
@@ -73,12 +73,12 @@ impl ReplicaState {
     pub fn open(
         path: &Path,
         key: ReplicaKey,
-        cache_bytes: usize,
+        files: FileSettings,
         machine: Arc<dyn StateMachine>,
         log: ReplicaLogHandle,
         counters: Arc<Counters>,
     ) -> Result<Self, StateError> {
-        let (directory, file) = ReplicaDirectory::open(path, key, cache_bytes, !log.is_purged())?;
+        let (directory, file) = ReplicaDirectory::open(path, key, files, !log.is_purged())?;
         let applied = file.applied()?;
         Ok(ReplicaState {
             key,

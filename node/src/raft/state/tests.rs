@@ -11,12 +11,10 @@ use kotoba_state::store::{Read, StoreError, Write};
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use tempfile::TempDir;
 
-use super::{CheckpointPolicy, ReplicaState, StateError};
+use super::{CheckpointPolicy, FileSettings, ReplicaState, StateError};
 use crate::raft::log::crash::{self, CrashingBackend};
 use crate::raft::log::{LogStore, ReplicaLogHandle};
 use crate::raft::types::{Command, Entry, LeaderId, LogId, Payload, ReplicaKey};
-
-const CACHE_BYTES: usize = 1 << 20;
 
 /// Puts the command under its index; scans and deletes what it wrote before, to use all of the store; may refuse.
 #[derive(Default)]
@@ -67,7 +65,7 @@ impl Fixture {
         ReplicaState::open(
             &path,
             key,
-            CACHE_BYTES,
+            FileSettings::of_a_test(),
             self.machine.clone(),
             self.log.clone(),
             Arc::default(),
@@ -124,7 +122,15 @@ async fn a_state_is_never_durable_ahead_of_its_log() {
     let mut log = store.create(key()).await.unwrap();
     let path = directory.path().join("state");
     let machine = Arc::new(Echo::default());
-    let state = ReplicaState::open(&path, key(), CACHE_BYTES, machine, log.clone(), Arc::default()).unwrap();
+    let state = ReplicaState::open(
+        &path,
+        key(),
+        FileSettings::of_a_test(),
+        machine,
+        log.clone(),
+        Arc::default(),
+    )
+    .unwrap();
     disk.die_after(0);
     // A majority of others may have it: Raft applies it here whether or not it is on this disk.
     log.append([entry(0)], IOFlushed::noop()).await.unwrap();
@@ -202,6 +208,14 @@ async fn a_pair_that_no_snapshot_could_carry_is_refused() {
     let fixture = Fixture::new().await;
     let path = fixture.directory.path().join("huge");
     let log = fixture.log.clone();
-    let state = ReplicaState::open(&path, key(), CACHE_BYTES, Arc::new(Huge), log, Arc::default()).unwrap();
+    let state = ReplicaState::open(
+        &path,
+        key(),
+        FileSettings::of_a_test(),
+        Arc::new(Huge),
+        log,
+        Arc::default(),
+    )
+    .unwrap();
     assert!(matches!(state.apply(&[entry(0)]), Err(StateError::Apply { .. })));
 }

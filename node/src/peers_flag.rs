@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use kotoba_proto::v1::admin_service_client::AdminServiceClient;
 use kotoba_proto::v1::cluster_service_client::ClusterServiceClient;
 use kotoba_proto::v1::{Assignment, JoinClusterRequest, WhoAmIRequest, WhoAmIResponse};
@@ -21,7 +22,46 @@ use crate::peer::admin::who_am_i;
 use crate::peer::clients::lazy_channel;
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A start waits no longer for peers that hang.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// The peers are all of another cluster than this disk.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the data directory is that of a member of cluster {mine}, but {peer}, which --peers names, is a member of cluster {theirs}: \
+     was the directory exchanged? start with the one that was here, or with an empty one to join as a new member"
+)]
+pub struct OtherCluster {
+    mine: String,
+    peer: String,
+    theirs: String,
+}
+
+/// Refuses a disk that belongs elsewhere: a process that serves another cluster under this one's address would mislead its
+/// clients. One peer that knows this cluster is enough to go on, and so are peers that do not answer.
+pub async fn check_cluster(process: &Process) -> Result<(), OtherCluster> {
+    let Some(mine) = process.assignment().map(|assignment| assignment.cluster_id) else {
+        return Ok(());
+    };
+    let asked = process.config.peers.iter().map(|peer| async move {
+        let answer = tokio::time::timeout(CHECK_TIMEOUT, ask(peer)).await.ok()?.ok()?;
+        let is_other_process = answer.disk_id != who_am_i(process).disk_id;
+        let is_member = is_other_process && answer.assignment() == Assignment::Assigned;
+        is_member.then_some((peer, answer.cluster_id))
+    });
+    let answers: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+    match answers.iter().any(|(_, theirs)| *theirs == mine) {
+        true => Ok(()),
+        false => answers.into_iter().next().map_or(Ok(()), |(peer, theirs)| {
+            Err(OtherCluster {
+                mine,
+                peer: peer.clone(),
+                theirs,
+            })
+        }),
+    }
+}
 
 /// Asks until this process has an identity.
 pub async fn find_cluster(process: Arc<Process>) {

@@ -55,6 +55,8 @@ impl Member {
         let cancel = process.cancel.clone();
         let mut servers = JoinSet::new();
         servers.spawn(serve_peers(ports.peer, process.clone(), cancel.clone()));
+        // Whoever starts at the same time has to be able to ask this one.
+        peers_flag::check_cluster(&process).await?;
         servers.spawn(serve_clients(ports.client, process.clone(), cancel.clone()));
         servers.spawn(serve_http(ports.http, process.clone(), cancel.clone()));
         process.start_if_assigned().await?;

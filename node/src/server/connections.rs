@@ -222,12 +222,15 @@ impl AsyncWrite for Connection {
 /// Raises the number of descriptors this process may open to what the system allows it; for processes that are members only.
 pub fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
     let raised = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
     match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => info!(before = ?limit.current, now = ?limit.maximum, "descriptors that may be open"),
+        Ok(()) => info!(before = limit.current, now = limit.maximum, "descriptors that may be open"),
         Err(error) => warn!(%error, limit = ?limit.current, "the number of descriptors cannot be raised"),
     }
 }

@@ -53,6 +53,14 @@ impl Member {
         Self::start_by(kotoba(), ports, data_dir, settings)
     }
 
+    /// As [`Member::start`], told where the others are.
+    pub fn start_with_peers(ports: Ports, data_dir: &Path, peers: &[SocketAddr]) -> Self {
+        let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        let mut command = kotoba();
+        command.env("KOTOBA_PEERS", peers.join(","));
+        Self::start_by(command, ports, data_dir, "")
+    }
+
     fn start_by(mut command: Command, ports: Ports, data_dir: &Path, settings: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("kotoba.toml");

@@ -201,6 +201,37 @@ fn damages(other: PathBuf) -> Vec<Damage> {
 }
 
 #[test]
+fn the_data_directory_of_another_cluster_than_the_peers_is_refused_and_with_the_right_peers_is_served() {
+    run(async {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let member = Member::founded_as("first", first.path()).await;
+        let exchanged = Member::founded_as("second", second.path()).await;
+        let ports = exchanged.ports;
+        exchanged.stop().await;
+
+        let mut exchanged = Member::start_with_peers(ports, second.path(), &[ports.peer, member.ports.peer]);
+        let (status, said) = exchanged.ended().await;
+        assert_eq!(status.code(), Some(1), "{said}");
+        let peer = member.ports.peer.to_string();
+        for words in [
+            "member of cluster second",
+            peer.as_str(),
+            "member of cluster first",
+            "was the directory exchanged?",
+        ] {
+            assert!(said.contains(words), "no {words:?} in {said}");
+        }
+        member.ready().await;
+
+        // Peers that do not answer prove nothing.
+        member.stop().await;
+        let alone = Member::start_with_peers(ports, second.path(), &[ports.peer]);
+        alone.ready().await;
+        alone.stop().await;
+    });
+}
+
+#[test]
 fn a_damaged_data_directory_is_refused_untouched_and_never_opened_as_an_empty_one() {
     run(async {
         let (directory, foreign) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -266,7 +266,8 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::Forget { .. }
         | Request::History { .. }
         | Request::Close { .. }
-        | Request::ReadReplica { .. } => true,
+        | Request::ReadReplica { .. }
+        | Request::ReadNewest { .. } => true,
         Request::OnePhase(_) | Request::OnePhaseEventual(_) | Request::Commit(_) => false,
     }
 }

@@ -68,6 +68,10 @@ impl Settings {
         let timing = Timing::default();
         let request_timeout = millis("request_timeout_ms", self.request_timeout_ms, 100..=DAY_MS)?;
         let history_retention = seconds("storage.history_retention_s", self.storage.history_retention_s)?;
+        let lease_reads = self
+            .queries
+            .lease_reads
+            .unwrap_or(raft::Settings::default().lease_reads);
         Ok(Config {
             data_dir: self.data_dir.unwrap_or_else(|| PathBuf::from("kotoba-data")),
             peer_listen,
@@ -92,7 +96,10 @@ impl Settings {
             reserve_bytes: reserve.unwrap_or(DEFAULT_RESERVE_BYTES),
             volume: Arc::new(FileSystem),
             queries: self.queries.into_config()?,
-            raft: self.storage.into_config(heartbeat_interval)?,
+            raft: raft::Settings {
+                lease_reads,
+                ..self.storage.into_config(heartbeat_interval)?
+            },
             log: self.log.into_config()?,
             clock: Arc::new(SystemClock),
             link_filter: None,
@@ -330,13 +337,15 @@ mod tests {
             scrub_mib_per_s = 12
             [queries]
             max_rows = 5
-            memory_mib = 128";
+            memory_mib = 128
+            lease_reads = false";
         let config = parsed(text).unwrap();
         let mebibytes = |bytes: usize| bytes >> 20;
         assert_eq!(config.timing.request_timeout, Duration::from_secs(5));
         assert_eq!(mebibytes(config.raft.state_cache_bytes), 7);
         assert_eq!(mebibytes(config.raft.log_cache_bytes), 8);
         assert_eq!(config.raft.snapshot_bytes_per_s, 9 << 20);
+        assert!(!config.raft.lease_reads);
         assert_eq!(config.history_retention, Duration::from_secs(10));
         let integrity = IntegrityConfig {
             digest_interval: Duration::from_secs(11),

@@ -268,6 +268,15 @@ pub struct QuerySettings {
         env = "KOTOBA_QUERY_MEMORY_MIB"
     )]
     pub memory_mib: Option<u64>,
+    /// Leaders answer reads within their lease, and ask a majority only where that is over; false where machines may be halted
+    /// together with their clocks for a second, as a virtual machine is when it is paused
+    #[arg(
+        id = "queries.lease_reads",
+        long = "lease-reads",
+        value_name = "BOOL",
+        env = "KOTOBA_LEASE_READS"
+    )]
+    pub lease_reads: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize, Serialize)]

@@ -115,6 +115,7 @@ impl Config {
             queries: QuerySettings {
                 max_rows: Some(self.queries.max_rows),
                 memory_mib: mebibytes(self.queries.memory_bytes),
+                lease_reads: Some(self.raft.lease_reads),
             },
             log: LogSettings {
                 filter: Some(self.log.filter),

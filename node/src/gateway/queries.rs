@@ -8,14 +8,15 @@ mod tests;
 
 use std::time::Duration;
 
-use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, Row, Terms};
+use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, QueryStep, Row, Terms};
+use kotoba_graph::read::{Answer, Read};
 use kotoba_proto::v1;
 use kotoba_state::ids::Timestamp;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::snapshot::{Reading, Snapshot, Snapshots};
+use super::snapshot::{Level, Reading, Snapshot, Snapshots};
 use super::{Gateway, convert};
 use crate::transaction::ReadError;
 
@@ -134,23 +135,28 @@ impl Running<'_> {
             None => (None, None),
         };
         let mut plan = ask.plan(position, self.limits)?;
-        let snapshot = self.snapshot(asked, ask.reading).await?;
+        let mut step = plan.advance(Vec::new())?;
+        let newest = match ask.one_key(&step) {
+            Some(key) => self.snapshots.newest(key, ask.reading.bookmark).await?,
+            None => None,
+        };
+        let (snapshot, mut read) = match newest {
+            Some((snapshot, value)) => (snapshot, Some(vec![Answer::Value(value)])),
+            None => (self.snapshot(asked, ask.reading).await?, None),
+        };
         let mut total = 0;
-        let mut answers = Vec::new();
         let cut = loop {
-            let step = plan.advance(answers)?;
             total += step.count;
             if !ask.count_only {
                 self.send_rows(step.rows, snapshot, total).await?;
             }
             match step.next {
                 Some(reads) => {
-                    let read = self
-                        .snapshots
-                        .coordinator
-                        .read_at(snapshot.at, snapshot.from, reads, self.limits.memory_bytes / 2)
-                        .await;
-                    answers = read.map_err(|error| too_old(error, &ask))?;
+                    let answers = match read.take() {
+                        Some(answers) => answers,
+                        None => self.read(snapshot, reads).await.map_err(|error| too_old(error, &ask))?,
+                    };
+                    step = plan.advance(answers)?;
                 }
                 None => break step.cut,
             }
@@ -165,6 +171,12 @@ impl Running<'_> {
             cursor: cursor.unwrap_or_default(),
         };
         self.parts.send(Ok(last)).await.map_err(|_| QueryError::Gone)
+    }
+
+    async fn read(&self, snapshot: Snapshot, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
+        let max_bytes = self.limits.memory_bytes / 2;
+        let coordinator = self.snapshots.coordinator;
+        coordinator.read_at(snapshot.at, snapshot.from, reads, max_bytes).await
     }
 
     /// A cursor goes on at the snapshot of the answer that gave it.
@@ -204,6 +216,15 @@ impl Ask {
         }
         let cursor = Cursor::decode(&self.cursor, &self.query, &self.order);
         Ok(Some(cursor.map_err(GraphError::from)?))
+    }
+
+    /// The key of a node that is all that is asked for, as it is now; none for any other query.
+    fn one_key(&self, first: &QueryStep) -> Option<Vec<u8>> {
+        let is_now = self.reading.level == Level::Strong && self.reading.as_of.is_none() && self.cursor.is_empty();
+        match (&self.query, first.next.as_deref()) {
+            (Query::GetNodes { ids }, Some([Read::Get { key }])) if is_now && ids.len() == 1 => Some(key.clone()),
+            _ => None,
+        }
     }
 
     fn plan(&self, after: Option<Position>, limits: &QueryLimits) -> Result<Plan, QueryError> {

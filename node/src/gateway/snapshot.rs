@@ -2,7 +2,7 @@
 //!
 //! | level | snapshot | answered by |
 //! |---|---|---|
-//! | Strong | taken now | leaders, behind a read barrier |
+//! | Strong | taken now; of one node its newest version's, or later | leaders, behind a read barrier |
 //! | Read-your-writes | the client's bookmark or newer | the nearest replica that has reached it, else the leader |
 //! | Eventual | the newest that all partitions have closed | the nearest replica, else the leader |
 
@@ -80,6 +80,21 @@ impl Snapshots<'_> {
                 Ok(of_closed(closed))
             }
         }
+    }
+
+    /// The present value of one key, and a snapshot that shows it; none where a timestamp has to be taken to read it. A bookmark
+    /// that this member does not know is left to that, too.
+    pub async fn newest(
+        &self,
+        key: Vec<u8>,
+        bookmark: Timestamp,
+    ) -> Result<Option<(Snapshot, Option<Vec<u8>>)>, QueryError> {
+        let issued = self.coordinator.known_issued();
+        if bookmark > issued {
+            return Ok(None);
+        }
+        let newest = self.coordinator.read_newest(key, issued).await?;
+        Ok(newest.map(|newest| (exactly(newest.at, ReadFrom::Leaders), newest.value)))
     }
 
     /// A client that has no bookmark yet has written nothing that it must see.

@@ -36,6 +36,8 @@ pub struct GroupSettings {
 pub struct Settings {
     pub meta: GroupSettings,
     pub partition: GroupSettings,
+    /// Whether a leader may answer reads by its lease; else it asks a majority each time.
+    pub lease_reads: bool,
     /// Page cache of the log file.
     pub log_cache_bytes: usize,
     /// Page cache of all state files together.
@@ -72,6 +74,7 @@ impl Default for Settings {
                 snapshot_every_entries: 20_000,
                 kept_entries: 10_000,
             },
+            lease_reads: true,
             log_cache_bytes: 64 << 20,
             state_cache_bytes: 512 << 20,
             expected_replicas: 16,
@@ -103,6 +106,16 @@ impl Settings {
 }
 
 impl GroupSettings {
+    /// How long those who answered a leader vote for no other one.
+    pub fn lease(&self) -> Duration {
+        self.election_timeout_max
+    }
+
+    /// What a leader uses of that, so that clocks of different rates do not matter.
+    pub fn used_lease(&self) -> Duration {
+        self.election_timeout_min
+    }
+
     /// openraft's configuration; an error names the two values that do not go together.
     pub(super) fn config(&self, cluster_id: &str) -> Result<Config, openraft::ConfigError> {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

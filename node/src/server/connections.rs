@@ -230,7 +230,11 @@ pub fn raise_open_files() {
         maximum: limit.maximum,
     };
     match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => info!(before = limit.current, now = limit.maximum, "descriptors that may be open"),
+        Ok(()) => info!(
+            before = limit.current,
+            now = limit.maximum,
+            "descriptors that may be open"
+        ),
         Err(error) => warn!(%error, limit = ?limit.current, "the number of descriptors cannot be raised"),
     }
 }

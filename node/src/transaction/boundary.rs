@@ -33,6 +33,8 @@ pub trait PartitionGroup: Send + Sync + 'static {
     async fn propose_told(&self, command: Vec<u8>, on_disk: oneshot::Sender<()>) -> Result<Vec<u8>, GroupError>;
     /// Returns once everything committed before the call is applied here. Only a leader can.
     async fn read_barrier(&self) -> Result<(), GroupError>;
+    /// As `read_barrier`, for what is only read: whether this replica leads may be known from a moment ago.
+    async fn lease_barrier(&self) -> Result<(), GroupError>;
     /// Pins the state as of the last applied entry.
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError>;
     fn leadership(&self) -> Leadership;
@@ -108,11 +110,11 @@ impl PartitionGroup for Group {
     }
 
     async fn read_barrier(&self) -> Result<(), GroupError> {
-        match Group::read_barrier(self).await {
-            Ok(()) => Ok(()),
-            Err(BarrierError::NotLeader { leader }) => Err(not_leader(leader)),
-            Err(BarrierError::NoQuorum | BarrierError::Stopped) => Err(GroupError::NotLeader { leader: None }),
-        }
+        Group::read_barrier(self).await.map_err(no_barrier)
+    }
+
+    async fn lease_barrier(&self) -> Result<(), GroupError> {
+        Group::lease_barrier(self).await.map_err(no_barrier)
     }
 
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
@@ -138,6 +140,13 @@ fn answer(proposed: Result<Proposed, ProposeError>) -> Result<Vec<u8>, GroupErro
         Err(ProposeError::Unknown) => Err(GroupError::Unknown),
         Err(ProposeError::TooLarge { limit }) => Err(GroupError::TooLarge { limit }),
         Err(ProposeError::Stopped) => Err(GroupError::NotLeader { leader: None }),
+    }
+}
+
+fn no_barrier(error: BarrierError) -> GroupError {
+    match error {
+        BarrierError::NotLeader { leader } => not_leader(leader),
+        BarrierError::NoQuorum | BarrierError::Stopped => GroupError::NotLeader { leader: None },
     }
 }
 

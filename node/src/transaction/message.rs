@@ -55,6 +55,12 @@ pub enum Request {
         key: Key,
         limit: u32,
     },
+    /// The present version of one key, at the leader; what was acknowledged before is in it.
+    ReadNewest {
+        /// An issued timestamp.
+        at_least: Timestamp,
+        key: Key,
+    },
     /// As `OnePhase`, answered where it can be as soon as the leader has the entry on its own disk.
     OnePhaseEventual(OnePhase),
 }
@@ -109,6 +115,17 @@ pub enum Reply {
     },
     /// This replica cannot serve the snapshot yet: ask the leader.
     Behind,
+    Newest(NewestVersion),
+    /// A transaction that may have ended is in the way: read at a timestamp taken now.
+    Undecided,
+}
+
+/// What one key is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewestVersion {
+    /// A snapshot that shows it.
+    pub at: Timestamp,
+    pub value: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,5 +20,5 @@ pub use coordinator::{
 };
 pub use latch::{LatchError, Latches};
 pub use leader::{LeaderSettings, PartitionLeader};
-pub use message::{Failure, Reply, Request, Response};
+pub use message::{Failure, NewestVersion, Reply, Request, Response};
 pub use outcomes::Outcomes;

@@ -85,6 +85,11 @@ impl Net {
         }
     }
 
+    /// Cuts the link between two members, both ways.
+    pub fn cut(&self, one: MemberId, other: MemberId) {
+        self.cut.lock().unwrap().extend([(one, other), (other, one)]);
+    }
+
     pub fn heal(&self) {
         self.cut.lock().unwrap().clear();
     }
@@ -152,11 +157,19 @@ impl Cluster {
     pub async fn start_group(&mut self, count: u64) {
         for member in (1..=count).map(MemberId) {
             self.start(member).await;
-            self.start_replica(member).await;
         }
-        let voters = (1..=count)
-            .map(MemberId)
-            .map(|member| (replica_of(member), member))
+        self.found_group().await;
+    }
+
+    /// The group on all members that run.
+    pub async fn found_group(&self) {
+        for member in self.members.keys() {
+            self.start_replica(*member).await;
+        }
+        let voters = self
+            .members
+            .keys()
+            .map(|member| (replica_of(*member), *member))
             .collect();
         self.group(MemberId(1)).initialize(voters).await.unwrap();
         self.leader().await;
@@ -169,6 +182,13 @@ impl Cluster {
     pub async fn start(&mut self, id: MemberId) {
         let path = self.path(id);
         let member = start_member(&path, id, self.settings.clone(), &self.net).await;
+        self.members.insert(id, member);
+    }
+
+    /// As [`Cluster::start`], with settings of its own.
+    pub async fn start_with(&mut self, id: MemberId, settings: Settings) {
+        let path = self.path(id);
+        let member = start_member(&path, id, settings, &self.net).await;
         self.members.insert(id, member);
     }
 

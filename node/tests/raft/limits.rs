@@ -51,8 +51,9 @@ async fn a_state_of_many_blocks_travels_to_a_new_learner() {
         let command = |number: u8| set(&format!("r{round}-{number}"), &vec![number; 20_000]);
         cluster.write_all((0..100).map(command)).await;
     }
+    // The last snapshot may lie a hundred entries back, and some are kept before it.
     eventually("the log is shortened", || async {
-        (leader.observe().purged_index > 300).then_some(())
+        (leader.observe().purged_index > 200).then_some(())
     })
     .await;
     let new = MemberId(2);

@@ -6,6 +6,7 @@ mod cluster;
 mod crash;
 mod damage;
 mod fault;
+mod lease;
 mod limits;
 mod machine;
 mod membership;

@@ -100,6 +100,10 @@ impl PartitionGroup for SlowGroup {
         answer.await.map_err(|_| GroupError::Unknown)
     }
 
+    async fn lease_barrier(&self) -> Result<(), GroupError> {
+        self.read_barrier().await
+    }
+
     async fn read_barrier(&self) -> Result<(), GroupError> {
         let last = *self.applied.borrow() + self.waiting() as u64;
         let mut applied = self.applied.subscribe();

@@ -8,4 +8,5 @@ mod harness;
 mod holes_of_one_phase;
 mod holes_of_outcomes;
 mod holes_of_reads;
+mod newest;
 mod reads;

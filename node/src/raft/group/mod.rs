@@ -15,6 +15,7 @@ use openraft::Config;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{Fatal as Stop, ForwardToLeader};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,7 +36,7 @@ use super::types::{Raft, ReplicaKey, TypeConfig};
 /// Everything a replica is started from.
 pub struct Parts {
     pub key: ReplicaKey,
-    pub config: Arc<Config>,
+    pub config: Config,
     pub settings: Settings,
     pub log: ReplicaLogHandle,
     pub state: Arc<ReplicaState>,
@@ -43,6 +44,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// Bytes of proposals under way in all groups of this member.
     pub room: Arc<Semaphore>,
+    /// See [`LocalReplica::votes_from`].
+    pub votes_from: Option<Instant>,
 }
 
 /// One running replica; cheap to clone.
@@ -61,6 +64,7 @@ struct Inner {
     room: Arc<Semaphore>,
     leadership: watch::Receiver<Leadership>,
     led_since: Arc<LedSince>,
+    votes_from: Option<Instant>,
     /// One membership change at a time, from its first entry to its last.
     membership_turn: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -79,9 +83,21 @@ impl Group {
             transport,
             counters,
             room,
+            votes_from,
         } = parts;
+        let config = Config {
+            enable_elect: votes_from.is_none(),
+            ..config
+        };
         let network = Network::new(transport.clone(), key);
-        let raft = Raft::new(key.replica, config, network, log, ReplicaStore::new(state.clone())).await?;
+        let raft = Raft::new(
+            key.replica,
+            Arc::new(config),
+            network,
+            log,
+            ReplicaStore::new(state.clone()),
+        )
+        .await?;
         let (sender, leadership) = watch::channel(Leadership::default());
         let (tasks, stopped) = (TaskTracker::new(), CancellationToken::new());
         let led_since = Arc::<LedSince>::default();
@@ -95,6 +111,14 @@ impl Group {
         );
         let stop = stopped.clone();
         tasks.spawn(async move { stop.run_until_cancelled_owned(follow).await });
+        if let Some(from) = votes_from {
+            let (stop, raft) = (stopped.clone(), raft.clone());
+            let elect = async move {
+                sleep_until(from).await;
+                raft.runtime_config().elect(true);
+            };
+            tasks.spawn(async move { stop.run_until_cancelled_owned(elect).await });
+        }
         let inner = Inner {
             key,
             raft,
@@ -105,6 +129,7 @@ impl Group {
             room,
             leadership,
             led_since,
+            votes_from,
             membership_turn: Arc::new(Semaphore::new(1)),
             tasks,
             stopped,
@@ -149,6 +174,7 @@ impl Group {
             key: self.inner.key,
             raft: self.inner.raft.clone(),
             state: self.inner.state.clone(),
+            votes_from: self.inner.votes_from,
         }
     }
 

@@ -1,11 +1,11 @@
 //! Reads that see everything acknowledged before them, and waiting for what is not applied yet.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kotoba_state::ids::{MemberId, ReplicaId};
-use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::metrics::WaitError as RaftWaitError;
+use openraft::{LinearizerOption, ReadPolicy};
 
 use super::{Group, leader_of};
 
@@ -33,7 +33,23 @@ impl Group {
     /// Returns once everything committed before the call is applied here. Only a leader can: it asks a majority whether it
     /// still leads. Calls that wait at the same time share the question.
     pub async fn read_barrier(&self) -> Result<(), BarrierError> {
-        let ask = self.inner.raft.ensure_linearizable(ReadPolicy::ReadIndex);
+        self.barrier(LinearizerOption::from(ReadPolicy::ReadIndex)).await
+    }
+
+    /// As [`Group::read_barrier`], without a question where a majority has answered this leader within its lease: none of them
+    /// votes for another one before that is over. What is decided by the clocks of members is the age of a read alone: their
+    /// rates must not differ by more than the lease is longer than what is used of it, and a machine that is halted with its
+    /// clock may answer with what was true before.
+    pub async fn lease_barrier(&self) -> Result<(), BarrierError> {
+        let used = match self.inner.settings.lease_reads {
+            true => self.inner.settings.of(self.id()).used_lease(),
+            false => Duration::ZERO,
+        };
+        self.barrier(LinearizerOption::new(Some(used), true)).await
+    }
+
+    async fn barrier(&self, option: LinearizerOption) -> Result<(), BarrierError> {
+        let ask = self.inner.raft.ensure_linearizable(option);
         match tokio::time::timeout(self.inner.settings.barrier_timeout, ask).await {
             Ok(Ok(_read_log_id)) => Ok(()),
             Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {

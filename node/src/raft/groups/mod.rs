@@ -14,6 +14,7 @@ use kotoba_proto::v1::raft_service_server::RaftServiceServer;
 use kotoba_state::ids::{GroupId, MemberId, ReplicaId};
 use kotoba_state::machine::StateMachine;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -303,10 +304,12 @@ impl Inner {
         let config = self.settings.of(key.group).config(&self.cluster_id);
         let config = config.map_err(|error| StartError::Settings(error.to_string()))?;
         let log = self.open_replica_log(key).await?;
+        let lease = self.settings.of(key.group).lease();
+        let votes_from = log.has_voted().then(|| Instant::now() + lease);
         let state = self.open_state(key, machine, log.clone()).await?;
         let parts = Parts {
             key,
-            config: Arc::new(config),
+            config,
             settings: self.settings.clone(),
             log: log
                 .guarded_by(state.durable_end())
@@ -315,6 +318,7 @@ impl Inner {
             transport: self.transport.clone(),
             counters: self.counters.clone(),
             room: self.room.clone(),
+            votes_from,
         };
         Group::start(parts).await.map_err(|error| StartError::Raft {
             key,

@@ -101,6 +101,11 @@ impl ReplicaLogHandle {
         lock(&self.log.state).index.purged().is_some()
     }
 
+    /// Whether a vote is on disk: this replica was there before.
+    pub fn has_voted(&self) -> bool {
+        lock(&self.log.state).vote.is_some()
+    }
+
     /// Makes room for a state as of a committed entry: drops, durably, what contradicts that entry. False where the log was
     /// purged beyond it, so that such a state could not follow.
     pub async fn make_room_for(&mut self, committed: LogId) -> io::Result<bool> {

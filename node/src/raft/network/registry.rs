@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use kotoba_state::ids::{GroupId, ReplicaId};
+use tokio::time::Instant;
 
 use crate::raft::lock::lock;
 use crate::raft::state::ReplicaState;
@@ -15,6 +16,22 @@ pub struct LocalReplica {
     pub key: ReplicaKey,
     pub raft: Raft,
     pub state: Arc<ReplicaState>,
+    /// It votes from then on. Before its start it may have answered a leader, whose lease is not over yet; nothing on the disk
+    /// says so. None where it has never voted.
+    pub votes_from: Option<Instant>,
+}
+
+impl LocalReplica {
+    /// Refuses a vote that could break such a promise. A leader that hands over has given up its lease.
+    pub fn check_promise(&self, is_handed_over: bool) -> Result<(), String> {
+        match self.votes_from {
+            Some(from) if Instant::now() < from && !is_handed_over => Err(
+                "this replica has just started, and does not vote before a lease that it may have given is over"
+                    .to_owned(),
+            ),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// Replicas that run here.

@@ -10,7 +10,7 @@ use super::answer_to;
 use super::registry::Registry;
 use super::service::Messages;
 use crate::raft::codec::{Coded, from_bytes, to_bytes};
-use crate::raft::types::{AppendRequest, AppendResult, Raft};
+use crate::raft::types::{AppendRequest, AppendResult, Raft, VoteRequest};
 
 /// Requests of one peer under way here; beyond, its lane waits. One per group and kind is usual.
 const MAX_CALLS: usize = 512;
@@ -35,18 +35,23 @@ pub async fn serve(registry: Arc<Registry>, mut messages: Messages, answers: mps
 }
 
 async fn handle(registry: &Registry, message: &RaftMessage) -> Result<Body, String> {
-    let raft = registry.find(message.group, message.to_replica)?.raft;
+    let replica = registry.find(message.group, message.to_replica)?;
+    let raft = &replica.raft;
     match &message.body {
         Some(Body::AppendRequest(bytes)) => {
-            let answer = append(&raft, decode(bytes)?).await?;
+            let answer = append(raft, decode(bytes)?).await?;
             Ok(Body::AppendAnswer(to_bytes(&answer).into()))
         }
         Some(Body::VoteRequest(bytes)) => {
-            let answer = raft.vote(decode(bytes)?).await.map_err(text)?;
+            let request: VoteRequest = decode(bytes)?;
+            replica.check_promise(request.leadership_transfer)?;
+            let answer = raft.vote(request).await.map_err(text)?;
             Ok(Body::VoteAnswer(to_bytes(&answer).into()))
         }
         Some(Body::PreVoteRequest(bytes)) => {
-            let answer = raft.pre_vote(decode(bytes)?).await.map_err(text)?;
+            let request: VoteRequest = decode(bytes)?;
+            replica.check_promise(request.leadership_transfer)?;
+            let answer = raft.pre_vote(request).await.map_err(text)?;
             Ok(Body::PreVoteAnswer(to_bytes(&answer).into()))
         }
         Some(Body::TransferLeaderRequest(bytes)) => {

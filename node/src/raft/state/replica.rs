@@ -24,6 +24,9 @@ use crate::raft::log::ReplicaLogHandle;
 use crate::raft::snapshot::{LoadedFile, Loader, SnapshotData};
 use crate::raft::types::{Answer, Entry, Payload, ReplicaKey, SnapshotMeta, StoredMembership};
 
+/// Bytes not yet durable at which no more are applied.
+const MAX_DIRTY_BYTES: usize = 32 << 20;
+
 /// When a state file is made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointPolicy {
@@ -213,6 +216,11 @@ impl ReplicaState {
             return false;
         };
         dirty_bytes(&current) >= policy.dirty_bytes || since.elapsed() >= policy.age
+    }
+
+    /// Whether applying waits for a checkpoint: the checkpointer cannot keep up.
+    pub fn is_overdue(&self) -> bool {
+        self.dirty_bytes() > MAX_DIRTY_BYTES
     }
 
     /// About how much is not in the file.

@@ -16,10 +16,11 @@ use crate::raft::types::{Answer, Entry, LogId, Payload, Snapshot, SnapshotMeta, 
 const APPLY_BYTES: usize = 4 << 20;
 /// Entries applied in one transaction, for the same reason.
 const APPLY_ENTRIES: usize = 4_096;
-/// Bytes not yet durable at which applying waits for a checkpoint: the checkpointer cannot keep up.
-const MAX_DIRTY_BYTES: usize = 32 << 20;
+/// Bytes of commands that are applied where they come: the few keys of them, nearly always in memory, cost less than two
+/// changes of the thread, which each replica of a write would pay.
+const SMALL_BYTES: usize = 16 << 10;
 
-/// Drives a [`ReplicaState`] on the blocking pool.
+/// Drives a [`ReplicaState`], on the blocking pool but for what is small.
 pub struct ReplicaStore {
     state: Arc<ReplicaState>,
 }
@@ -37,16 +38,25 @@ impl ReplicaStore {
     }
 
     async fn apply_batch(&self, batch: Batch) -> io::Result<()> {
-        let Batch { entries, responders } = batch;
-        let answers = self
-            .blocking(move |state| {
-                let answers = state.apply(&entries)?;
-                if state.dirty_bytes() > MAX_DIRTY_BYTES {
-                    state.checkpoint()?;
-                }
-                Ok(answers)
-            })
-            .await?;
+        let Batch {
+            entries,
+            responders,
+            bytes,
+        } = batch;
+        let is_small = bytes <= SMALL_BYTES && !self.state.is_overdue();
+        let answers = match is_small {
+            true => self.state.apply(&entries)?,
+            false => {
+                self.blocking(move |state| {
+                    let answers = state.apply(&entries)?;
+                    if state.is_overdue() {
+                        state.checkpoint()?;
+                    }
+                    Ok(answers)
+                })
+                .await?
+            }
+        };
         answer(responders, answers);
         Ok(())
     }
@@ -64,19 +74,20 @@ async fn blocking<T: Send + 'static>(
 struct Batch {
     entries: Vec<Entry>,
     responders: Vec<Option<ApplyResponder<TypeConfig>>>,
+    /// Of the commands.
+    bytes: usize,
 }
 
 async fn next_batch(
     entries: &mut (impl Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin),
 ) -> io::Result<Batch> {
     let mut batch = Batch::default();
-    let mut bytes = 0;
-    while bytes < APPLY_BYTES
+    while batch.bytes < APPLY_BYTES
         && batch.entries.len() < APPLY_ENTRIES
         && let Some(item) = entries.next().await
     {
         let (entry, responder) = item?;
-        bytes += match &entry.payload {
+        batch.bytes += match &entry.payload {
             Payload::Normal(command) => command.bytes.len(),
             Payload::Blank | Payload::Membership(_) => 0,
         };

@@ -9,7 +9,7 @@ use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{KeptVersions, Key, Span, slot_of};
 
 use super::{Coordinator, ReadError, Transaction};
-use crate::transaction::message::{Reply, Request};
+use crate::transaction::message::{NewestVersion, Reply, Request};
 
 /// Reads of one partition, each with the position of the read it answers.
 type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
@@ -107,6 +107,18 @@ impl Coordinator {
             }
         };
         join_all(routed.iter().map(ask)).await.into_iter().flatten().collect()
+    }
+
+    /// The present version of one key and a snapshot that shows it, no older than an issued timestamp; none where a timestamp
+    /// has to be taken to read it.
+    pub async fn read_newest(&self, key: Key, at_least: Timestamp) -> Result<Option<NewestVersion>, ReadError> {
+        let partition = self.partitions.partition_of(slot_of(&key));
+        let request = Request::ReadNewest { at_least, key };
+        match self.partitions.call(partition, request).await? {
+            Reply::Newest(newest) => Ok(Some(newest)),
+            Reply::Undecided => Ok(None),
+            other => Err(ReadError::Broken(format!("{other:?} is no newest version"))),
+        }
     }
 
     /// The kept versions of a key up to a snapshot, newest first, and whether older ones were left out.

@@ -8,6 +8,8 @@ use kotoba_state::partition::{
 };
 use kotoba_state::store::{Read as View, StoreError};
 
+use crate::transaction::message::NewestVersion;
+
 /// Bytes of one request's answer, with room for its frame below the limit of a message between members.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// Pairs of one scan where the reader names no limit.
@@ -71,6 +73,22 @@ pub fn history(
         HistoryAt::Kept(kept) => Evaluated::Answers(kept),
         HistoryAt::Blocked(intent) => Evaluated::Blocked(vec![intent]),
     })
+}
+
+/// The newest version of a key, as of when it was written; none where an intent may be newer. A key that never was is as of
+/// timestamp 0.
+pub fn newest(view: &dyn View, key: &[u8]) -> Result<Option<NewestVersion>, StoreError> {
+    let one = ScanLimits {
+        pairs: 1,
+        bytes: usize::MAX,
+    };
+    match history_at(view, key, Timestamp(u64::MAX), one, &Known::default())? {
+        HistoryAt::Kept(kept) => {
+            let (at, value) = kept.versions.into_iter().next().unwrap_or((Timestamp(0), None));
+            Ok(Some(NewestVersion { at, value }))
+        }
+        HistoryAt::Blocked(_) => Ok(None),
+    }
 }
 
 struct Reader<'a> {

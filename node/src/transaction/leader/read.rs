@@ -42,6 +42,29 @@ impl PartitionLeader {
         })
     }
 
+    /// The present version of one key, without a timestamp taken for it: a round trip less for the commonest of all reads.
+    ///
+    /// Each commit on the key whose timestamp was issued before this call held its latch, or has an intent there. So once no
+    /// latch is held, the newest version is what the key is as of every timestamp from its own up to all that were issued
+    /// before the call; later commits get later ones. That holds for one key only: of several, the newest versions need not
+    /// have been there together at any timestamp. An intent may be committed and acknowledged already, above any timestamp
+    /// known here, so behind one the reader has to take a timestamp.
+    pub(super) async fn read_newest(&self, at_least: Timestamp, key: Key) -> Result<Reply, Failure> {
+        let term = self.leading_term()?;
+        let span = Span::Key(key.clone());
+        let unlatched = self.latches.wait_clear(term, None, &[span], READ_WITHIN).await;
+        unlatched.map_err(latch_failure)?;
+        self.group.lease_barrier().await.map_err(failure)?;
+        let view = self.group.view().map_err(failure)?;
+        let newest = blocking(move || evaluate::newest(view.as_ref(), &key)).await?;
+        let Some(mut newest) = newest else {
+            return Ok(Reply::Undecided);
+        };
+        newest.at = newest.at.max(at_least);
+        self.note_seen(newest.at);
+        Ok(Reply::Newest(newest))
+    }
+
     /// Looks at one view after latches and barrier, and again until nothing undecided is in the way.
     async fn look<T: Send + 'static>(
         &self,
@@ -64,7 +87,7 @@ impl PartitionLeader {
                 .wait_clear(term, None, spans, left)
                 .await
                 .map_err(latch_failure)?;
-            self.group.read_barrier().await.map_err(failure)?;
+            self.group.lease_barrier().await.map_err(failure)?;
             // Opened after both: a commit that was in flight is in it, and a later one is above the snapshot.
             let view = self.group.view().map_err(failure)?;
             self.note_seen(snapshot);

@@ -284,6 +284,10 @@ impl PartitionGroup for Replica {
         self.check_leading()
     }
 
+    async fn lease_barrier(&self) -> Result<(), GroupError> {
+        self.read_barrier().await
+    }
+
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
         Ok(Box::new(self.group.store()))
     }

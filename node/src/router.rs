@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use kotoba_proto::cluster::route;
 use kotoba_proto::v1::PartitionRequest;
 use kotoba_state::ids::{MemberId, PartitionId};
 use kotoba_state::meta::ReplicaRole;
@@ -78,6 +79,18 @@ impl Router {
             .and_then(|local| local.group.leadership().leader);
         here.map(|(_, member)| member)
             .or_else(|| self.hints().get(&partition).copied())
+    }
+
+    /// Who else leads a slot, and which slots go with it; none where that is this member, or is not known.
+    pub fn way(&self, slot: u16) -> Option<String> {
+        let partition = self.partition_of(slot);
+        let leader = self
+            .known_leader(partition)
+            .filter(|leader| *leader != self.peers.me())?;
+        let catalogue = self.catalogue.get();
+        let address = &catalogue.members.get(&leader)?.client_address;
+        let (first, last) = self.slots_of(partition);
+        Some(route(first, last, address))
     }
 
     /// Messages of the transaction protocol sent to other members since the start.

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use kotoba_graph::query::Row;
-use kotoba_proto::cluster::AFTER_POSITION_KEY;
+use kotoba_proto::cluster::{AFTER_POSITION_KEY, ROUTE_KEY, SLOT_KEY};
 use kotoba_proto::error::status;
 use kotoba_proto::v1::cluster_service_server::ClusterService;
 use kotoba_proto::v1::error_detail::Kind;
@@ -20,6 +20,7 @@ use kotoba_state::placement::VIRTUAL_NODES;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use super::queries::PARTS_IN_FLIGHT;
@@ -51,6 +52,12 @@ impl ClientEndpoint {
             .gateway()
             .ok_or_else(|| status(Kind::NoLeader, "this member waits for a leader of the meta group"))
     }
+
+    /// What to tell a client that says which slot it asks about and could have asked the leader of it.
+    fn way(&self, asked: &MetadataMap) -> Option<MetadataValue<Ascii>> {
+        let slot = asked.get(SLOT_KEY)?.to_str().ok()?.parse().ok()?;
+        self.process.running()?.router.way(slot)?.parse().ok()
+    }
 }
 
 #[tonic::async_trait]
@@ -60,19 +67,24 @@ impl ClusterService for ClientEndpoint {
 
     async fn execute_operation(&self, request: Request<ExecuteOperationRequest>) -> Answer<ExecuteOperationResponse> {
         let gateway = self.gateway()?;
+        let way = self.way(request.metadata());
         let request = convert::operation_request(request.into_inner()).map_err(invalid)?;
         // Runs on where the client goes away: a commit must not be cut off in the middle.
         let outcome = tokio::spawn(async move { gateway.execute(request).await }).await;
         let outcome = outcome.map_err(|error| status(Kind::UnknownOutcome, error.to_string()))?;
         let outcome = outcome.map_err(operation_status)?;
-        Ok(Response::new(ExecuteOperationResponse {
-            results: convert::results(&outcome.results),
-            bookmark: outcome.bookmark.0,
-        }))
+        Ok(with_way(
+            way,
+            ExecuteOperationResponse {
+                results: convert::results(&outcome.results),
+                bookmark: outcome.bookmark.0,
+            },
+        ))
     }
 
     async fn execute_query(&self, request: Request<ExecuteQueryRequest>) -> Answer<Self::ExecuteQueryStream> {
         let gateway = self.gateway()?;
+        let way = self.way(request.metadata());
         let request = request.into_inner();
         let ask = Ask {
             reading: convert::reading(&request).map_err(invalid)?,
@@ -84,7 +96,7 @@ impl ClusterService for ClientEndpoint {
         let (sender, parts) = mpsc::channel(PARTS_IN_FLIGHT);
         tokio::spawn(async move { gateway.query(ask, sender).await });
         let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
-        Ok(Response::new(Box::pin(answer)))
+        Ok(with_way(way, Box::pin(answer)))
     }
 
     async fn get_history(&self, request: Request<GetHistoryRequest>) -> Answer<GetHistoryResponse> {
@@ -185,6 +197,14 @@ impl ClusterService for ClientEndpoint {
             max_parallel_moves: settings.max_parallel_moves,
         }))
     }
+}
+
+fn with_way<T>(way: Option<MetadataValue<Ascii>>, answer: T) -> Response<T> {
+    let mut answer = Response::new(answer);
+    if let Some(way) = way {
+        answer.metadata_mut().insert(ROUTE_KEY, way);
+    }
+    answer
 }
 
 /// A client gives up on a process that belongs to no cluster, but asks again where a member is only starting.

@@ -39,6 +39,7 @@ mod queries;
 mod raw;
 mod recovery;
 mod replacement;
+mod routes;
 mod settings;
 mod volumes;
 mod wait;

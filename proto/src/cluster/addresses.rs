@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tonic::transport::{Channel, Endpoint};
 
+use super::routes::{Routed, Routes};
+
 use crate::v1::cluster_service_client::ClusterServiceClient;
 use crate::{ClusterError, MAX_MESSAGE_BYTES};
 
@@ -22,7 +24,7 @@ const PASS_OVER: Duration = Duration::from_secs(1);
 const MAX_REDIRECTS: usize = 64;
 
 /// The client of one member's `ClusterService`.
-pub(crate) type Client = ClusterServiceClient<Channel>;
+pub(crate) type Client = ClusterServiceClient<Routed>;
 
 /// Connection settings for one `HOST:PORT`, the same for every client of ours.
 pub fn endpoint(address: &str) -> Result<Endpoint, ClusterError> {
@@ -61,9 +63,14 @@ impl Member {
     }
 
     /// Must be called inside a tokio runtime: the first call spawns the connection's task.
-    pub(crate) fn client(&self) -> Client {
+    fn client(&self, slot: Option<u16>, routes: &Arc<Routes>) -> Client {
         let channel = self.channel.get_or_init(|| self.endpoint.connect_lazy());
-        ClusterServiceClient::new(channel.clone())
+        let routed = Routed {
+            channel: channel.clone(),
+            slot,
+            routes: Arc::clone(routes),
+        };
+        ClusterServiceClient::new(routed)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
@@ -86,6 +93,7 @@ pub(crate) struct Addresses {
     members: Vec<Arc<Member>>,
     turn: AtomicUsize,
     redirects: Mutex<BTreeMap<String, Arc<Member>>>,
+    routes: Arc<Routes>,
 }
 
 impl Addresses {
@@ -104,7 +112,25 @@ impl Addresses {
             members,
             turn: AtomicUsize::new(0),
             redirects: Mutex::default(),
+            routes: Arc::default(),
         })
+    }
+
+    /// The member that leads a slot, where that is known and it is one of those that the user named: others may be out of reach.
+    pub(crate) fn leader(&self, slot: u16, now: Instant) -> Option<Arc<Member>> {
+        let address = self.routes.of(slot)?;
+        let leader = self.members.iter().find(|member| member.address == address)?;
+        (!leader.is_passed_over(now)).then(|| Arc::clone(leader))
+    }
+
+    /// A client of a member, for a request about a slot.
+    pub(crate) fn client(&self, member: &Member, slot: Option<u16>) -> Client {
+        member.client(slot, &self.routes)
+    }
+
+    /// Notes that a member did not answer: what it led is looked for again.
+    pub(crate) fn silent(&self, member: &Member) {
+        self.routes.forget(&member.address);
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -134,7 +134,7 @@ fn may_do_elsewhere(error: &ClusterError) -> bool {
 async fn open(cluster: &KotobaCluster, after: Option<u64>) -> Result<(Stream, u64), ClusterError> {
     let request = SubscribeEventsRequest { after_position: after };
     let answer = cluster
-        .call(Repeat::Always, |mut client, _attempt| async move {
+        .call(Repeat::Always, None, |mut client, _attempt| async move {
             client.subscribe_events(request).await
         })
         .await?;

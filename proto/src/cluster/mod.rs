@@ -5,6 +5,7 @@
 mod addresses;
 mod events;
 mod retry;
+mod routes;
 mod rows;
 mod search;
 
@@ -29,6 +30,8 @@ use crate::v1::{
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
 use retry::{Attempt, Repeat};
+pub use routes::{ROUTE_KEY, SLOT_KEY, route, slot_of_entity, slot_of_request};
+use routes::{slot_of_query, slot_of_write};
 
 /// Most operations in one transaction; the members refuse more.
 pub const MAX_OPERATIONS: usize = 1000;
@@ -202,6 +205,7 @@ impl KotobaCluster {
         operations: Vec<Operation>,
     ) -> Result<Vec<OperationOutcome>, ClusterError> {
         let expected = operations.len();
+        let slot = slot_of_write(&operations, &number.client_id, number.sequence);
         let request = ExecuteOperationRequest {
             operations,
             consistency: self.options.consistency.into(),
@@ -212,7 +216,7 @@ impl KotobaCluster {
         };
         check_size(&request)?;
         let response = self
-            .call(Repeat::Numbered, move |mut client, attempt| {
+            .call(Repeat::Numbered, Some(slot), move |mut client, attempt| {
                 let request = ExecuteOperationRequest {
                     repeated: request.repeated || attempt.repeated,
                     ..request.clone()
@@ -233,8 +237,9 @@ impl KotobaCluster {
     /// `NoLeader`, `Transient`, `NetworkError` or `Timeout` when the deadline passed before the first row.
     pub async fn execute_query(&self, query: impl Into<Search>) -> Result<Rows, ClusterError> {
         let request = self.query_request(query.into(), false);
+        let slot = self.slot_of(&request);
         let idle = self.options.deadline;
-        self.call(Repeat::Always, move |client, _attempt| {
+        self.call(Repeat::Always, slot, move |client, _attempt| {
             Rows::start(client, request.clone(), idle)
         })
         .await
@@ -251,8 +256,9 @@ impl KotobaCluster {
     /// As [`Self::execute_query`]; a stream that breaks is begun again.
     pub async fn fetch_rows(&self, query: impl Into<Search>) -> Result<Vec<Row>, ClusterError> {
         let request = self.query_request(query.into(), false);
+        let slot = self.slot_of(&request);
         let idle = self.options.deadline;
-        self.call(Repeat::Always, move |client, _attempt| {
+        self.call(Repeat::Always, slot, move |client, _attempt| {
             let request = request.clone();
             async move { Rows::start(client, request, idle).await?.drain().await }
         })
@@ -265,8 +271,9 @@ impl KotobaCluster {
     /// As [`Self::execute_query`].
     pub async fn count(&self, query: impl Into<Search>) -> Result<u64, ClusterError> {
         let request = self.query_request(query.into(), true);
+        let slot = self.slot_of(&request);
         let idle = self.options.deadline;
-        self.call(Repeat::Always, move |client, _attempt| {
+        self.call(Repeat::Always, slot, move |client, _attempt| {
             let request = request.clone();
             async move { Rows::start(client, request, idle).await?.count().await }
         })
@@ -299,7 +306,7 @@ impl KotobaCluster {
             limit,
             as_of: self.options.as_of.unwrap_or_default(),
         };
-        self.call(Repeat::Always, move |mut client, attempt| {
+        self.call(Repeat::Always, None, move |mut client, attempt| {
             let request = with_deadline(request, attempt.left);
             async move { client.get_history(request).await.map(tonic::Response::into_inner) }
         })
@@ -312,7 +319,7 @@ impl KotobaCluster {
     /// # Errors
     /// `Unassigned` where all addresses are of processes with empty disks; `NetworkError` or `Timeout` where none answers.
     pub async fn get_status(&self) -> Result<GetStatusResponse, ClusterError> {
-        self.call(Repeat::Always, |mut client, attempt| async move {
+        self.call(Repeat::Always, None, |mut client, attempt| async move {
             let request = with_deadline(GetStatusRequest {}, attempt.left);
             client.get_status(request).await.map(tonic::Response::into_inner)
         })
@@ -324,7 +331,7 @@ impl KotobaCluster {
     /// # Errors
     /// As [`Self::get_status`].
     pub async fn check_health(&self) -> Result<CheckHealthResponse, ClusterError> {
-        self.call(Repeat::Always, |mut client, attempt| async move {
+        self.call(Repeat::Always, None, |mut client, attempt| async move {
             let request = with_deadline(CheckHealthRequest {}, attempt.left);
             client.check_health(request).await.map(tonic::Response::into_inner)
         })
@@ -336,7 +343,7 @@ impl KotobaCluster {
     /// # Errors
     /// As [`Self::get_status`].
     pub async fn get_cluster_config(&self) -> Result<GetClusterConfigResponse, ClusterError> {
-        self.call(Repeat::Always, |mut client, attempt| async move {
+        self.call(Repeat::Always, None, |mut client, attempt| async move {
             let request = with_deadline(GetClusterConfigRequest {}, attempt.left);
             client
                 .get_cluster_config(request)
@@ -364,7 +371,7 @@ impl KotobaCluster {
     /// # Errors
     /// `Refused` where the cluster does not take it; `NoLeader` while the meta group has none.
     pub async fn join_cluster(&self, request: JoinClusterRequest) -> Result<JoinClusterResponse, ClusterError> {
-        self.call(Repeat::Always, move |mut client, attempt| {
+        self.call(Repeat::Always, None, move |mut client, attempt| {
             let request = with_deadline(request.clone(), attempt.left);
             async move { client.join_cluster(request).await.map(tonic::Response::into_inner) }
         })
@@ -376,19 +383,27 @@ impl KotobaCluster {
     /// # Errors
     /// `NotFound` where there is no such member; `Refused` where the others could not hold its replicas.
     pub async fn leave_cluster(&self, member_id: u64) -> Result<(), ClusterError> {
-        self.call(Repeat::Always, move |mut client, attempt| async move {
+        self.call(Repeat::Always, None, move |mut client, attempt| async move {
             let request = with_deadline(LeaveClusterRequest { member_id }, attempt.left);
             client.leave_cluster(request).await.map(|_| ())
         })
         .await
     }
 
-    async fn call<T, F, Fut>(&self, repeat: Repeat, attempt: F) -> Result<T, ClusterError>
+    async fn call<T, F, Fut>(&self, repeat: Repeat, slot: Option<u16>, attempt: F) -> Result<T, ClusterError>
     where
         F: Fn(Client, Attempt) -> Fut,
         Fut: Future<Output = Result<T, Status>>,
     {
-        retry::call(&self.addresses, &self.options, repeat, attempt).await
+        retry::call(&self.addresses, &self.options, repeat, slot, attempt).await
+    }
+
+    /// Where leaders answer; any replica answers the others.
+    fn slot_of(&self, request: &ExecuteQueryRequest) -> Option<u16> {
+        match self.options.consistency {
+            Consistency::Strong => request.query.as_ref().and_then(slot_of_query),
+            Consistency::ReadYourWrites | Consistency::Eventual => None,
+        }
     }
 
     fn query_request(&self, search: Search, count_only: bool) -> ExecuteQueryRequest {

@@ -41,11 +41,13 @@ pub(crate) struct Attempt {
     pub repeated: bool,
 }
 
-/// Calls `attempt` on one member after the other until it succeeds, is refused, or time is up.
+/// Calls `attempt` on one member after the other until it succeeds, is refused, or time is up; first on the one that leads the
+/// slot, where the request belongs to one.
 pub(crate) async fn call<T, F, Fut>(
     addresses: &Addresses,
     options: &Options,
     repeat: Repeat,
+    slot: Option<u16>,
     attempt: F,
 ) -> Result<T, ClusterError>
 where
@@ -53,16 +55,20 @@ where
     Fut: Future<Output = Result<T, Status>>,
 {
     let mut retry = Retry::new(options, addresses.len(), repeat, Instant::now());
+    let mut leader = slot.and_then(|slot| addresses.leader(slot, Instant::now()));
     loop {
-        let member = retry.choose(addresses);
+        let member = leader.take().unwrap_or_else(|| retry.choose(addresses));
         let this = retry.attempt(Instant::now());
-        let answer = tokio::time::timeout(this.left, attempt(member.client(), this)).await;
+        let answer = tokio::time::timeout(this.left, attempt(addresses.client(&member, slot), this)).await;
         let failure = match answer {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(status)) => Failure::from_status(&status, &member.address),
             Err(_elapsed) => return Err(retry.deadline_passed()),
         };
         tracing::debug!(address = %member.address, error = %failure.error, "attempt failed");
+        if matches!(failure.error, ClusterError::NetworkError { .. }) {
+            addresses.silent(&member);
+        }
         if is_connection_refused(&failure) {
             member.refused_connection(Instant::now());
         }

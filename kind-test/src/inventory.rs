@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt;
 use kube::api::Api;
@@ -21,6 +21,15 @@ pub struct Inventory {
     pub members: BTreeMap<String, (u64, String)>,
     /// Uid and generation: another generation is another template or number of pods.
     pub set: (String, i64),
+}
+
+impl Inventory {
+    /// Sees that the members are those of an earlier moment, whatever became of their pods.
+    pub fn has_members_of(&self, before: &Inventory) -> Result<()> {
+        let (was, is) = (&before.members, &self.members);
+        ensure!(was == is, "members were {was:?} and are {is:?}");
+        Ok(())
+    }
 }
 
 pub async fn take(trial: &mut Trial) -> Result<Inventory> {

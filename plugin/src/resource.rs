@@ -63,7 +63,8 @@ impl Kubernetes {
             .await;
         let mut events = listed.map(|list| list.items).unwrap_or_default();
         events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
-        events.into_iter().map(told).collect()
+        let now = Timestamp::now();
+        events.into_iter().map(|event| told(event, now)).collect()
     }
 
     /// Writes the time into the annotation that the operator puts into the pod template.
@@ -84,8 +85,14 @@ impl Kubernetes {
     }
 }
 
-fn told(event: Event) -> Told {
+fn told(event: Event, now: Timestamp) -> Told {
+    let last = event.series.map(|series| series.last_observed_time.0);
+    let last = last
+        .or(event.event_time.map(|time| time.0))
+        .or(event.deprecated_last_timestamp.map(|time| time.0));
+    let minutes = last.map(|last| now.duration_since(last).as_mins());
     Told {
+        minutes: minutes.map(|minutes| u64::try_from(minutes).unwrap_or(0)),
         warning: event.type_.as_deref() == Some("Warning"),
         reason: event.reason.unwrap_or_default(),
         note: event.note.unwrap_or_default(),

@@ -168,6 +168,12 @@ pub const ALL: &[Step] = &[
         volumes::lost
     ),
     step!(
+        "replaced",
+        "another disk is lost, and nobody needs to be asked",
+        15,
+        volumes::replaced
+    ),
+    step!(
         "operator-gone",
         "a failover without an operator; it comes back and touches nothing",
         12,
@@ -187,26 +193,26 @@ pub const ALL: &[Step] = &[
     ),
     step!(
         "node-lost",
-        "a Kubernetes node is lost under a writer, and comes back",
+        "a Kubernetes node is lost under a writer, the operator killed meanwhile, and comes back",
         15,
         node_loss::node_lost
     ),
     step!("grow", "larger disks, around the pods", 10, volumes::grow),
     step!(
         "config-in-the-middle",
-        "three to five, another processor request, and back to three",
+        "three to five, another processor request, and back to three, the disks deleted",
         25,
         reverse::config_in_the_middle
     ),
     step!(
         "namespace-deleted",
-        "a second cluster: made again on its old disk, gone with its namespace, and made again",
+        "a second cluster: made again on its old disk, gone with its disk and with its namespace, and made again",
         20,
         neighbour::namespace_deleted
     ),
     step!(
         "delete-cluster",
-        "the resource goes with its pods, the disks stay",
+        "without a quorum the resource goes with its pods, the disks stay",
         5,
         removal::cluster
     ),

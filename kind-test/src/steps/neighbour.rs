@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::operator;
 use crate::kubernetes::namespaces;
-use crate::kubernetes::pods::{Pods, delete_volume_claim};
+use crate::kubernetes::pods::{Pods, delete_volume_claim, volume_claims};
 use crate::kubernetes::resource::Resource;
 use crate::say::say;
 use crate::trial::{CLUSTER_LABEL, Trial};
+use crate::wait::{Seen, until};
 
 const NAME: &str = "small";
 /// A volume, one start, the founding, a few elections.
@@ -27,6 +28,8 @@ pub async fn namespace_deleted(trial: &mut Trial) -> Result<()> {
     let resource = Resource::new(&trial.kube, namespace, NAME);
     let first = create(&resource, namespace).await?;
     made_again_on_old_disks(trial, &resource, namespace, &first).await?;
+    gone_with_its_disk(trial, &resource, namespace).await?;
+    create(&resource, namespace).await?;
     namespaces::remove(&trial.kube, namespace).await?;
     say(format!("the namespace {namespace} is gone"));
     few_warnings(trial, namespace).await?;
@@ -73,6 +76,22 @@ async fn made_again_on_old_disks(trial: &Trial, resource: &Resource, namespace: 
     let second = create(resource, namespace).await?;
     ensure!(second != first, "another cluster has the id {first} of the first one");
     Ok(())
+}
+
+/// A cluster that says so takes its disks with it.
+async fn gone_with_its_disk(trial: &Trial, resource: &Resource, namespace: &str) -> Result<()> {
+    let reclaim = json!({"spec": {"storage": {"reclaim": {"onClusterDelete": "Delete"}}}});
+    resource.edit(&reclaim).await?;
+    let pods = Pods::new(&trial.kube, namespace, &format!("{CLUSTER_LABEL}={NAME}"));
+    delete(resource, &pods).await?;
+    until("end of the disk", GONE_LIMIT, || async {
+        let left = volume_claims(&trial.kube, namespace).await?;
+        Ok(match left.is_empty() {
+            true => Seen::Done(()),
+            false => Seen::Waiting(format!("there are {left:?}")),
+        })
+    })
+    .await
 }
 
 async fn delete(resource: &Resource, pods: &Pods) -> Result<()> {

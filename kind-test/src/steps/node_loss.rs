@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::create::MEMBERS;
+use super::operator;
 use crate::inventory;
 use crate::say::say;
 use crate::trial::Trial;
@@ -31,7 +32,7 @@ pub async fn node_lost(trial: &mut Trial) -> Result<()> {
     let writer = trial.writer().await?;
     trial.platform.stop_node(&trial.settings, &node).await?;
     say(format!("the node {node} of {name} is lost"));
-    let seen = see(trial, &node, told).await;
+    let seen = see_also_after_a_kill(trial, &node, told).await;
     let went_on = writer.wait_for_more(WRITES_AFTER).await;
     trial.platform.start_node(&trial.settings, &node).await?;
     say(format!("the node {node} is back"));
@@ -62,6 +63,15 @@ async fn choose(trial: &Trial) -> Result<(String, String)> {
         .filter_map(|(name, pod)| Some((name.clone(), node(pod)?)));
     let chosen = members.find(|(_, node)| !taken.contains(node));
     chosen.context("an operator runs on every node")
+}
+
+/// Once the node takes no pods any more, the operator is killed; the next one comes to the same view.
+async fn see_also_after_a_kill(trial: &Trial, node: &str, told: usize) -> Result<()> {
+    see(trial, node, told).await?;
+    operator::kill(trial).await?;
+    operator::wait_for_another_look(&trial.resource()).await?;
+    let lost = ("Degraded", "True", "NodeLost");
+    trial.resource().wait_for_reason(lost, TOLD_LIMIT).await.map(drop)
 }
 
 async fn see(trial: &Trial, node: &str, told: usize) -> Result<()> {

@@ -73,6 +73,8 @@ pub async fn config_in_the_middle(trial: &mut Trial) -> Result<()> {
     free_higher_slots(trial).await?;
     let resource = trial.resource();
     let writer = trial.writer().await?;
+    let reclaim = |policy: Option<&str>| json!({"spec": {"storage": {"reclaim": {"onScaleIn": policy}}}});
+    resource.edit(&reclaim(Some("Delete"))).await?;
     resource.scale(SCALED as u32).await?;
     wait_for_a_fourth(trial).await?;
     let cpu = other_cpu(&resource.state().await?);
@@ -88,6 +90,8 @@ pub async fn config_in_the_middle(trial: &mut Trial) -> Result<()> {
     wait_for_pods(trial, MEMBERS).await?;
     resource.wait_for("MembersUpToDate", "True", DONE_LIMIT).await?;
     let status = trial.wait_until_whole(MEMBERS, DONE_LIMIT).await?;
+    wait_for_own_claims(trial).await?;
+    resource.edit(&reclaim(None)).await?;
     say(summary(&status));
     let after = identities(&status);
     ensure!(before == after, "members were {before:?} and are {after:?}");
@@ -120,6 +124,26 @@ async fn free_higher_slots(trial: &Trial) -> Result<()> {
         say(format!("deleted {claim}, the disk of a removed member"));
     }
     Ok(())
+}
+
+/// Waits till only the members that are left have disks.
+async fn wait_for_own_claims(trial: &Trial) -> Result<()> {
+    let own: Vec<String> = trial
+        .pods()
+        .list()
+        .await?
+        .keys()
+        .map(|pod| format!("data-{pod}"))
+        .collect();
+    until("end of the other disks", DONE_LIMIT, || async {
+        let claims = volume_claims(&trial.kube, trial.installation.namespace).await?;
+        let claims: Vec<String> = claims.into_keys().collect();
+        Ok(match claims == own {
+            true => Seen::Done(()),
+            false => Seen::Waiting(format!("there are {claims:?}")),
+        })
+    })
+    .await
 }
 
 async fn wait_for_a_fourth(trial: &mut Trial) -> Result<()> {

@@ -42,12 +42,7 @@ pub async fn roll(trial: &mut Trial) -> Result<()> {
     resource.wait_for("MembersUpToDate", "True", ROLL_LIMIT).await?;
     trial.wait_until_whole(MEMBERS, WHOLE_LIMIT).await?;
     let after = inventory::take(trial).await?;
-    ensure!(
-        before.members == after.members,
-        "members were {:?} and are {:?}",
-        before.members,
-        after.members
-    );
+    after.has_members_of(&before)?;
     let kept = before
         .pods
         .iter()
@@ -183,11 +178,5 @@ async fn only_one_was_touched(trial: &mut Trial, before: &inventory::Inventory, 
         .filter(|(name, uid)| before.pods.get(*name) != Some(uid));
     let touched: Vec<&String> = touched.map(|(name, _)| name).collect();
     ensure!(touched == [name], "pods that were made anew: {touched:?}");
-    ensure!(
-        before.members == after.members,
-        "members were {:?} and are {:?}",
-        before.members,
-        after.members
-    );
-    Ok(())
+    after.has_members_of(before)
 }

@@ -36,12 +36,7 @@ pub async fn suspend(trial: &mut Trial) -> Result<()> {
     resume_when_not_paused(trial).await?;
     trial.wait_until_whole(MEMBERS, WHOLE_LIMIT).await?;
     let after = inventory::take(trial).await?;
-    ensure!(
-        before.members == after.members,
-        "members were {:?} and are {:?}",
-        before.members,
-        after.members
-    );
+    after.has_members_of(&before)?;
     trial.verify().await
 }
 

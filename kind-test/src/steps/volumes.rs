@@ -28,23 +28,18 @@ const LOST_LIMIT: Duration = Duration::from_secs(300);
 const REPLACED_LIMIT: Duration = Duration::from_secs(600);
 const GROWTH_LIMIT: Duration = Duration::from_secs(180);
 const WRITES_AFTER: usize = 40;
+/// The least that the resource may say.
+const AUTOMATIC_AFTER_SECONDS: u32 = 60;
 const REPLACE: &str = "kotoba.dev/replace-member";
 
+/// Nobody is sure that a lost disk does not come back, so a person says it.
 pub async fn lost(trial: &mut Trial) -> Result<()> {
     trial.wait_until_whole(MEMBERS, WHOLE_LIMIT).await?;
     let before = inventory::take(trial).await?;
-    let name = format!("{}-{}", trial.installation.cluster, MEMBERS - 1);
-    let (id, disk) = before.members.get(&name).context("the last pod has no member")?.clone();
     let resource = trial.resource();
     let told = trial.events().told("LostVolume").await?.len();
     let writer = trial.writer().await?;
-    delete_volume_claim(&trial.kube, trial.installation.namespace, &format!("data-{name}")).await?;
-    trial.pods().delete(&name, None).await?;
-    say(format!(
-        "deleted the disk of {name}, which is member {id} on disk {disk}"
-    ));
-    let degraded = ("Degraded", "True", "LostVolume");
-    resource.wait_for_reason(degraded, LOST_LIMIT).await?;
+    let (name, id) = lose_last(trial, &before).await?;
     let to_do = lost_volume_message(trial).await?;
     say(&to_do);
     let names_it = format!("{REPLACE}: \"{id}\"");
@@ -52,8 +47,50 @@ pub async fn lost(trial: &mut Trial) -> Result<()> {
     trial.events().wait_for_more("LostVolume", told, LOST_LIMIT).await?;
     resource.annotate(REPLACE, Some(&id.to_string())).await?;
     operator::kill(trial).await?;
+    wait_for_successor(trial, &before, &name, id).await?;
+    resource.annotate(REPLACE, None).await?;
+    writer.wait_for_more(WRITES_AFTER).await?;
+    trial.finish_unharmed(writer, "the loss of a volume").await?;
+    trial.verify().await
+}
+
+/// As [`lost`], where the resource says that nobody needs to be asked; the operator has forgotten since when it waits.
+pub async fn replaced(trial: &mut Trial) -> Result<()> {
+    trial.wait_until_whole(MEMBERS, WHOLE_LIMIT).await?;
+    let before = inventory::take(trial).await?;
+    let resource = trial.resource();
+    let mode = |mode| json!({"spec": {"replacement": mode}});
+    let automatic = mode(json!({"mode": "Automatic", "afterSeconds": AUTOMATIC_AFTER_SECONDS}));
+    resource.edit(&automatic).await?;
+    let writer = trial.writer().await?;
+    let (name, id) = lose_last(trial, &before).await?;
+    operator::kill(trial).await?;
+    wait_for_successor(trial, &before, &name, id).await?;
+    resource.edit(&mode(json!(null))).await?;
+    writer.wait_for_more(WRITES_AFTER).await?;
+    trial.finish_unharmed(writer, "the loss of another volume").await?;
+    trial.verify().await
+}
+
+/// Deletes the disk of the last pod with the pod, and waits till the conditions say so; gives its name and its member.
+async fn lose_last(trial: &Trial, before: &Inventory) -> Result<(String, u64)> {
+    let name = format!("{}-{}", trial.installation.cluster, MEMBERS - 1);
+    let (id, disk) = before.members.get(&name).context("the last pod has no member")?.clone();
+    delete_volume_claim(&trial.kube, trial.installation.namespace, &format!("data-{name}")).await?;
+    trial.pods().delete(&name, None).await?;
+    say(format!(
+        "deleted the disk of {name}, which is member {id} on disk {disk}"
+    ));
+    let degraded = ("Degraded", "True", "LostVolume");
+    trial.resource().wait_for_reason(degraded, LOST_LIMIT).await?;
+    Ok((name, id))
+}
+
+/// Waits till another member is whole in the slot of a lost one, which is gone; the other pods go on.
+async fn wait_for_successor(trial: &mut Trial, before: &Inventory, name: &str, id: u64) -> Result<()> {
+    let resource = trial.resource();
     resource
-        .wait_until("successor", REPLACED_LIMIT, |state| not_followed(state, &name, id))
+        .wait_until("successor", REPLACED_LIMIT, |state| not_followed(state, name, id))
         .await?;
     trial.wait_until_whole(MEMBERS, REPLACED_LIMIT).await?;
     resource.wait_for("VolumesHealthy", "True", WHOLE_LIMIT).await?;
@@ -61,11 +98,7 @@ pub async fn lost(trial: &mut Trial) -> Result<()> {
     let stays = |member: &&MemberStatus| member.id == id && member.state() != MemberState::Removed;
     let old = status.members.iter().find(stays);
     ensure!(old.is_none(), "the old member was not removed: {old:?}");
-    resource.annotate(REPLACE, None).await?;
-    only_one_is_another(trial, &before, &name).await?;
-    writer.wait_for_more(WRITES_AFTER).await?;
-    trial.finish_unharmed(writer, "the loss of a volume").await?;
-    trial.verify().await
+    only_one_is_another(trial, before, name).await
 }
 
 async fn lost_volume_message(trial: &Trial) -> Result<String> {

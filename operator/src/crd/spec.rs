@@ -276,7 +276,8 @@ impl ReclaimPolicy {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// What the scheduler keeps free for a member. Default cpu 100m, memory 256Mi.
+    /// What the scheduler keeps free for a member; what is neither named here nor limited has its default, cpu 100m and memory
+    /// 256Mi.
     #[serde(default = "default_requests")]
     #[schemars(extend("maxProperties" = 10, "additionalProperties" = {"x-kubernetes-int-or-string": true}))]
     pub requests: BTreeMap<String, IntOrString>,

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::crd::{Config, KotobaCluster, PullPolicy, Reclaim, Replacement, Topology, Update};
+use crate::crd::{Config, KotobaCluster, PullPolicy, Reclaim, Replacement, Resources, Topology, Update};
 use crate::names::{ClusterName, PAUSED_ANNOTATION, REPLACE_ANNOTATION, RESTART_ANNOTATION};
 use crate::recipe::Compute;
 
@@ -112,7 +112,7 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
         storage_size: spec.storage.size.clone(),
         storage_class: spec.storage.storage_class_name.clone(),
         compute: Compute {
-            requests: quantities(&spec.resources.requests),
+            requests: quantities(&requests_of(&spec.resources)),
             limits: quantities(&spec.resources.limits),
         },
         config: config_of(&spec.config)?,
@@ -139,6 +139,15 @@ pub fn name_of(cluster: &KotobaCluster) -> Result<ClusterName, Invalid> {
         namespace: cluster.namespace().ok_or(Invalid::Incomplete("namespace"))?,
         name,
     })
+}
+
+/// What is asked for, and the default of what is not named at all: a limit alone is what Kubernetes asks for, too.
+fn requests_of(resources: &Resources) -> BTreeMap<String, IntOrString> {
+    let Resources { requests, limits } = resources;
+    let mut asked = Resources::default().requests;
+    asked.retain(|name, _| !limits.contains_key(name));
+    asked.extend(requests.clone());
+    asked
 }
 
 fn annotation<'a>(cluster: &'a KotobaCluster, key: &str) -> Option<&'a str> {
@@ -256,6 +265,31 @@ mod tests {
         assert_eq!(
             (valid.storage_size.as_str(), valid.compute.requests["cpu"].as_str()),
             ("10Gi", "100m")
+        );
+    }
+
+    #[test]
+    fn what_is_not_asked_for_has_its_default_unless_it_is_limited() {
+        let asked = |requests: &[(&str, &str)], limits: &[(&str, &str)]| {
+            let quantities = |named: &[(&str, &str)]| {
+                let quantity =
+                    |(name, value): &(&str, &str)| (name.to_string(), IntOrString::String(value.to_string()));
+                named.iter().map(quantity).collect()
+            };
+            let mut typed = cluster("g");
+            typed.spec.resources = Resources {
+                requests: quantities(requests),
+                limits: quantities(limits),
+            };
+            let requests = validate(&typed, Some("kotoba:1")).unwrap().compute.requests;
+            let text = |(name, value): (String, String)| format!("{name}={value}");
+            requests.into_iter().map(text).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(asked(&[("cpu", "2")], &[]), "cpu=2 memory=256Mi");
+        assert_eq!(asked(&[("cpu", "2")], &[("memory", "128Mi")]), "cpu=2");
+        assert_eq!(
+            asked(&[("memory", "1Gi"), ("hugepages-2Mi", "4Mi")], &[]),
+            "cpu=100m hugepages-2Mi=4Mi memory=1Gi"
         );
     }
 

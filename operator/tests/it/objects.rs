@@ -23,7 +23,8 @@ member 3
 
 fn objects(text: &str) -> Objects {
     let mut scene = scene::read(text);
-    scene.cluster.compute.requests = [("cpu".to_owned(), "100m".to_owned())].into();
+    let asked = [("cpu", "100m"), ("memory", "256Mi")];
+    scene.cluster.compute.requests = asked.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     scene.cluster.compute.limits = [("memory".to_owned(), "1Gi".to_owned())].into();
     scene.cluster.storage_class = Some("fast".into());
     scene.cluster.topology.when_unsatisfiable = WhenUnsatisfiable::DoNotSchedule;

@@ -18,6 +18,8 @@ const STALLED: &str = "Stalled";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     pub warning: bool,
+    /// Minutes since it was told last; none where nobody noted when.
+    pub minutes: Option<u64>,
     pub reason: String,
     pub note: String,
 }
@@ -170,8 +172,21 @@ fn warnings(told: &[Told]) -> Vec<Finding> {
     let warnings: Vec<&Told> = told.iter().filter(|told| told.warning).collect();
     let newest = warnings.iter().rev().take(WARNINGS_LIMIT);
     newest
-        .map(|told| Finding::new(format!("It was warned ({}): {}", told.reason, told.note), ""))
+        .map(|told| {
+            let says = format!("It was warned{} ({}): {}", ago(told.minutes), told.reason, told.note);
+            Finding::new(says, "")
+        })
         .collect()
+}
+
+/// What was told long ago may be over by now.
+fn ago(minutes: Option<u64>) -> String {
+    match minutes {
+        None => String::new(),
+        Some(0) => " within the last minute".to_owned(),
+        Some(1) => " a minute ago".to_owned(),
+        Some(minutes) => format!(" {minutes} minutes ago"),
+    }
 }
 
 #[cfg(test)]

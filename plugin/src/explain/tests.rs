@@ -153,11 +153,12 @@ fn a_resource_that_no_operator_saw_leads_to_the_operator() {
 fn the_newest_warnings_come_first_and_are_few() {
     let told = |warning, number: usize| Told {
         warning,
+        minutes: Some(20 - number as u64),
         reason: "MemberLost".into(),
         note: format!("warning {number}"),
     };
     let events: Vec<Told> = (0..20).map(|number| told(number % 2 == 0, number)).collect();
     let findings = explain(&blocked("MovesOpen"), &events);
     assert_eq!(findings.len(), 1 + WARNINGS_LIMIT);
-    assert_eq!(findings[1].says, "It was warned (MemberLost): warning 18");
+    assert_eq!(findings[1].says, "It was warned 2 minutes ago (MemberLost): warning 18");
 }

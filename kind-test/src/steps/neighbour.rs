@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
 use kube::api::{Api, LogParams};
 use serde_json::{Value, json};
 
@@ -78,10 +79,19 @@ async fn made_again_on_old_disks(trial: &Trial, resource: &Resource, namespace: 
     Ok(())
 }
 
-/// A cluster that says so takes its disks with it.
+/// A cluster that says so takes its disks with it, once Kubernetes has noted whose they are: deleted before, it leaves them.
 async fn gone_with_its_disk(trial: &Trial, resource: &Resource, namespace: &str) -> Result<()> {
     let reclaim = json!({"spec": {"storage": {"reclaim": {"onClusterDelete": "Delete"}}}});
     resource.edit(&reclaim).await?;
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(trial.kube.clone(), namespace);
+    until("owner of the disk", READY_LIMIT, || async {
+        let claim = claims.get(&format!("data-{NAME}-0")).await?;
+        Ok(match claim.owner_references() {
+            [] => Seen::Waiting("it has none".into()),
+            [..] => Seen::Done(()),
+        })
+    })
+    .await?;
     let pods = Pods::new(&trial.kube, namespace, &format!("{CLUSTER_LABEL}={NAME}"));
     delete(resource, &pods).await?;
     until("end of the disk", GONE_LIMIT, || async {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the path of a program that the checks or the measurements use (helm, kubeconform, kube-score, checkov, promtool, etcd), or
 # of the folder of schemas that kubeconform reads; builds it into the cache where it is missing.
-# Needs no root. Ends with 77 where Go, or for checkov pip, is not available, and says so.
+# Needs no root. Ends with 77 where Go, or for checkov Python's venv, is not available, and says so.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 for part in settings say install/parts install/go-programs install/checkov install/schemas; do
@@ -23,7 +23,7 @@ main() {
   esac
   if ! is_built "$path" "$1" "$version"; then
     if [[ $1 == checkov ]]; then
-      python3 -m pip --version >/dev/null 2>&1 || skip "checkov needs python3 with pip"
+      python3 -c 'import ensurepip, venv' 2>/dev/null || skip "checkov needs python3 with venv and pip"
     else
       command -v go >/dev/null || skip "$1 needs Go (1.26 or newer) on the PATH to be built"
     fi

@@ -151,11 +151,9 @@ fn a_follower_whose_disk_is_exhausted_takes_no_entries_and_catches_up_when_there
             .await;
         let taken = written_entries(&cluster, exhausted);
         writer.progress(200).await;
-        assert_eq!(
-            written_entries(&cluster, exhausted),
-            taken,
-            "entries of partitions are not taken in"
-        );
+        // What a new leader logs to begin with is taken in, and may have been on its way.
+        let blanks = written_entries(&cluster, exhausted) - taken;
+        assert!(blanks <= 4, "{blanks} entries of partitions are taken in");
         assert_eq!(writer.failed(), 0);
         assert!(!running.stopping.load(Ordering::Relaxed) && cluster.host(exhausted).process.fatal().is_none());
         cluster.volume(exhausted).empty();

@@ -190,7 +190,7 @@ pub struct StorageSettings {
         env = "KOTOBA_STATE_CACHE_MIB"
     )]
     pub state_cache_mib: Option<u64>,
-    /// Memory for the cache of the log file, in MiB
+    /// Memory for the newest entries of the log, so that followers in step are not fed from the disk, in MiB
     #[arg(
         id = "storage.log_cache_mib",
         long = "log-cache-mib",

@@ -112,7 +112,7 @@ impl Identity {
     }
 
     fn create(directory: &Path, path: PathBuf, disk_id: String) -> Result<Self, IdentityError> {
-        if directory.join("log.redb").exists() || directory.join("replicas").exists() {
+        if directory.join("log").exists() || directory.join("replicas").exists() {
             return Err(IdentityError::Missing {
                 path: directory.to_owned(),
             });
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn stores_without_a_record_are_never_opened_as_an_empty_disk() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("log.redb"), b"x").unwrap();
+        std::fs::write(dir.path().join("log"), b"x").unwrap();
         assert!(matches!(
             Identity::open(dir.path(), || "x".into()),
             Err(IdentityError::Missing { .. })

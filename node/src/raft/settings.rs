@@ -38,7 +38,7 @@ pub struct Settings {
     pub partition: GroupSettings,
     /// Whether a leader may answer reads by its lease; else it asks a majority each time.
     pub lease_reads: bool,
-    /// Page cache of the log file.
+    /// Newest entries that all replicas together keep in memory, so that followers in step are never fed from the disk.
     pub log_cache_bytes: usize,
     /// Page cache of all state files together.
     pub state_cache_bytes: usize,

@@ -21,6 +21,15 @@ const GROUP: GroupId = GroupId::Partition(PARTITION);
 const VERSIONS: &[u8] = &[2];
 const KEPT_DIGEST: &[u8] = &[1, 4];
 
+/// A log that is long enough for a member that was away: a snapshot in place of entries would mend what was damaged.
+fn with_long_log() -> Pace {
+    Pace {
+        snapshot_every_entries: 20_000,
+        kept_entries: 10_000,
+        ..Pace::default()
+    }
+}
+
 fn scrubbing() -> Pace {
     Pace {
         integrity: IntegrityConfig {
@@ -28,7 +37,7 @@ fn scrubbing() -> Pace {
             digest_interval: Duration::from_secs(3600),
             ..IntegrityConfig::default()
         },
-        ..Pace::with_short_log()
+        ..with_long_log()
     }
 }
 
@@ -39,7 +48,7 @@ fn comparing() -> Pace {
             digest_interval: Duration::from_millis(200),
             ..IntegrityConfig::default()
         },
-        ..Pace::with_short_log()
+        ..with_long_log()
     }
 }
 

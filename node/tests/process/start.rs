@@ -5,13 +5,12 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use redb::{Database, TableDefinition};
-
 use crate::graph::{create_node, find_nodes};
 use crate::member::{Member, Ports};
 use crate::wait::run;
 
-const FORMAT: TableDefinition<&str, u8> = TableDefinition::new("format");
+/// The only segment of a small log.
+const LOG: &str = "log/000000000001.segment";
 
 /// Starts a process that must refuse to run; what it says.
 async fn refusal(ports: Ports, data_dir: &Path) -> String {
@@ -96,11 +95,18 @@ fn cut(path: &Path) {
 }
 
 /// As a later version might have left it.
-fn set_format(path: &Path, key: &str) {
-    let database = Database::open(path).unwrap();
-    let write = database.begin_write().unwrap();
-    write.open_table(FORMAT).unwrap().insert(key, 99).unwrap();
-    write.commit().unwrap();
+fn set_log_format(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[8] = 99;
+    fs::write(path, bytes).unwrap();
+}
+
+/// Of the last bytes that were written.
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[last] ^= 1;
+    fs::write(path, bytes).unwrap();
 }
 
 /// The directory of the meta group's replica.
@@ -145,28 +151,29 @@ fn damages(other: PathBuf) -> Vec<Damage> {
         ),
         (
             "the log is missing",
-            Box::new(|dir| fs::remove_file(dir.join("log.redb")).unwrap()),
-            &["the file is missing", "join as a new member"],
+            Box::new(|dir| fs::remove_file(dir.join(LOG)).unwrap()),
+            &["it is missing", "join as a new member"],
         ),
         (
             "the log is empty",
-            Box::new(|dir| fs::write(dir.join("log.redb"), []).unwrap()),
-            &["log.redb"],
+            Box::new(|dir| fs::write(dir.join(LOG), []).unwrap()),
+            &[LOG, "damaged"],
         ),
+        ("the log is cut", Box::new(|dir| cut(&dir.join(LOG))), &[LOG, "damaged"]),
         (
-            "the log is cut",
-            Box::new(|dir| cut(&dir.join("log.redb"))),
-            &["log.redb", "damaged"],
+            "a byte of the log is flipped",
+            Box::new(|dir| flip(&dir.join(LOG))),
+            &[LOG, "damaged"],
         ),
         (
             "the log has a later format",
-            Box::new(|dir| set_format(&dir.join("log.redb"), "log")),
+            Box::new(|dir| set_log_format(&dir.join(LOG))),
             &["has format 99", "start the version that wrote it"],
         ),
         (
             "the log is that of another cluster",
             Box::new(move |dir| {
-                fs::copy(other.join("log.redb"), dir.join("log.redb")).unwrap();
+                fs::copy(other.join(LOG), dir.join(LOG)).unwrap();
             }),
             &[
                 "belongs to member 1 of cluster other, not to member 1 of cluster test",
@@ -261,7 +268,6 @@ fn a_damaged_data_directory_is_refused_untouched_and_never_opened_as_an_empty_on
                 .filter(|(path, bytes)| damaged.get(path) != Some(bytes))
                 .map(|(path, _)| path)
                 .filter(|path| !is_whole || path.extension().is_none_or(|extension| extension != "redb"))
-                .filter(|path| name.starts_with("the log") || !path.ends_with("log.redb"))
                 .collect();
             assert!(changed.is_empty(), "{name}: {changed:?} are not as they were found");
             restore(&data_dir, &whole);

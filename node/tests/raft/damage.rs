@@ -11,13 +11,15 @@ use crate::cluster::{CLUSTER, Cluster, GROUP, quick, replica_of};
 use crate::machine::Map;
 
 const MEMBER: MemberId = MemberId(1);
+/// The only segment of a small log.
+const LOG: &str = "log/000000000001.segment";
 
 /// A stopped member with entries in its log.
 async fn stopped_member() -> (Cluster, PathBuf) {
     let mut cluster = Cluster::of(1).await;
     cluster.fill("key", 50).await;
     cluster.stop(MEMBER).await;
-    let log = cluster.path(MEMBER).join("log.redb");
+    let log = cluster.path(MEMBER).join(LOG);
     (cluster, log)
 }
 
@@ -45,7 +47,7 @@ async fn a_missing_log_is_not_replaced_by_an_empty_one() {
     let (cluster, log) = stopped_member().await;
     fs::remove_file(&log).unwrap();
     let refusal = refusal(&cluster).await;
-    assert!(refusal.contains("the file is missing"), "{refusal}");
+    assert!(refusal.contains("it is missing"), "{refusal}");
     assert!(refusal.contains("join as a new member"), "{refusal}");
     assert!(!log.exists());
 }
@@ -57,7 +59,7 @@ async fn an_empty_or_torn_log_is_refused() {
     for length in [0, 1, 100, whole.len() / 2, whole.len() - 4096] {
         fs::write(&log, &whole[..length]).unwrap();
         let refusal = refusal(&cluster).await;
-        assert!(refusal.contains("log.redb"), "cut to {length}: {refusal}");
+        assert!(refusal.contains(LOG), "cut to {length}: {refusal}");
         assert_eq!(fs::read(&log).unwrap().len(), length, "a refused file is left as it is");
     }
     fs::write(&log, &whole).unwrap();
@@ -71,7 +73,7 @@ async fn a_log_of_zeros_or_of_noise_is_refused() {
     for byte in [0, 0xa5] {
         fs::write(&log, vec![byte; length]).unwrap();
         let refusal = refusal(&cluster).await;
-        assert!(refusal.contains("log.redb"), "{refusal}");
+        assert!(refusal.contains(LOG), "{refusal}");
     }
 }
 
@@ -81,7 +83,7 @@ async fn a_state_whose_log_was_exchanged_is_refused() {
     let mut other = Cluster::new();
     other.start(MEMBER).await;
     other.stop(MEMBER).await;
-    fs::copy(other.path(MEMBER).join("log.redb"), &log).unwrap();
+    fs::copy(other.path(MEMBER).join(LOG), &log).unwrap();
     let groups = open(&cluster).await.unwrap();
     let started = groups.start_replica(GROUP, replica_of(MEMBER), Arc::new(Map)).await;
     assert!(matches!(started, Err(StartError::LogLost { .. })));

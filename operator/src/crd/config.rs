@@ -51,7 +51,7 @@ pub struct Config {
     #[schemars(range(min = 1, max = 1048576))]
     pub state_cache_mib: Option<i64>,
 
-    /// Memory for the cache of the log file, in MiB. Default 64.
+    /// Memory for the newest entries of the log, so that followers in step are not fed from the disk, in MiB. Default 64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1048576))]
     pub log_cache_mib: Option<i64>,

@@ -25,7 +25,7 @@ use super::counters::{Counters, Counts};
 use super::fatal::FatalHook;
 use super::group::{Group, Parts, ROOM_BYTES};
 use super::lock::sync_directory;
-use super::log::{LOG_FILE, LogStore, ReplicaLogHandle};
+use super::log::{LogStore, ReplicaLogHandle};
 use super::network::{LinkFilter, PeerAddresses, RaftEndpoint, Registry, Transport, TransportConfig};
 use super::room::DiskRoom;
 use super::settings::Settings;
@@ -259,7 +259,7 @@ impl Groups {
         let states = self.list();
         let states = states.iter().map(state);
         DiskUsage {
-            log_bytes: file_bytes(&self.inner.data_dir.join(LOG_FILE)),
+            log_bytes: self.inner.log.file_bytes(),
             state_bytes: states.map(|(group, path)| (group, directory_bytes(&path))).collect(),
         }
     }

@@ -1,127 +1,27 @@
 //! Crashes of the log: the disk dies at any write, keeps what was synced and any part of what was not, and is read again.
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
 
 use kotoba_state::ids::{GroupId, PartitionId, ReplicaId};
 use openraft::RaftLogReader;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 use proptest::prelude::*;
-use redb::StorageBackend;
 
-use super::{LogFile, LogStore, ReplicaLogHandle};
+use super::oracle::Oracle;
+use super::segments::{CrashingFolder, SegmentLog};
+use super::{LogDisk, LogStore, ReplicaLogHandle};
 use crate::raft::counters::Counters;
 use crate::raft::types::{Command, Entry, LeaderId, LogId, Payload, ReplicaKey, TypeConfig, Vote};
 
-/// Cache of the files of these tests: small, so that entries are read from the disk too.
-const CACHE_BYTES: usize = 256 << 10;
-
-#[derive(Clone, Debug)]
-pub enum Unsynced {
-    Write { offset: usize, data: Vec<u8> },
-    Length(usize),
-}
-
-/// A disk in memory that knows what is synced, and can die.
-#[derive(Debug, Default)]
-pub struct Disk {
-    synced: Vec<u8>,
-    now: Vec<u8>,
-    unsynced: Vec<Unsynced>,
-    /// Calls that still succeed; `None`: all.
-    calls_left: Option<usize>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct CrashingBackend(Arc<Mutex<Disk>>);
-
-impl CrashingBackend {
-    fn holding(content: Vec<u8>) -> Self {
-        let disk = Disk {
-            synced: content.clone(),
-            now: content,
-            ..Disk::default()
-        };
-        CrashingBackend(Arc::new(Mutex::new(disk)))
-    }
-
-    pub fn die_after(&self, calls: usize) {
-        self.0.lock().unwrap().calls_left = Some(calls);
-    }
-
-    /// What is on the disk after a loss of power: of the unsynced writes, those that `kept` picks, perhaps torn.
-    fn after_crash(&self, kept: &[u8]) -> Vec<u8> {
-        let disk = self.0.lock().unwrap();
-        let mut content = disk.synced.clone();
-        for (number, change) in disk.unsynced.iter().enumerate() {
-            match (change, kept[number % kept.len()] % 3) {
-                (Unsynced::Length(length), _) => content.resize((*length).max(content.len()), 0),
-                (Unsynced::Write { .. }, 0) => {}
-                (Unsynced::Write { offset, data }, 1) => put(&mut content, *offset, data),
-                (Unsynced::Write { offset, data }, _torn) => put(&mut content, *offset, &data[..data.len() / 2]),
-            }
-        }
-        content
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Disk)) -> Result<(), std::io::Error> {
-        let mut disk = self.0.lock().unwrap();
-        match &mut disk.calls_left {
-            Some(0) => return Err(std::io::Error::other("the disk is dead")),
-            Some(left) => *left -= 1,
-            None => {}
-        }
-        change(&mut disk);
-        Ok(())
-    }
-}
-
-fn put(content: &mut Vec<u8>, offset: usize, data: &[u8]) {
-    let end = offset + data.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    content[offset..end].copy_from_slice(data);
-}
-
-impl StorageBackend for CrashingBackend {
-    fn len(&self) -> Result<u64, std::io::Error> {
-        Ok(self.0.lock().unwrap().now.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
-        let disk = self.0.lock().unwrap();
-        let source = disk.now.get(offset as usize..offset as usize + out.len());
-        out.copy_from_slice(source.ok_or(std::io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> Result<(), std::io::Error> {
-        self.change(|disk| {
-            disk.now.resize(length as usize, 0);
-            disk.unsynced.push(Unsynced::Length(length as usize));
-        })
-    }
-
-    fn sync_data(&self) -> Result<(), std::io::Error> {
-        self.change(|disk| {
-            disk.synced = disk.now.clone();
-            disk.unsynced.clear();
-        })
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-        self.change(|disk| {
-            put(&mut disk.now, offset as usize, data);
-            disk.unsynced.push(Unsynced::Write {
-                offset: offset as usize,
-                data: data.to_vec(),
-            });
-        })
-    }
-}
+/// Newest entries in memory: none, so that entries are read from the disk.
+const CACHE_BYTES: usize = 0;
+/// So small that a few commits fill one.
+const SEGMENT_BYTES: u64 = 4 << 10;
 
 fn key() -> ReplicaKey {
     ReplicaKey {
@@ -224,24 +124,27 @@ async fn take(step: Step, term: u64, model: &mut Content, log: &mut ReplicaLogHa
     }
 }
 
-/// A log on such a disk.
-pub fn open(backend: CrashingBackend, on_fatal: super::FatalHook) -> LogStore {
-    let file = LogFile::on_backend("log".as_ref(), backend, CACHE_BYTES).unwrap();
-    LogStore::start(Arc::new(file), Arc::new(Counters::default()), on_fatal).unwrap()
+/// A log in such a folder.
+pub fn open(folder: &CrashingFolder, on_fatal: super::FatalHook) -> LogStore {
+    start(Arc::new(SegmentLog::crashing(folder, SEGMENT_BYTES).unwrap()), on_fatal)
+}
+
+fn start(disk: Arc<dyn LogDisk>, on_fatal: super::FatalHook) -> LogStore {
+    LogStore::start(disk, CACHE_BYTES, Arc::new(Counters::default()), on_fatal).unwrap()
 }
 
 async fn crash_and_recover(steps: Vec<Step>, calls: usize, kept: Vec<u8>) {
-    let backend = CrashingBackend::default();
+    let folder = CrashingFolder::default();
     let fatal = Arc::new(AtomicUsize::new(0));
     let seen = fatal.clone();
     let store = open(
-        backend.clone(),
+        &folder,
         Box::new(move |_| {
             seen.fetch_add(1, Ordering::SeqCst);
         }),
     );
     let mut log = store.create(key()).await.unwrap();
-    backend.die_after(calls);
+    folder.die_after(calls);
 
     let mut model = Content::default();
     let mut history = vec![model.clone()];
@@ -263,7 +166,7 @@ async fn crash_and_recover(steps: Vec<Step>, calls: usize, kept: Vec<u8>) {
         let again = log.save_vote(&Vote::new(99, ReplicaId(5))).await;
         assert!(again.is_err(), "a disk that failed is not written to again");
     }
-    let image = backend.after_crash(&kept);
+    let image = folder.after_crash(&kept);
     drop(log);
     store.close();
     // Changes that nobody waits for may be what meets the dead disk, at the close.
@@ -273,7 +176,7 @@ async fn crash_and_recover(steps: Vec<Step>, calls: usize, kept: Vec<u8>) {
         "the fatal hook was called {calls} times"
     );
 
-    let store = open(CrashingBackend::holding(image), Box::new(|_| {}));
+    let store = open(&CrashingFolder::holding(image), Box::new(|_| {}));
     let mut log = store.replica(key()).expect("the replica was created durably");
     let recovered = Content::of(&mut log).await;
     let possible = &history[acknowledged..];
@@ -286,11 +189,11 @@ async fn crash_and_recover(steps: Vec<Step>, calls: usize, kept: Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
     #[test]
     fn whatever_was_acknowledged_is_there_after_a_crash_at_any_write(
-        steps in prop::collection::vec(step(), 1..30),
-        calls in 0..250usize,
+        steps in prop::collection::vec(step(), 1..60),
+        calls in 0..120usize,
         kept in prop::collection::vec(any::<u8>(), 1..16),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -300,11 +203,11 @@ proptest! {
 
 #[tokio::test]
 async fn a_failed_write_fails_everything_that_waits_and_stops_the_member() {
-    let backend = CrashingBackend::default();
+    let folder = CrashingFolder::default();
     let (sender, fatal) = tokio::sync::oneshot::channel();
-    let store = open(backend.clone(), Box::new(move |reason| drop(sender.send(reason))));
+    let store = open(&folder, Box::new(move |reason| drop(sender.send(reason))));
     let mut log = store.create(key()).await.unwrap();
-    backend.die_after(0);
+    folder.die_after(0);
     let mut waiting = Vec::new();
     for index in 0..5 {
         let (sender, flushed) = TypeConfig::oneshot();
@@ -330,4 +233,78 @@ async fn a_failed_write_fails_everything_that_waits_and_stops_the_member() {
             .is_err()
     );
     store.close();
+}
+
+#[tokio::test]
+async fn a_log_whose_oldest_segment_is_gone_is_refused() {
+    let folder = CrashingFolder::default();
+    let store = open(&folder, Box::new(|_| {}));
+    let mut log = store.create(key()).await.unwrap();
+    for index in 0..20 {
+        let (sender, flushed) = TypeConfig::oneshot();
+        log.append([entry(1, index)], IOFlushed::signal(sender)).await.unwrap();
+        flushed.await.unwrap().unwrap();
+    }
+    drop(log);
+    store.close();
+    let mut left = folder.now();
+    left.pop_first();
+    let disk = SegmentLog::crashing(&CrashingFolder::holding(left), SEGMENT_BYTES).unwrap();
+    let started = LogStore::start(Arc::new(disk), CACHE_BYTES, Arc::default(), Box::new(|_| {}));
+    let refused = started.err().unwrap().to_string();
+    assert!(refused.contains("would have a hole"), "{refused}");
+}
+
+/// A group's log on the segments and the same one on the database they are compared with.
+async fn compare(groups: Vec<(u8, Option<Step>)>) {
+    let folder = CrashingFolder::default();
+    let oracle = Arc::new(Oracle::new());
+    let fatal = || -> super::FatalHook { Box::new(|fatal| panic!("{fatal}")) };
+    let mut stores = [open(&folder, fatal()), start(oracle.clone(), fatal())];
+    let mut models = BTreeMap::<u8, Content>::new();
+    for (number, (group, step)) in groups.into_iter().enumerate() {
+        let key = ReplicaKey {
+            group: GroupId::Partition(PartitionId(u32::from(group) + 1)),
+            ..key()
+        };
+        let Some(step) = step else {
+            // A start on the same disks.
+            stores.iter().for_each(LogStore::close);
+            stores = [open(&folder, fatal()), start(oracle.clone(), fatal())];
+            continue;
+        };
+        let mut contents = Vec::new();
+        let before = models.entry(group).or_default().clone();
+        for store in &stores {
+            let mut log = store.create(key).await.unwrap();
+            let mut model = before.clone();
+            take(step, number as u64 + 1, &mut model, &mut log).await.unwrap();
+            contents.push(Content::of(&mut log).await);
+            assert_eq!(contents[0], model);
+            models.insert(group, model);
+        }
+        assert_eq!(contents[0], contents[1]);
+    }
+    stores.iter().for_each(LogStore::close);
+    let stores = [open(&folder, fatal()), start(oracle, fatal())];
+    for (group, model) in models {
+        let key = ReplicaKey {
+            group: GroupId::Partition(PartitionId(u32::from(group) + 1)),
+            ..key()
+        };
+        for store in &stores {
+            assert_eq!(Content::of(&mut store.replica(key).unwrap()).await, model);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn segments_hold_what_a_database_holds(
+        steps in prop::collection::vec((0..3u8, prop_oneof![12 => step().prop_map(Some), 1 => Just(None)]), 1..150),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(compare(steps));
+    }
 }

@@ -10,13 +10,6 @@ use crate::raft::types::{LogId, ReplicaKey, Vote};
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the raft log {path} cannot be {action}")]
-    Database {
-        path: PathBuf,
-        action: &'static str,
-        #[source]
-        source: Box<redb::Error>,
-    },
-    #[error("the raft log {path} cannot be {action}")]
     File {
         path: PathBuf,
         action: &'static str,
@@ -88,16 +81,25 @@ pub struct Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     pub inserts: Vec<Record>,
+    /// Entries that others take the place of: they are never found again.
     pub deletes: Vec<u64>,
+    /// Entries that a durable row says are gone: their room may be used again, at any time.
+    pub drops: Vec<u64>,
     pub rows: BTreeMap<ReplicaKey, Row>,
     pub retired: BTreeSet<ReplicaKey>,
 }
 
 impl Batch {
-    /// What is new in it; deletions free pages, but write some first.
-    pub fn bytes(&self) -> usize {
-        let entries: usize = self.inserts.iter().map(|record| record.entry.len()).sum();
-        entries + self.deletes.len() * size_of::<u64>()
+    /// Whether it says more than what may be used again.
+    pub fn says_something(&self) -> bool {
+        let Batch {
+            inserts,
+            deletes,
+            drops: _,
+            rows,
+            retired,
+        } = self;
+        !(inserts.is_empty() && deletes.is_empty() && rows.is_empty() && retired.is_empty())
     }
 }
 
@@ -121,14 +123,17 @@ pub struct Found {
 pub trait LogDisk: Send + Sync + 'static {
     fn rows(&self) -> Result<Found, LogError>;
 
-    /// Visits all entries, in the order of their sequences.
+    /// Visits all entries that were there at the start, in the order of their sequences. Once: they are let go.
     fn entries(&self, visit: &mut dyn FnMut(FoundEntry) -> Result<(), LogError>) -> Result<(), LogError>;
 
     /// Makes a batch durable, all of it or nothing. After an error the disk is not written to again.
     fn commit(&self, batch: &Batch) -> Result<(), LogError>;
 
-    /// Pins what is committed now.
-    fn pin(&self) -> Result<Box<dyn PinnedLog>, LogError>;
+    /// Pins entries that are committed now.
+    fn pin(&self, sequences: &[u64]) -> Result<Box<dyn PinnedLog>, LogError>;
+
+    /// What it takes on the disk.
+    fn file_bytes(&self) -> u64;
 
     /// Lets go of the file; later calls fail.
     fn close(&self);
@@ -137,8 +142,8 @@ pub trait LogDisk: Send + Sync + 'static {
     fn damaged(&self, what: String) -> LogError;
 }
 
-/// A consistent view of the log file.
+/// A consistent view of the log.
 pub trait PinnedLog {
-    /// The encoded entry at a sequence; `None` where it was deleted before the view was pinned.
-    fn read(&self, sequence: u64) -> Result<Option<Vec<u8>>, LogError>;
+    /// The encoded entry at a sequence; `None` where it was gone before the view was pinned.
+    fn read(&mut self, sequence: u64) -> Result<Option<Vec<u8>>, LogError>;
 }

@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::disk::FoundEntry;
 use crate::raft::types::{Entry, LeaderId, LogId};
 
 /// Bytes of newest entries that all replicas of a member may keep in memory, and that each may keep in any case.
@@ -111,8 +112,20 @@ impl LogIndex {
         self.tail_bytes
     }
 
-    /// Takes an entry found on disk at start-up.
-    pub fn restore(&mut self, log_id: LogId, sequence: u64, bytes: usize) -> Result<(), Gap> {
+    /// Takes an entry found on disk at start-up; the first one has to have this index.
+    pub fn restore(&mut self, first: u64, found: FoundEntry) -> Result<(), Gap> {
+        let FoundEntry {
+            log_id,
+            sequence,
+            bytes,
+            ..
+        } = found;
+        if self.slots.is_empty() && log_id.index() != first {
+            return Err(Gap {
+                expected: first,
+                found: log_id.index(),
+            });
+        }
         self.push_slot(log_id, Slot { sequence, bytes })?;
         self.durable_before = sequence + 1;
         Ok(())

@@ -1,4 +1,4 @@
-//! The log of this member: one file for all groups, one thread that writes it, an index of each replica in memory.
+//! The log of this member: one for all groups, one thread that writes it, an index of each replica in memory.
 //!
 //! Order of writes is the order of calls, votes included; a vote is durable before it is answered, an entry is readable
 //! before it is durable; the first failed write ends all writing. A replica id that was retired is refused for ever.
@@ -6,13 +6,15 @@
 #[cfg(test)]
 pub mod crash;
 mod disk;
-mod file;
 mod index;
 #[cfg(test)]
 mod index_tests;
+#[cfg(test)]
+mod oracle;
 mod replica;
 #[cfg(test)]
 mod replica_tests;
+mod segments;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,12 +26,14 @@ use std::thread::JoinHandle;
 use tokio::sync::{Semaphore, oneshot};
 
 pub use disk::{LogDisk, LogError};
-pub use file::LogFile;
 pub use replica::ReplicaLogHandle;
+#[cfg(test)]
+pub use segments::CrashingFolder;
 
 use self::disk::{Found, Row as StoredRow};
 use self::index::CacheBudget;
 use self::replica::ReplicaLog;
+use self::segments::SegmentLog;
 use self::writer::{Change, Done, Message, Queued, Writer};
 use super::counters::Counters;
 use super::fatal::{Fatal, FatalHook};
@@ -37,15 +41,13 @@ use super::lock::lock;
 use super::room::DiskRoom;
 use super::types::ReplicaKey;
 
-/// The log file's name in the data directory.
-pub const LOG_FILE: &str = "log.redb";
+/// The log's name in the data directory.
+pub const LOG_DIRECTORY: &str = "log";
 /// Bytes that may wait for the disk; beyond, appends wait. A slow disk slows its groups instead of filling memory.
 const QUEUE_BYTES: usize = 64 << 20;
 /// What a change without entries costs of it.
 const CHANGE_COST: usize = 256;
-/// Newest entries that all replicas together keep in memory, so that followers in step are never fed from the disk.
-const CACHE_BYTES: usize = 64 << 20;
-/// What each replica keeps even when others took all of it.
+/// What each replica keeps in memory of its newest entries, even when others took all that is meant for them.
 const CACHE_FLOOR_BYTES: usize = 1 << 20;
 
 /// What the writer thread, the handles and the store share.
@@ -115,9 +117,8 @@ impl LogStore {
         counters: Arc<Counters>,
         on_fatal: FatalHook,
     ) -> Result<Self, LogError> {
-        let file = LogFile::open(&directory.join(LOG_FILE), cache_bytes, may_create, room)?;
-        file.claim(owner)?;
-        Self::start(Arc::new(file), counters, on_fatal)
+        let disk = SegmentLog::open(&directory.join(LOG_DIRECTORY), may_create, owner, room)?;
+        Self::start(Arc::new(disk), cache_bytes, counters, on_fatal)
     }
 
     /// The log of a test, which fails when its disk does.
@@ -130,8 +131,13 @@ impl LogStore {
     }
 
     /// Starts the log on a disk that is open. Blocks while it reads all of it.
-    pub fn start(disk: Arc<dyn LogDisk>, counters: Arc<Counters>, on_fatal: FatalHook) -> Result<Self, LogError> {
-        let cache = Arc::new(CacheBudget::new(CACHE_BYTES, CACHE_FLOOR_BYTES));
+    pub fn start(
+        disk: Arc<dyn LogDisk>,
+        cache_bytes: usize,
+        counters: Arc<Counters>,
+        on_fatal: FatalHook,
+    ) -> Result<Self, LogError> {
+        let cache = Arc::new(CacheBudget::new(cache_bytes, CACHE_FLOOR_BYTES));
         let loaded = load(&*disk, &cache)?;
         let (queue, changes) = mpsc::channel();
         let shared = Arc::new(Shared {
@@ -149,7 +155,7 @@ impl LogStore {
             .name("raft-log".to_owned())
             .spawn(move || writer.run())
             .map_err(|source| LogError::File {
-                path: LOG_FILE.into(),
+                path: LOG_DIRECTORY.into(),
                 action: "given a writer thread",
                 source,
             })?;
@@ -208,7 +214,12 @@ impl LogStore {
         result.await.unwrap_or_else(|_| Err(self.shared.down()))
     }
 
-    /// Writes what is queued and closes the file. Blocks.
+    /// What it takes on the disk.
+    pub fn file_bytes(&self) -> u64 {
+        self.shared.disk.file_bytes()
+    }
+
+    /// Writes what is queued and closes the log. Blocks.
     pub fn close(&self) {
         self.shared.budget.close();
         let _ = self.shared.queue.send(Message::Close);
@@ -232,7 +243,7 @@ fn reply() -> (Done, oneshot::Receiver<Result<(), LogError>>) {
     (Box::new(done), receiver)
 }
 
-/// What a start finds in the file.
+/// What a start finds on the disk.
 struct Loaded {
     replicas: BTreeMap<ReplicaKey, Arc<ReplicaLog>>,
     rows: BTreeMap<ReplicaKey, StoredRow>,

@@ -58,7 +58,10 @@ impl ReplicaLog {
                 doomed.push_back(found.sequence);
                 Ok(())
             }
-            Some(_) | None => state.index.restore(found.log_id, found.sequence, found.bytes),
+            purged => {
+                let first = purged.map_or(0, |purged| purged.index() + 1);
+                state.index.restore(first, found)
+            }
         }
     }
 }
@@ -181,9 +184,12 @@ impl ReplicaLogHandle {
 
     /// The view is pinned while the index is locked, so that no entry of the selection can be deleted from it.
     fn read_cold(&self, range: Range<u64>, limit: usize) -> io::Result<(Vec<Entry>, usize)> {
-        let (selection, pinned) = {
+        let (selection, mut pinned) = {
             let state = lock(&self.log.state);
-            (state.index.select(range, limit), self.shared.disk.pin()?)
+            let selection = state.index.select(range, limit);
+            let sequences: Vec<u64> = selection.cold.iter().map(|(_, sequence)| *sequence).collect();
+            let pinned = self.shared.disk.pin(&sequences)?;
+            (selection, pinned)
         };
         let Selection { cold, warm } = selection;
         let mut entries = Vec::with_capacity(cold.len() + warm.len());

@@ -18,8 +18,8 @@ use crate::raft::types::{LogId, ReplicaKey, Vote};
 const MAX_CHANGES: usize = 4_096;
 /// Bytes of one commit, for the same reason.
 const MAX_COMMIT_BYTES: usize = 16 << 20;
-/// Purged entries deleted per commit: a purge drops ten thousand at once, and appends must not wait behind it.
-const MAX_DELETES: usize = 1_024;
+/// Purged entries dropped per commit: a purge drops ten thousand at once, and appends must not wait behind it.
+const MAX_DROPS: usize = 4_096;
 /// How long a change that is not urgent may wait for company. What it loses in a crash is found again by Raft.
 const LAZY_DELAY: Duration = Duration::from_millis(500);
 
@@ -163,8 +163,10 @@ impl Writer {
         let begun = Instant::now();
         match self.shared.disk.commit(&batch) {
             Ok(()) => {
-                self.shared.counters.log_fsync.observe(begun.elapsed());
-                self.count(&batch);
+                if batch.says_something() {
+                    self.shared.counters.log_fsync.observe(begun.elapsed());
+                    self.count(&batch);
+                }
                 self.complete(changes);
             }
             Err(error) => self.poison(changes, &error),
@@ -173,8 +175,8 @@ impl Writer {
 
     fn batch(&mut self, changes: &mut [Queued]) -> Batch {
         let mut batch = Batch::default();
-        let doomed = self.doomed.len().min(MAX_DELETES);
-        batch.deletes.extend(self.doomed.drain(..doomed));
+        let doomed = self.doomed.len().min(MAX_DROPS);
+        batch.drops.extend(self.doomed.drain(..doomed));
         for Queued { key, change, .. } in changes {
             self.add(*key, change, &mut batch);
         }
@@ -186,7 +188,9 @@ impl Writer {
             Change::Create => {
                 batch.rows.insert(key, self.rows.entry(key).or_default().clone());
             }
-            Change::Append { records, .. } => batch.inserts.append(records),
+            Change::Append { records, .. } if self.rows.contains_key(&key) => batch.inserts.append(records),
+            // Its replica is gone.
+            Change::Append { .. } => {}
             Change::Vote { vote, .. } => self.edit(key, batch, |row| row.vote = Some(*vote)),
             Change::Committed(committed) => self.edit(key, batch, |row| row.committed = *committed),
             // At once: an entry of the same index may follow in this very batch.

@@ -12,7 +12,8 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use tempfile::TempDir;
 
 use super::{CheckpointPolicy, FileSettings, ReplicaState, StateError};
-use crate::raft::log::crash::{self, CrashingBackend};
+use crate::raft::log::CrashingFolder;
+use crate::raft::log::crash;
 use crate::raft::log::{LogStore, ReplicaLogHandle};
 use crate::raft::types::{Command, Entry, LeaderId, LogId, Payload, ReplicaKey};
 
@@ -117,8 +118,8 @@ async fn applied_entries_are_readable_at_once_and_durable_at_a_checkpoint() {
 #[tokio::test]
 async fn a_state_is_never_durable_ahead_of_its_log() {
     let directory = tempfile::tempdir().unwrap();
-    let disk = CrashingBackend::default();
-    let store = crash::open(disk.clone(), Box::new(|_| {}));
+    let disk = CrashingFolder::default();
+    let store = crash::open(&disk, Box::new(|_| {}));
     let mut log = store.create(key()).await.unwrap();
     let path = directory.path().join("state");
     let machine = Arc::new(Echo::default());

@@ -130,7 +130,7 @@ impl Router {
         candidates.get(turn % candidates.len().max(1)).copied()
     }
 
-    async fn attempt(&self, member: MemberId, partition: PartitionId, request: &Request, body: &[u8]) -> Attempt {
+    async fn attempt(&self, member: MemberId, partition: PartitionId, request: &Request) -> Attempt {
         if member == self.peers.me() {
             return match self.local.get(partition) {
                 Some(local) => of_response(local.leader.handle(request.clone()).await),
@@ -141,7 +141,7 @@ impl Router {
             envelope: self.peers.envelope(member),
             partition: partition.0,
             replica_id: 0,
-            body: body.to_vec().into(),
+            body: message::encode(request).into(),
         };
         let mut client = match self.peers.client(member) {
             Ok(client) => client,
@@ -174,7 +174,6 @@ impl Router {
 #[async_trait]
 impl Partitions for Router {
     async fn call(&self, partition: PartitionId, request: Request) -> Result<Reply, CallError> {
-        let body = message::encode(&request);
         let again = may_be_done_twice(&request);
         let deadline = Instant::now() + FIND_LEADER_FOR;
         let mut last = String::new();
@@ -187,7 +186,7 @@ impl Partitions for Router {
                     continue;
                 }
                 asked.push(member);
-                match self.attempt(member, partition, &request, &body).await {
+                match self.attempt(member, partition, &request).await {
                     Attempt::Answered(reply) => {
                         self.hint(partition, Some(member));
                         return Ok(reply);
@@ -232,8 +231,7 @@ impl Partitions for Router {
             Some(_) => self.peers.me(),
             None => self.any_voter(partition)?,
         };
-        let body = message::encode(&request);
-        match self.attempt(member, partition, &request, &body).await {
+        match self.attempt(member, partition, &request).await {
             Attempt::Answered(reply) => Some(reply),
             Attempt::Elsewhere(..) | Attempt::Unknown(_) | Attempt::Failed(_) => None,
         }

@@ -145,32 +145,29 @@ impl Running<'_> {
             None => (self.snapshot(asked, ask.reading).await?, None),
         };
         let mut total = 0;
-        let cut = loop {
+        loop {
             total += step.count;
-            if !ask.count_only {
-                self.send_rows(step.rows, snapshot, total).await?;
-            }
-            match step.next {
-                Some(reads) => {
-                    let answers = match read.take() {
-                        Some(answers) => answers,
-                        None => self.read(snapshot, reads).await.map_err(|error| too_old(error, &ask))?,
-                    };
-                    step = plan.advance(answers)?;
-                }
-                None => break step.cut,
-            }
-        };
-        // What is only counted comes in no order, so there is no place to go on from.
-        let cut = cut.filter(|_| !ask.count_only);
-        let cursor = cut.map(|cut| Cursor::new(snapshot.at.0, &ask.query, &ask.order, cut).encode());
-        let last = RowBatch {
-            rows: Vec::new(),
-            snapshot,
-            total: Some(total),
-            cursor: cursor.unwrap_or_default(),
-        };
-        self.parts.send(Ok(last)).await.map_err(|_| QueryError::Gone)
+            let rows = match ask.count_only {
+                true => Vec::new(),
+                false => step.rows,
+            };
+            let Some(reads) = step.next else {
+                // What is only counted comes in no order, so there is no place to go on from.
+                let cut = step.cut.filter(|_| !ask.count_only);
+                let cursor = cut.map(|cut| Cursor::new(snapshot.at.0, &ask.query, &ask.order, cut).encode());
+                let end = End {
+                    total,
+                    cursor: cursor.unwrap_or_default(),
+                };
+                return self.send_rows(rows, snapshot, total, Some(end)).await;
+            };
+            self.send_rows(rows, snapshot, total, None).await?;
+            let answers = match read.take() {
+                Some(answers) => answers,
+                None => self.read(snapshot, reads).await.map_err(|error| too_old(error, &ask))?,
+            };
+            step = plan.advance(answers)?;
+        }
     }
 
     async fn read(&self, snapshot: Snapshot, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
@@ -191,22 +188,43 @@ impl Running<'_> {
         }
     }
 
-    async fn send_rows(&self, found: Vec<Row>, snapshot: Snapshot, total: u64) -> Result<(), QueryError> {
-        if total > self.limits.max_rows {
+    /// Sends what was found, in as many parts as it takes; the end goes with the last of them.
+    async fn send_rows(
+        &self,
+        found: Vec<Row>,
+        snapshot: Snapshot,
+        total: u64,
+        mut end: Option<End>,
+    ) -> Result<(), QueryError> {
+        if !found.is_empty() && total > self.limits.max_rows {
             return Err(QueryError::TooManyRows(self.limits.max_rows));
         }
         let mut found = found.into_iter().map(convert::row).peekable();
-        while found.peek().is_some() {
-            let batch = RowBatch {
-                rows: next_batch(&mut found),
-                snapshot,
-                total: None,
-                cursor: Vec::new(),
+        loop {
+            let rows = next_batch(&mut found);
+            let end = match found.peek() {
+                Some(_) => None,
+                None => end.take(),
             };
-            self.parts.send(Ok(batch)).await.map_err(|_| QueryError::Gone)?;
+            if rows.is_empty() && end.is_none() {
+                return Ok(());
+            }
+            let (total, cursor) = end.map(|end| (end.total, end.cursor)).unzip();
+            let part = RowBatch {
+                rows,
+                snapshot,
+                total,
+                cursor: cursor.unwrap_or_default(),
+            };
+            self.parts.send(Ok(part)).await.map_err(|_| QueryError::Gone)?;
         }
-        Ok(())
     }
+}
+
+/// What is told with the last part.
+struct End {
+    total: u64,
+    cursor: Vec<u8>,
 }
 
 impl Ask {

@@ -10,6 +10,7 @@ mod read;
 mod replica;
 mod settle;
 mod sightings;
+mod small;
 mod turns;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::sightings::Sightings;
+use self::small::SmallReads;
 use self::turns::Turns;
 use super::boundary::{Admission, GroupError, PartitionGroup, Partitions, Timestamps};
 use super::coordinator::DEADLINE;
@@ -69,6 +71,7 @@ pub struct PartitionLeader {
     /// The newest term of which it is known that all entries of older ones are applied here.
     settled_term: AtomicU64,
     sightings: Sightings,
+    small_reads: SmallReads,
     /// The largest snapshot served: later intents commit above it anyway, and say so to readers below.
     pub(super) max_seen: AtomicU64,
     stop: CancellationToken,
@@ -95,6 +98,7 @@ impl PartitionLeader {
             turns: Turns::default(),
             settled_term: AtomicU64::new(0),
             sightings: Sightings::default(),
+            small_reads: SmallReads::default(),
             max_seen: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });

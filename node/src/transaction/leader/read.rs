@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::evaluate::{self, Evaluated};
 use super::settle::Met;
+use super::small::Size;
 use super::{PartitionLeader, blocking, failure, latch_failure};
 use crate::transaction::coordinator::span_of;
 use crate::transaction::latch::LatchError;
@@ -27,15 +28,16 @@ impl PartitionLeader {
     /// Answers all reads at a snapshot, from one view.
     pub(super) async fn read(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, Failure> {
         let spans: Vec<Span> = reads.iter().map(span_of).collect();
+        let size = Size::of(&reads);
         let look = move |view: &dyn View, known: &Known| evaluate::evaluate(view, snapshot, reads.clone(), known);
-        self.look(snapshot, &spans, look).await
+        self.look(snapshot, &spans, size, look).await
     }
 
     /// The kept versions of a key up to a snapshot.
     pub(super) async fn history(&self, snapshot: Timestamp, key: Key, limit: u32) -> Result<Reply, Failure> {
         let span = Span::Key(key.clone());
         let look = move |view: &dyn View, known: &Known| evaluate::history(view, snapshot, &key, limit, known);
-        let kept = self.look(snapshot, &[span], look).await?;
+        let kept = self.look(snapshot, &[span], Size::Large, look).await?;
         Ok(Reply::History {
             versions: kept.versions,
             more: kept.more,
@@ -56,7 +58,9 @@ impl PartitionLeader {
         unlatched.map_err(latch_failure)?;
         self.group.lease_barrier().await.map_err(failure)?;
         let view = self.group.view().map_err(failure)?;
-        let newest = blocking(move || evaluate::newest(view.as_ref(), &key)).await?;
+        let newest = self
+            .look_at(Size::Small, move || evaluate::newest(view.as_ref(), &key))
+            .await?;
         let Some(mut newest) = newest else {
             return Ok(Reply::Undecided);
         };
@@ -70,6 +74,7 @@ impl PartitionLeader {
         &self,
         snapshot: Timestamp,
         spans: &[Span],
+        size: Size,
         look: impl Fn(&dyn View, &Known) -> Result<Evaluated<T>, StoreError> + Send + Sync + 'static,
     ) -> Result<T, Failure> {
         let deadline = Instant::now() + READ_WITHIN;
@@ -92,7 +97,7 @@ impl PartitionLeader {
             let view = self.group.view().map_err(failure)?;
             self.note_seen(snapshot);
             let (look, seen) = (look.clone(), known.clone());
-            match blocking(move || look(view.as_ref(), &seen)).await? {
+            match self.look_at(size, move || look(view.as_ref(), &seen)).await? {
                 Evaluated::Answers(answers) => return Ok(answers),
                 Evaluated::TooOld => return Err(Failure::TooOld),
                 Evaluated::Blocked(intents) => self.settle_for_reading(intents, snapshot, &mut known).await?,

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use super::evaluate::{self, Evaluated};
 use super::settle::Ended;
-use super::{PartitionLeader, blocking, failure};
+use super::small::Size;
+use super::{PartitionLeader, failure};
 use crate::transaction::message::{Failure, Reply};
 
 /// How long a replica waits to come as far as a snapshot: about a close and its way through the log.
@@ -27,11 +28,13 @@ impl PartitionLeader {
         if !self.wait_for_closed(snapshot).await? {
             return Ok(Reply::Behind);
         }
+        let size = Size::of(&reads);
         let mut known = Known::new();
         for _ in 0..SETTLE_ROUNDS {
             let view = self.group.view().map_err(failure)?;
             let (asked, seen) = (reads.clone(), known.clone());
-            match blocking(move || evaluate::evaluate(view.as_ref(), snapshot, asked, &seen)).await? {
+            let evaluate = move || evaluate::evaluate(view.as_ref(), snapshot, asked, &seen);
+            match self.look_at(size, evaluate).await? {
                 Evaluated::Answers(answers) => return Ok(Reply::Read(answers)),
                 Evaluated::TooOld => return Err(Failure::TooOld),
                 Evaluated::Blocked(intents) => {
@@ -63,7 +66,7 @@ impl PartitionLeader {
 
     async fn closed(&self) -> Result<Timestamp, Failure> {
         let view = self.group.view().map_err(failure)?;
-        blocking(move || closed_ts(view.as_ref())).await
+        self.look_at(Size::Small, move || closed_ts(view.as_ref())).await
     }
 
     /// Closes an issued timestamp: no commit at or below it comes after this in the log.

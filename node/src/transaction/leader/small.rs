@@ -1,0 +1,132 @@
+//! Where a read of the store runs: a small one where it comes, for two changes of the thread cost more than it does.
+//!
+//! Where pages come from a disk that is slow, a small read would hold up all else that its thread has to do. So one that took
+//! long sends those of the next moments to the blocking pool.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use kotoba_graph::read::Read;
+
+use super::{PartitionLeader, blocking};
+use crate::transaction::message::Failure;
+
+/// Longer than anything takes that is in memory.
+const SLOW: Duration = Duration::from_millis(1);
+/// How long nothing is tried where it comes after something was slow.
+const AVOIDED_FOR: Duration = Duration::from_millis(100);
+/// Most keys of a small read.
+const SMALL_KEYS: usize = 16;
+
+/// How much a request reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// A few keys.
+    Small,
+    Large,
+}
+
+impl Size {
+    pub fn of(reads: &[Read]) -> Self {
+        let is_key = |read: &Read| match read {
+            Read::Get { .. } => true,
+            Read::Scan { .. } | Read::ScanSlots(_) => false,
+        };
+        match reads.len() <= SMALL_KEYS && reads.iter().all(is_key) {
+            true => Size::Small,
+            false => Size::Large,
+        }
+    }
+}
+
+impl PartitionLeader {
+    /// Looks at a view: where it comes, or on the blocking pool.
+    pub(super) async fn look_at<T: Send + 'static, E: Debug + Send + 'static>(
+        &self,
+        size: Size,
+        look: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Failure> {
+        match size {
+            Size::Small => self.small_reads.run(look).await,
+            Size::Large => blocking(look).await,
+        }
+    }
+}
+
+/// Runs the small reads of one partition.
+pub struct SmallReads {
+    begun: Instant,
+    /// Microseconds after `begun`.
+    avoided_until: AtomicU64,
+}
+
+impl Default for SmallReads {
+    fn default() -> Self {
+        SmallReads {
+            begun: Instant::now(),
+            avoided_until: AtomicU64::new(0),
+        }
+    }
+}
+
+impl SmallReads {
+    async fn run<T: Send + 'static, E: Debug + Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let begin = Instant::now();
+        if self.are_avoided(begin) {
+            return blocking(read).await;
+        }
+        let done = read();
+        self.note(begin, begin.elapsed());
+        done.map_err(|error| Failure::Broken(format!("{error:?}")))
+    }
+
+    fn are_avoided(&self, now: Instant) -> bool {
+        self.micros(now) < self.avoided_until.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, begin: Instant, took: Duration) {
+        if took > SLOW {
+            let until = self.micros(begin + took + AVOIDED_FOR);
+            self.avoided_until.fetch_max(until, Ordering::Relaxed);
+        }
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from(at.duration_since(self.begun).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_slow_read_none_is_done_where_it_comes_for_a_moment() {
+        let reads = SmallReads::default();
+        let begin = reads.begun;
+        reads.note(begin, SLOW);
+        assert!(!reads.are_avoided(begin));
+        reads.note(begin, SLOW * 2);
+        assert!(reads.are_avoided(begin + SLOW * 2));
+        assert!(!reads.are_avoided(begin + SLOW * 2 + AVOIDED_FOR));
+    }
+
+    #[test]
+    fn a_few_keys_are_small_and_ranges_are_not() {
+        let get = || Read::Get { key: vec![1] };
+        let scan = Read::Scan {
+            from: vec![1],
+            to: vec![2],
+            limit: Some(1),
+            keys_only: true,
+        };
+        assert_eq!(Size::of(&[get(), get()]), Size::Small);
+        assert_eq!(Size::of(&[get(), scan]), Size::Large);
+        let many: Vec<Read> = (0..=SMALL_KEYS).map(|_| get()).collect();
+        assert_eq!(Size::of(&many), Size::Large);
+    }
+}

@@ -6,7 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::measure::Settings;
+use crate::settings::Settings;
+
+/// What `stat` counts in.
+const BLOCK_BYTES: u64 = 512;
 
 /// Lines that say what was measured where and how.
 pub fn describe(settings: &Settings) -> Result<Vec<String>> {
@@ -24,6 +27,21 @@ pub fn describe(settings: &Settings) -> Result<Vec<String>> {
         settings.duration.as_secs()
     ));
     Ok(lines)
+}
+
+/// What a folder and all in it take on the disk.
+pub fn disk_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let entry = entry?;
+        // What is gone meanwhile takes nothing.
+        let Ok(about) = entry.metadata() else { continue };
+        bytes += match about.is_dir() {
+            true => disk_bytes(&entry.path())?,
+            false => about.blocks() * BLOCK_BYTES,
+        };
+    }
+    Ok(bytes)
 }
 
 fn machine() -> Result<String> {
@@ -64,6 +82,16 @@ fn flushes_of(diskstats: &str, major: u32, minor: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_folder_takes_is_what_its_files_take_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        assert_eq!(disk_bytes(folder.path()).unwrap(), 0);
+        let file = std::fs::File::create(folder.path().join("inner/sparse")).unwrap();
+        file.set_len(1 << 30).unwrap();
+        assert!(disk_bytes(folder.path()).unwrap() < 1 << 20);
+    }
 
     #[test]
     fn flushes_are_those_of_the_device() {

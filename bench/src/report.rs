@@ -1,0 +1,50 @@
+//! What a part of the measurement has to say: tables, what of them has a goal, and what of them is drawn.
+
+use crate::goals::{Bound, Goal};
+use crate::plot::Plot;
+use crate::table::Table;
+
+pub struct Report {
+    /// Of its section.
+    pub title: &'static str,
+    /// In Markdown.
+    pub text: String,
+    pub goals: Vec<Goal>,
+    pub plots: Vec<Plot>,
+    /// All samples.
+    pub samples: Vec<serde_json::Value>,
+}
+
+impl Report {
+    /// Begins a section with what has to be known of all its figures.
+    pub fn new(title: &'static str, about: &str) -> Self {
+        Report {
+            title,
+            text: format!("{about}\n"),
+            goals: Vec::new(),
+            plots: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+
+    pub fn table(mut self, table: &Table) -> Self {
+        self.text.push('\n');
+        self.text.push_str(&table.text());
+        self.samples.extend(table.json());
+        self
+    }
+
+    pub fn goal(mut self, what: &str, bound: Bound, measured: Option<f64>) -> Self {
+        self.goals.push(Goal {
+            what: what.to_owned(),
+            bound,
+            measured,
+        });
+        self
+    }
+
+    pub fn plot(mut self, plot: Plot) -> Self {
+        self.plots.push(plot);
+        self
+    }
+}

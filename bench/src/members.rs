@@ -134,11 +134,6 @@ impl Members {
         let found = self.addresses().iter().position(|own| *own == address);
         found.with_context(|| format!("{address} is none of our members"))
     }
-
-    /// Processor time of all until now.
-    pub fn cpu(&self) -> Result<Duration> {
-        self.processes.iter().map(Process::cpu).sum()
-    }
 }
 
 /// Where clients speak to the member that leads the most partitions.

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::{creates, failover, traversal};
+use crate::{creates, failover, idle, open, partitions, recovery, traversal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -15,16 +15,36 @@ pub enum Part {
     Traversal,
     /// What a client sees when a leader is killed
     Failover,
+    /// What idle members cost
+    Idle,
+    /// What a create costs by the number of partitions
+    Partitions,
+    /// How soon a member with much data serves again after a kill
+    Recovery,
+    /// Creates that are due at a fixed rate
+    Open,
 }
 
 impl Part {
-    pub const ALL: [Part; 3] = [Part::Creates, Part::Traversal, Part::Failover];
+    pub const ALL: [Part; 7] = [
+        Part::Creates,
+        Part::Traversal,
+        Part::Failover,
+        Part::Idle,
+        Part::Partitions,
+        Part::Recovery,
+        Part::Open,
+    ];
 
     pub async fn measure(self, settings: &Settings) -> Result<Report> {
         match self {
             Part::Creates => creates::measure(settings).await,
             Part::Traversal => traversal::measure(settings).await,
             Part::Failover => failover::measure(settings).await,
+            Part::Idle => idle::measure(settings).await,
+            Part::Partitions => partitions::measure(settings).await,
+            Part::Recovery => recovery::measure(settings).await,
+            Part::Open => open::measure(settings).await,
         }
     }
 }

@@ -36,10 +36,12 @@ impl Table {
         Some(median(self.of_rounds(rounds, column)))
     }
 
-    /// The largest of all points and rounds.
-    pub fn most(&self, column: &str) -> Option<f64> {
-        let values = self.rows.values().flat_map(|rounds| self.of_rounds(rounds, column));
-        values.reduce(f64::max)
+    /// The largest median of all curves at a point.
+    pub fn largest(&self, point: u64, column: &str) -> Option<f64> {
+        let there = self.rows.iter().filter(|((_, at), _)| *at == point);
+        there
+            .map(|(_, rounds)| median(self.of_rounds(rounds, column)))
+            .reduce(f64::max)
     }
 
     /// The medians of a column, to be drawn.
@@ -133,7 +135,8 @@ mod tests {
         let table = table();
         assert_eq!(table.value("create", 3, "p50 ms"), Some(100.0));
         assert_eq!(table.value("create", 1, "p50 ms"), None);
-        assert_eq!(table.most("p50 ms"), Some(110.0));
+        assert_eq!(table.largest(3, "p50 ms"), Some(100.0));
+        assert_eq!(table.largest(5, "p50 ms"), None);
         assert_eq!(table.lines("p50 ms")["create"], [(3.0, 100.0), (9.0, 0.5)]);
     }
 

@@ -43,7 +43,8 @@ impl Default for Shape {
 pub struct Cluster {
     pub members: Members,
     value_bytes: usize,
-    ids: Vec<u64>,
+    /// Of what is there to be read.
+    pub ids: Vec<u64>,
 }
 
 impl Cluster {

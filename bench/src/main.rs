@@ -4,6 +4,7 @@ mod cell;
 mod creates;
 mod failover;
 mod goals;
+mod growth;
 mod idle;
 mod interrupt;
 mod machine;

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::{creates, failover, idle, open, partitions, recovery, traversal};
+use crate::{creates, failover, growth, idle, open, partitions, recovery, traversal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -23,10 +23,12 @@ pub enum Part {
     Recovery,
     /// Creates that are due at a fixed rate
     Open,
+    /// Creates, reads and edges as members, clients, nodes or the graph grow
+    Growth,
 }
 
 impl Part {
-    pub const ALL: [Part; 7] = [
+    pub const ALL: [Part; 8] = [
         Part::Creates,
         Part::Traversal,
         Part::Failover,
@@ -34,6 +36,7 @@ impl Part {
         Part::Partitions,
         Part::Recovery,
         Part::Open,
+        Part::Growth,
     ];
 
     pub async fn measure(self, settings: &Settings) -> Result<Report> {
@@ -45,6 +48,7 @@ impl Part {
             Part::Partitions => partitions::measure(settings).await,
             Part::Recovery => recovery::measure(settings).await,
             Part::Open => open::measure(settings).await,
+            Part::Growth => growth::measure(settings).await,
         }
     }
 }

@@ -160,4 +160,18 @@ mod tests {
             std::thread::yield_now();
         }
     }
+
+    #[test]
+    fn a_panic_leaves_no_process_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let waits = ["-c".to_owned(), "read line".to_owned()];
+        let process = Process::start(Path::new("/bin/sh"), &waits, folder.path()).unwrap();
+        let here = PathBuf::from(format!("/proc/{}", process.child.id()));
+        assert!(here.exists());
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _process = process;
+            panic!("on purpose");
+        }));
+        assert!(panics.is_err() && !here.exists());
+    }
 }

@@ -34,6 +34,12 @@ impl Report {
         self
     }
 
+    /// Begins a subsection.
+    pub fn heading(mut self, heading: &str, about: &str) -> Self {
+        self.text.push_str(&format!("\n### {heading}\n\n{about}\n"));
+        self
+    }
+
     pub fn goal(mut self, what: &str, bound: Bound, measured: Option<f64>) -> Self {
         self.goals.push(Goal {
             what: what.to_owned(),

@@ -7,6 +7,7 @@ mod goals;
 mod growth;
 mod idle;
 mod interrupt;
+mod load;
 mod machine;
 mod measure;
 mod members;

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::{creates, failover, growth, idle, open, partitions, recovery, traversal};
+use crate::{creates, failover, growth, idle, load, open, partitions, recovery, traversal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -25,10 +25,12 @@ pub enum Part {
     Open,
     /// Creates, reads and edges as members, clients, nodes or the graph grow
     Growth,
+    /// `kotoba load` of a large file
+    Load,
 }
 
 impl Part {
-    pub const ALL: [Part; 8] = [
+    pub const ALL: [Part; 9] = [
         Part::Creates,
         Part::Traversal,
         Part::Failover,
@@ -37,6 +39,7 @@ impl Part {
         Part::Recovery,
         Part::Open,
         Part::Growth,
+        Part::Load,
     ];
 
     pub async fn measure(self, settings: &Settings) -> Result<Report> {
@@ -49,6 +52,7 @@ impl Part {
             Part::Recovery => recovery::measure(settings).await,
             Part::Open => open::measure(settings).await,
             Part::Growth => growth::measure(settings).await,
+            Part::Load => load::measure(settings).await,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::operation::Operation;
 use crate::process::Process;
 
 /// Members of each peer.
-const MEMBERS: usize = 3;
+pub const MEMBERS: usize = 3;
 /// Clients that share a connection.
 pub const CLIENTS_OF_A_CONNECTION: u16 = 16;
 const READY_LIMIT: Duration = Duration::from_secs(60);

@@ -29,19 +29,15 @@ pub fn describe(settings: &Settings) -> Result<Vec<String>> {
     Ok(lines)
 }
 
-/// What a folder and all in it take on the disk.
-pub fn disk_bytes(folder: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let entry = entry?;
-        // What is gone meanwhile takes nothing.
-        let Ok(about) = entry.metadata() else { continue };
-        bytes += match about.is_dir() {
-            true => disk_bytes(&entry.path())?,
-            false => about.blocks() * BLOCK_BYTES,
-        };
+/// What a file, or a folder and all in it, takes on the disk.
+pub fn disk_bytes(path: &Path) -> Result<u64> {
+    let about = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    if !about.is_dir() {
+        return Ok(about.blocks() * BLOCK_BYTES);
     }
-    Ok(bytes)
+    let entries = std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
+    // What is gone meanwhile takes nothing.
+    entries.map(|entry| Ok(disk_bytes(&entry?.path()).unwrap_or(0))).sum()
 }
 
 fn machine() -> Result<String> {

@@ -3,7 +3,7 @@
 //! They are founded as by a person, with `kotoba bootstrap`: only that takes a number of partitions.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -16,17 +16,20 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{Duration, sleep, timeout};
 
+use crate::machine::disk_bytes;
 use crate::process::{Process, free_ports};
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// In a member's folder.
+const LOG: &str = "data/log.redb";
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 pub struct Members {
     // Before the folder: they end before it is removed.
     pub processes: Vec<Process>,
     ports: Vec<Ports>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 #[derive(Clone, Copy)]
@@ -47,13 +50,13 @@ impl Members {
         let mut members = Members {
             processes: Vec::new(),
             ports: Vec::new(),
-            _folder: folder,
+            folder,
         };
         for number in 0..count {
             let [peer, client, http] = free_ports()?;
             let ports = Ports { peer, client, http };
-            let own = members._folder.path().join(format!("member-{number}"));
-            members.processes.push(start(program, &own, ports)?);
+            let process = start(program, &members.own(number), ports)?;
+            members.processes.push(process);
             members.ports.push(ports);
         }
         members.found(program, partitions).await?;
@@ -123,6 +126,20 @@ impl Members {
     /// Of their client ports.
     pub fn addresses(&self) -> Vec<String> {
         self.ports.iter().map(|ports| local(ports.client)).collect()
+    }
+
+    /// What all that a member keeps takes on the disk.
+    pub fn disk_bytes(&self, number: usize) -> Result<u64> {
+        disk_bytes(&self.own(number))
+    }
+
+    /// Of that its log.
+    pub fn log_bytes(&self, number: usize) -> Result<u64> {
+        disk_bytes(&self.own(number).join(LOG))
+    }
+
+    fn own(&self, number: usize) -> PathBuf {
+        self.folder.path().join(format!("member-{number}"))
     }
 
     /// The member that leads the most partitions.

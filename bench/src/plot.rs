@@ -12,6 +12,8 @@ use plotters::prelude::*;
 const SIZE: (u32, u32) = (640, 360);
 /// The axis is logarithmic where it goes over more than that.
 const LINEAR_UP_TO: f64 = 50.0;
+/// For the names of the curves to be above them.
+const HEADROOM: f64 = 1.25;
 const COLORS: [RGBColor; 4] = [
     RGBColor(200, 30, 60),
     RGBColor(40, 90, 200),
@@ -69,7 +71,7 @@ impl Plot {
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(64)
-            .build_cartesian_2d(x, 0.0..most * 1.1)?;
+            .build_cartesian_2d(x, 0.0..most * HEADROOM)?;
         chart.configure_mesh().x_desc(self.x).y_desc(self.y).draw()?;
         for ((name, line), color) in self.lines.iter().zip(COLORS.iter().cycle()) {
             let points = line.iter().copied().filter(|(_, y)| y.is_finite());

@@ -65,11 +65,6 @@ impl Process {
         mib_of(&self.read("status")?, "VmHWM").context("a member has ended")
     }
 
-    /// What its folder takes on the disk.
-    pub fn disk_bytes(&self) -> Result<u64> {
-        crate::machine::disk_bytes(&self.folder)
-    }
-
     fn read(&self, file: &str) -> Result<String> {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).context("a member has ended")
     }

@@ -54,7 +54,7 @@ async fn kill_each(cluster: &mut Cluster, mib: u64, table: &mut Table) -> Result
     let last = *cluster.ids.last().context("nothing was loaded")?;
     let members = &mut cluster.members;
     for number in 0..members.processes.len() {
-        let on_disk = members.processes[number].disk_bytes()? as f64 / f64::from(1 << 20);
+        let on_disk = members.disk_bytes(number)? as f64 / f64::from(1 << 20);
         members.processes[number].kill()?;
         let begin = Instant::now();
         members.processes[number].restart()?;

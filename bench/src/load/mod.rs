@@ -17,7 +17,7 @@ use crate::members::Members;
 use crate::peer::MEMBERS;
 use crate::peer::kotoba::PARTITIONS;
 use crate::plot::Plot;
-use crate::process::{Process, mib_of};
+use crate::process::mib_of;
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::table::Table;
@@ -35,6 +35,7 @@ const COLUMNS: &[&str] = &[
     "peak of a member, MiB",
     "file, MiB",
     "disk of a replica, MiB",
+    "of that its log, MiB",
     RATIO,
 ];
 
@@ -78,28 +79,28 @@ async fn one_load(settings: &Settings, whole: &mut Table, tenths: &mut Table) ->
     let (program, rows) = (&settings.programs.kotoba, settings.sizes.load);
     let members = Members::start(program, &settings.data_dir, MEMBERS, PARTITIONS).await?;
     let folder = TempDir::new_in(&settings.data_dir).context("making a folder for the file")?;
-    let file = folder.path().join("people.csv");
     eprintln!("  writing {rows} rows");
-    let bytes = csv::write(&file, rows).await?;
+    let bytes = csv::write(&folder.path().join("people.csv"), rows).await?;
     let child = start(program, &members, folder.path())?;
-    let (timeline, loader_mib) = watch(child, &folder.path().join("progress")).await?;
+    let (timeline, loader) = watch(child, &folder.path().join("progress")).await?;
     for (tenth, seconds) in (1..).zip(timeline.tenths().context("the load was too short to be watched")?) {
         tenths.enter("nodes", tenth, [rows as f64 / TENTHS as f64 / seconds]);
     }
     sleep(SETTLE).await;
     let rate = rows as f64 / timeline.seconds();
-    let processes = &members.processes;
-    let peaks = processes
-        .iter()
-        .map(Process::peak_memory_mib)
-        .collect::<Result<Vec<_>>>()?;
-    let disks = processes.iter().map(Process::disk_bytes).collect::<Result<Vec<_>>>()?;
-    let peak = peaks.into_iter().fold(0.0, f64::max);
-    let disk = disks.into_iter().max().unwrap_or_default() as f64;
-    let (file_mib, disk_mib, ratio) = (bytes as f64 / MIB, disk / MIB, disk / bytes as f64);
-    eprintln!("  {rate:.0} rows a second, {disk_mib:.0} MiB on the disk of {file_mib:.0}");
-    whole.enter("nodes", rows, [rate, loader_mib, peak, file_mib, disk_mib, ratio]);
+    let peak = most(&members, |number| members.processes[number].peak_memory_mib())?;
+    let disk = most(&members, |number| Ok(members.disk_bytes(number)? as f64 / MIB))?;
+    let log = most(&members, |number| Ok(members.log_bytes(number)? as f64 / MIB))?;
+    let file = bytes as f64 / MIB;
+    eprintln!("  {rate:.0} rows a second, {disk:.0} MiB on the disk of {file:.0}");
+    whole.enter("nodes", rows, [rate, loader, peak, file, disk, log, disk / file]);
     Ok(())
+}
+
+/// Of the member where it is the most.
+fn most(members: &Members, figure: impl Fn(usize) -> Result<f64>) -> Result<f64> {
+    let figures = (0..members.processes.len()).map(figure).collect::<Result<Vec<_>>>()?;
+    Ok(figures.into_iter().fold(0.0, f64::max))
 }
 
 fn start(program: &Path, members: &Members, folder: &Path) -> Result<Child> {

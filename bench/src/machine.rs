@@ -11,22 +11,21 @@ use crate::settings::Settings;
 /// What `stat` counts in.
 const BLOCK_BYTES: u64 = 512;
 
-/// Lines that say what was measured where and how.
-pub fn describe(settings: &Settings) -> Result<Vec<String>> {
+/// Says what was measured where and how.
+pub fn describe(settings: &Settings) -> Result<String> {
     let programs = &settings.programs;
-    let mut lines = vec![
-        format!("machine: {}", machine()?),
-        format!("kotoba: {}", version(&programs.kotoba, "--version")?),
-    ];
-    if let Some(etcd) = &programs.etcd {
-        lines.push(format!("etcd: {}", version(etcd, "--version")?));
-    }
-    lines.push(format!(
-        "{} rounds, {} s each; medians, ± half of the range",
-        settings.rounds,
-        settings.duration.as_secs()
-    ));
-    Ok(lines)
+    let etcd = programs
+        .etcd
+        .as_ref()
+        .map(|etcd| version(etcd, "--version"))
+        .transpose()?;
+    let parts = [machine()?, version(&programs.kotoba, "--version")?]
+        .into_iter()
+        .chain(etcd);
+    let (rounds, seconds) = (settings.rounds, settings.duration.as_secs());
+    let plural = if rounds == 1 { "" } else { "s" };
+    let parts = parts.chain([format!("{rounds} round{plural}, {seconds} s each")]);
+    Ok(parts.collect::<Vec<_>>().join("; "))
 }
 
 /// What a file, or a folder and all in it, takes on the disk.

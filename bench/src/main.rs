@@ -34,6 +34,7 @@ use clap::Parser;
 use crate::operation::Operation;
 use crate::part::Part;
 use crate::peer::Programs;
+use crate::report::Report;
 use crate::settings::{Settings, SizeArgs};
 
 #[derive(Parser, Debug)]
@@ -51,7 +52,7 @@ struct Args {
     /// Where members keep their data meanwhile: a folder on the disk that is to be measured
     #[arg(long, default_value = "target/bench")]
     data_dir: PathBuf,
-    /// Which parts are measured; what is written holds only these
+    /// Which parts are measured; of the others RESULTS.md keeps what it had
     #[arg(long, value_delimiter = ',', value_enum, default_values_t = Part::ALL)]
     only: Vec<Part>,
     /// How often all is measured
@@ -102,18 +103,24 @@ async fn run(args: Args) -> Result<()> {
     };
     std::fs::create_dir_all(&settings.data_dir).context("making the data folder")?;
     let about = machine::describe(&settings)?;
-    let mut reports = Vec::new();
     let mut failed = Vec::new();
-    for part in &settings.parts {
+    for part in settings.parts.iter().copied() {
         eprintln!("kotoba-bench: {part}");
         match part.measure(&settings).await {
-            Ok(report) => reports.push(report),
+            Ok(report) => results::write(
+                &args.results,
+                &args.plots,
+                part,
+                &Report {
+                    measured: about.clone(),
+                    ..report
+                },
+            )?,
             Err(error) => {
                 eprintln!("kotoba-bench: {part}: {error:#}");
                 failed.push(part.to_string());
             }
         }
-        results::write(&args.results, &args.plots, &about, &reports)?;
     }
     ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())

@@ -1,15 +1,22 @@
 //! What a part of the measurement has to say: tables, what of them has a goal, and what of them is drawn.
 
+use serde::{Deserialize, Serialize};
+
 use crate::goals::{Bound, Goal};
 use crate::plot::Plot;
 use crate::table::Table;
 
+#[derive(Serialize, Deserialize)]
 pub struct Report {
     /// Of its section.
-    pub title: &'static str,
+    pub title: String,
+    /// Where it was measured, of what and how long.
+    pub measured: String,
     /// In Markdown.
     pub text: String,
     pub goals: Vec<Goal>,
+    /// Drawn once.
+    #[serde(skip)]
     pub plots: Vec<Plot>,
     /// All samples.
     pub samples: Vec<serde_json::Value>,
@@ -17,9 +24,10 @@ pub struct Report {
 
 impl Report {
     /// Begins a section with what has to be known of all its figures.
-    pub fn new(title: &'static str, about: &str) -> Self {
+    pub fn new(title: &str, about: &str) -> Self {
         Report {
-            title,
+            title: title.to_owned(),
+            measured: String::new(),
             text: format!("{about}\n"),
             goals: Vec::new(),
             plots: Vec::new(),

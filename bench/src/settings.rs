@@ -36,10 +36,10 @@ pub struct Sizes {
 
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct SizeArgs {
-    /// Small sizes, to see that everything works; the figures say little then
+    /// Small sizes, to see that everything works: with --rounds 1 --seconds 1 in some minutes; the figures say little then
     #[arg(long)]
     quick: bool,
-    /// Failover: how often a leader is killed [default: 20, quick 2]
+    /// Failover: how often a leader is killed, in all rounds together [default: 20, quick 2]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     kills: Option<u32>,
     /// Idle: how long the members are watched, in seconds [default: 20, quick 3]

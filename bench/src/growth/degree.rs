@@ -58,43 +58,45 @@ struct Hub {
 pub async fn measure(settings: &Settings, report: Report) -> Result<Report> {
     let mut table = Table::new(["operation", "edges"], &[P50, "p99 ms", "CPU µs", "errors"]);
     for _ in 0..settings.rounds {
-        let cluster = Cluster::start(&settings.programs.kotoba, &settings.data_dir, Shape::default()).await?;
-        let (node, others) = cluster.ids.split_first().context("nothing was loaded")?;
-        let mut present = 0;
-        for degree in powers_of_ten(FEWEST, settings.sizes.degree) {
-            eprintln!("  loading {degree} edges of one node");
-            grow(&cluster, *node, others, degree.saturating_sub(present)).await?;
-            present = degree.max(present);
-            for touch in Touch::ALL {
-                let hub = Arc::new(Hub {
-                    cluster: cluster.members.cluster(0, Options::default())?,
-                    touch,
-                    node: *node,
-                    others: others.to_vec(),
-                    least: degree.min(PAGE),
-                });
-                let sample = sample(&hub, Drive::closed(1), &cluster.members.processes, settings).await?;
-                eprintln!("  {degree} edges, {}: p50 {:.2} ms", touch.name(), sample.p50_ms);
-                let values = [sample.p50_ms, sample.p99_ms, sample.cpu_us, sample.errors as f64];
-                table.enter(touch.name(), degree, values);
-            }
-        }
+        one_round(settings, &mut table).await?;
     }
     let about = format!(
         "One client. So many edges leave one node before it is measured, and those that the measurement adds itself come on top; \
          a page has {PAGE} rows."
     );
-    let lines = table.lines(P50);
-    Ok(report
-        .heading("By the edges of one node", &about)
-        .table(&table)
-        .plot(Plot {
-            name: "growth-degree".to_owned(),
-            title: "a node with many edges".to_owned(),
-            x: "edges",
-            y: P50,
-            lines,
-        }))
+    let report = report.heading("By the edges of one node", &about).table(&table);
+    Ok(report.plot(Plot {
+        name: "growth-degree".to_owned(),
+        title: "a node with many edges".to_owned(),
+        x: "edges",
+        y: P50,
+        lines: table.lines(P50),
+    }))
+}
+
+async fn one_round(settings: &Settings, table: &mut Table) -> Result<()> {
+    let cluster = Cluster::start(&settings.programs.kotoba, &settings.data_dir, Shape::default()).await?;
+    let (node, others) = cluster.ids.split_first().context("nothing was loaded")?;
+    let mut present = 0;
+    for degree in powers_of_ten(FEWEST, settings.sizes.degree) {
+        eprintln!("  loading {degree} edges of one node");
+        grow(&cluster, *node, others, degree - present).await?;
+        present = degree;
+        for touch in Touch::ALL {
+            let hub = Arc::new(Hub {
+                cluster: cluster.members.cluster(0, Options::default())?,
+                touch,
+                node: *node,
+                others: others.to_vec(),
+                least: degree.min(PAGE),
+            });
+            let sample = sample(&hub, Drive::closed(1), &cluster.members.processes, settings).await?;
+            eprintln!("  {degree} edges, {}: p50 {:.2} ms", touch.name(), sample.p50_ms);
+            let values = [sample.p50_ms, sample.p99_ms, sample.cpu_us, sample.errors as f64];
+            table.enter(touch.name(), degree, values);
+        }
+    }
+    Ok(())
 }
 
 async fn grow(cluster: &Cluster, node: u64, others: &[u64], missing: u64) -> Result<()> {

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use kotoba_proto::Options;
+use kotoba_proto::v1::FindNodes;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Duration, Instant, sleep};
@@ -22,6 +24,7 @@ use crate::report::Report;
 use crate::settings::Settings;
 use crate::table::Table;
 
+const LABEL: &str = "Person";
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// After the load, for members to finish what they do behind it.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -92,9 +95,19 @@ async fn one_load(settings: &Settings, whole: &mut Table, tenths: &mut Table) ->
     let disk = most(&members, |number| Ok(members.disk_bytes(number)? as f64 / MIB))?;
     let log = most(&members, |number| Ok(members.log_bytes(number)? as f64 / MIB))?;
     let file = bytes as f64 / MIB;
+    let found = count(&members).await.context("counting what was loaded")?;
+    ensure!(found == rows, "{found} nodes were loaded in place of {rows}");
     eprintln!("  {rate:.0} rows a second, {disk:.0} MiB on the disk of {file:.0}");
     whole.enter("nodes", rows, [rate, loader, peak, file, disk, log, disk / file]);
     Ok(())
+}
+
+async fn count(members: &Members) -> Result<u64> {
+    let all = FindNodes {
+        label: LABEL.to_owned(),
+        ..FindNodes::default()
+    };
+    Ok(members.cluster(0, Options::default())?.count(all).await?)
 }
 
 /// Of the member where it is the most.
@@ -105,7 +118,7 @@ fn most(members: &Members, figure: impl Fn(usize) -> Result<f64>) -> Result<f64>
 
 fn start(program: &Path, members: &Members, folder: &Path) -> Result<Child> {
     let said = std::fs::File::create(folder.join("said")).context("making the loader's log")?;
-    let nodes = format!("{}=Person", folder.join("people.csv").display());
+    let nodes = format!("{}={LABEL}", folder.join("people.csv").display());
     Command::new(program)
         .arg("--cluster")
         .arg(members.addresses().join(","))

@@ -54,8 +54,8 @@ pub struct SizeArgs {
     /// Growth: most edges that one node has, by powers of ten from 10 [default: 1000000, quick 1000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
     degree: Option<u64>,
-    /// Load: rows of the file [default: 1000000, quick 20000]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    /// Load: rows of the file [default: 1000000, quick 200000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100_000..=100_000_000))]
     load_rows: Option<u64>,
 }
 
@@ -96,7 +96,7 @@ impl Sizes {
         recovery_mib: 32,
         entities: 10_000,
         degree: 1_000,
-        load: 20_000,
+        load: 200_000,
     };
 }
 

@@ -22,7 +22,7 @@ use crate::process::{Process, free_ports};
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_millis(20);
 /// In a member's folder.
-const LOG: &str = "data/log.redb";
+const STATE: &str = "data/replicas";
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 pub struct Members {
@@ -133,9 +133,9 @@ impl Members {
         disk_bytes(&self.own(number))
     }
 
-    /// Of that its log.
-    pub fn log_bytes(&self, number: usize) -> Result<u64> {
-        disk_bytes(&self.own(number).join(LOG))
+    /// Of that the state of its replicas; nearly all else is its log.
+    pub fn state_bytes(&self, number: usize) -> Result<u64> {
+        disk_bytes(&self.own(number).join(STATE))
     }
 
     fn own(&self, number: usize) -> PathBuf {

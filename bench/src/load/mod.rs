@@ -38,7 +38,7 @@ const COLUMNS: &[&str] = &[
     "peak of a member, MiB",
     "file, MiB",
     "disk of a replica, MiB",
-    "of that its log, MiB",
+    "of that its state, MiB",
     RATIO,
 ];
 
@@ -51,7 +51,7 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
     let rows = settings.sizes.load;
     let about = format!(
         "`kotoba load` of a file of nodes into three empty members, with its defaults. A row is `{}`. The disk of a replica is \
-         all that a member keeps, its log too, {} s behind the load: each member has a replica of all.",
+         all that a member keeps, its state and its log, {} s behind the load: each member has a replica of all.",
         csv::row(0).trim_end(),
         SETTLE.as_secs()
     );
@@ -93,12 +93,12 @@ async fn one_load(settings: &Settings, whole: &mut Table, tenths: &mut Table) ->
     let rate = rows as f64 / timeline.seconds();
     let peak = most(&members, |number| members.processes[number].peak_memory_mib())?;
     let disk = most(&members, |number| Ok(members.disk_bytes(number)? as f64 / MIB))?;
-    let log = most(&members, |number| Ok(members.log_bytes(number)? as f64 / MIB))?;
+    let state = most(&members, |number| Ok(members.state_bytes(number)? as f64 / MIB))?;
     let file = bytes as f64 / MIB;
     let found = count(&members).await.context("counting what was loaded")?;
     ensure!(found == rows, "{found} nodes were loaded in place of {rows}");
     eprintln!("  {rate:.0} rows a second, {disk:.0} MiB on the disk of {file:.0}");
-    whole.enter("nodes", rows, [rate, loader, peak, file, disk, log, disk / file]);
+    whole.enter("nodes", rows, [rate, loader, peak, file, disk, state, disk / file]);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ fix: generate ## Format, apply lint suggestions, write generated files
 	cargo fmt --all
 	cargo clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 
-bench: ## Measure side by side with etcd, and write bench/RESULTS.md
+bench: ## Measure against the goals, side by side with etcd, and write bench/RESULTS.md
 	scripts/bench.sh
 
 generate: ## Write crds/, the chart's copy of it and docs/settings.md from the code

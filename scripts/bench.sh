@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Measures KotobaDB side by side with etcd on this machine; writes bench/RESULTS.md and docs/figures. Arguments go to the
-# generator: `scripts/bench.sh --help` lists them. Measure on a machine that does nothing else.
+# Measures KotobaDB on this machine, its operations side by side with etcd; writes bench/RESULTS.md and docs/figures. Arguments
+# go to the generator: `scripts/bench.sh --help` lists them, `--quick` shows in minutes that all of it works. Measure on a
+# machine that does nothing else.
 #
 # etcd is built from its module where it is missing; without Go only KotobaDB is measured.
 set -euo pipefail

@@ -1,17 +1,21 @@
 //! What is to be reached, each as one number that a run gives.
 
+use serde::{Deserialize, Serialize};
+
 use crate::cell::{Cells, Sample, Subject, median};
 use crate::operation::Operation;
 use crate::peer::Peer;
 
 /// A goal and what was measured of it; none where the run did not measure it.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Goal {
     pub what: String,
     pub bound: Bound,
     pub measured: Option<f64>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Bound {
     AtLeast(f64),
     AtMost(f64),

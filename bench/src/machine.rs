@@ -6,24 +6,37 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::measure::Settings;
+use crate::settings::Settings;
 
-/// Lines that say what was measured where and how.
-pub fn describe(settings: &Settings) -> Result<Vec<String>> {
+/// What `stat` counts in.
+const BLOCK_BYTES: u64 = 512;
+
+/// Says what was measured where and how.
+pub fn describe(settings: &Settings) -> Result<String> {
     let programs = &settings.programs;
-    let mut lines = vec![
-        format!("machine: {}", machine()?),
-        format!("kotoba: {}", version(&programs.kotoba, "--version")?),
-    ];
-    if let Some(etcd) = &programs.etcd {
-        lines.push(format!("etcd: {}", version(etcd, "--version")?));
+    let etcd = programs
+        .etcd
+        .as_ref()
+        .map(|etcd| version(etcd, "--version"))
+        .transpose()?;
+    let parts = [machine()?, version(&programs.kotoba, "--version")?]
+        .into_iter()
+        .chain(etcd);
+    let (rounds, seconds) = (settings.rounds, settings.duration.as_secs());
+    let plural = if rounds == 1 { "" } else { "s" };
+    let parts = parts.chain([format!("{rounds} round{plural}, {seconds} s each")]);
+    Ok(parts.collect::<Vec<_>>().join("; "))
+}
+
+/// What a file, or a folder and all in it, takes on the disk.
+pub fn disk_bytes(path: &Path) -> Result<u64> {
+    let about = std::fs::metadata(path).with_context(|| format!("looking at {}", path.display()))?;
+    if !about.is_dir() {
+        return Ok(about.blocks() * BLOCK_BYTES);
     }
-    lines.push(format!(
-        "{} rounds, {} s each; medians, ± half of the range",
-        settings.rounds,
-        settings.duration.as_secs()
-    ));
-    Ok(lines)
+    let entries = std::fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
+    // What is gone meanwhile takes nothing.
+    entries.map(|entry| Ok(disk_bytes(&entry?.path()).unwrap_or(0))).sum()
 }
 
 fn machine() -> Result<String> {
@@ -64,6 +77,16 @@ fn flushes_of(diskstats: &str, major: u32, minor: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_folder_takes_is_what_its_files_take_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("inner")).unwrap();
+        assert_eq!(disk_bytes(folder.path()).unwrap(), 0);
+        let file = std::fs::File::create(folder.path().join("inner/sparse")).unwrap();
+        file.set_len(1 << 30).unwrap();
+        assert!(disk_bytes(folder.path()).unwrap() < 1 << 20);
+    }
 
     #[test]
     fn flushes_are_those_of_the_device() {

@@ -1,118 +1,76 @@
-//! Rounds over peers, operations and numbers of clients; one sample each.
+//! Drives operations against running members: what they took, and what they cost.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use kotoba_drive::{Pace, drive};
+use anyhow::Result;
+use kotoba_drive::{Pace, Times, Work, drive};
 use tokio_util::sync::CancellationToken;
 
-use crate::cell::{Cells, Sample, Subject};
+use crate::cell::Sample;
 use crate::machine::flushes;
-use crate::operation::Operation;
-use crate::peer::{Peer, Programs, Running};
+use crate::process::Process;
+use crate::settings::Settings;
 
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub programs: Programs,
-    pub data_dir: PathBuf,
-    pub rounds: u32,
-    pub duration: Duration,
-    pub clients: Vec<u16>,
-    pub operations: Vec<Operation>,
+/// How operations are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Drive {
+    pub clients: u16,
+    /// Records that one operation makes or reads.
+    pub records: u64,
+    /// None: each client sends when it has been answered.
+    pub rate_per_s: Option<u32>,
 }
 
-pub async fn all(settings: &Settings) -> Result<Cells> {
-    let mut cells = Cells::new();
-    for round in 0..settings.rounds {
-        let mut peers = settings.programs.peers();
-        if round % 2 == 1 {
-            peers.reverse();
-        }
-        for peer in peers {
-            eprintln!(
-                "kotoba-bench: round {} of {}, {}",
-                round + 1,
-                settings.rounds,
-                peer.name()
-            );
-            one_peer(settings, peer, &mut cells).await?;
+impl Drive {
+    pub fn closed(clients: u16) -> Self {
+        Drive {
+            clients,
+            records: 1,
+            rate_per_s: None,
         }
     }
-    Ok(cells)
 }
 
-/// Reads first: what writes leave behind would be read more slowly.
-async fn one_peer(settings: &Settings, peer: Peer, cells: &mut Cells) -> Result<()> {
-    let folder = settings.data_dir.join(peer.name());
-    remove(&folder)?;
-    let running = Running::start(peer, &settings.programs, &folder).await?;
-    let mut operations: Vec<Operation> = settings
-        .operations
-        .iter()
-        .copied()
-        .filter(|one| peer.can(*one))
-        .collect();
-    operations.sort_by_key(|operation| !operation.is_read());
-    for operation in operations {
-        for &clients in &settings.clients {
-            let subject = Subject {
-                operation,
-                clients,
-                peer,
-            };
-            let sample = sample(&running, subject, settings).await?;
-            eprintln!(
-                "  {operation} with {clients}: {:.0}/s, p50 {:.2} ms",
-                sample.per_s, sample.p50_ms
-            );
-            cells.entry(subject).or_default().push(sample);
-        }
-    }
-    drop(running);
-    remove(&folder)
-}
-
-fn remove(folder: &PathBuf) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("removing a peer's data"),
-        _ => Ok(()),
-    }
-}
-
-async fn sample(running: &Running, subject: Subject, settings: &Settings) -> Result<Sample> {
-    let client = running.client(subject.operation, subject.clients).await?;
-    let stop = CancellationToken::new();
+/// A fifth of the time before is not counted.
+pub async fn sample<W>(work: &Arc<W>, how: Drive, processes: &[Process], settings: &Settings) -> Result<Sample>
+where
+    W: Work<Error = String>,
+{
     let pace = |duration| Pace {
-        clients: subject.clients,
+        clients: how.clients,
         duration,
-        rate_per_s: None,
+        rate_per_s: how.rate_per_s,
     };
-    drive(client.clone(), &pace(settings.duration / 5), &stop, |_, _| {}).await;
-    let before = (cpu(running)?, flushes(&settings.data_dir)?);
+    let stop = CancellationToken::new();
+    drive(work.clone(), &pace(settings.duration / 5), &stop, |_, _| {}).await;
+    let before = (cpu(processes)?, flushes(&settings.data_dir)?);
     let began = Instant::now();
-    let measured = drive(client, &pace(settings.duration), &stop, |_, _| {}).await;
-    let took = began.elapsed().as_secs_f64();
-    let after = (cpu(running)?, flushes(&settings.data_dir)?);
+    let measured = drive(work.clone(), &pace(settings.duration), &stop, |_, _| {}).await;
+    let took = began.elapsed();
+    let after = (cpu(processes)?, flushes(&settings.data_dir)?);
     if let Some(error) = &measured.first_error {
         eprintln!("  {} operations failed, one of them so: {error}", measured.errors());
     }
-    let times = measured.all();
-    let records = (times.answered.len() * subject.operation.records()) as f64;
     let flushed = before
         .1
         .zip(after.1)
         .map_or(f64::NAN, |(before, after)| (after - before) as f64);
-    Ok(Sample {
-        per_s: records / took,
-        p50_ms: times.quantile_ms(0.5),
-        p99_ms: times.quantile_ms(0.99),
-        cpu_us: (after.0 - before.0).as_secs_f64() * 1e6 / records,
-        flushes: flushed / records,
-        errors: times.errors,
-    })
+    Ok(summary(&measured.all(), how.records, took, after.0 - before.0, flushed))
 }
 
-fn cpu(running: &Running) -> Result<Duration> {
-    running.processes().iter().map(crate::process::Process::cpu).sum()
+fn summary(times: &Times, records: u64, took: Duration, cpu: Duration, flushed: f64) -> Sample {
+    let records = (times.answered.len() * records) as f64;
+    Sample {
+        per_s: records / took.as_secs_f64(),
+        p50_ms: times.quantile_ms(0.5),
+        p99_ms: times.quantile_ms(0.99),
+        cpu_us: cpu.as_secs_f64() * 1e6 / records,
+        flushes: flushed / records,
+        errors: times.errors,
+    }
+}
+
+fn cpu(processes: &[Process]) -> Result<Duration> {
+    processes.iter().map(Process::cpu).sum()
 }

@@ -10,6 +10,11 @@ pub const BATCH: u64 = 100;
 /// Records that are there before anything is measured, to be read.
 pub const LOADED: u64 = 10_000;
 
+/// The same text for every record of a length.
+pub fn value(bytes: usize) -> String {
+    "v".repeat(bytes)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {

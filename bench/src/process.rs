@@ -1,15 +1,24 @@
-//! Members of a peer as processes: started, asked what they cost, ended with their handle.
+//! Members of a peer as processes: started, killed and started again, asked what they cost, ended with their handle.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::net::TcpListener;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use rand::Rng;
+
+/// Below those that the system gives to connections: a member that is down would lose its port to one of them.
+const PORTS: Range<u16> = 10_000..32_000;
+const PORT_ATTEMPTS: u32 = 1_000;
 
 /// One member.
 pub struct Process {
+    program: PathBuf,
+    args: Vec<String>,
+    folder: PathBuf,
     child: Child,
 }
 
@@ -17,25 +26,60 @@ impl Process {
     /// What it prints goes to a file in its folder.
     pub fn start(program: &Path, args: &[String], folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        let log = File::create(folder.join("log")).context("making a member's log")?;
-        let child = Command::new(program)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("sharing a member's log")?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        Ok(Process { child })
+        Ok(Process {
+            child: spawn(program, args, folder)?,
+            program: program.to_owned(),
+            args: args.to_owned(),
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// As a power failure would, but for what the system still holds for the disk.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("killing a member")?;
+        self.child.wait().context("waiting for the end of a member")?;
+        Ok(())
+    }
+
+    /// Starts it again after it was killed.
+    pub fn restart(&mut self) -> Result<()> {
+        self.child = spawn(&self.program, &self.args, &self.folder)?;
+        Ok(())
     }
 
     /// Processor time until now.
     pub fn cpu(&self) -> Result<Duration> {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).context("a member has ended")?;
-        let ticks = ticks_of(&text).context("/proc/PID/stat has another form")?;
+        let ticks = ticks_of(&self.read("stat")?).context("/proc/PID/stat has another form")?;
         Ok(Duration::from_secs_f64(
             ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
         ))
     }
+
+    /// Memory that it has in use.
+    pub fn memory_mib(&self) -> Result<f64> {
+        mib_of(&self.read("status")?, "VmRSS").context("a member has ended")
+    }
+
+    /// The most that it had in use.
+    pub fn peak_memory_mib(&self) -> Result<f64> {
+        mib_of(&self.read("status")?, "VmHWM").context("a member has ended")
+    }
+
+    fn read(&self, file: &str) -> Result<String> {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).context("a member has ended")
+    }
+}
+
+fn spawn(program: &Path, args: &[String], folder: &Path) -> Result<Child> {
+    let log = OpenOptions::new().create(true).append(true).open(folder.join("log"));
+    let log = log.context("making a member's log")?;
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().context("sharing a member's log")?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))
 }
 
 /// User and system time in clock ticks. The name before may hold anything, but ends with the last bracket.
@@ -43,6 +87,15 @@ fn ticks_of(stat: &str) -> Option<u64> {
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
     Some(next()? + next()?)
+}
+
+/// A line of /proc/PID/status that is in KiB.
+pub fn mib_of(status: &str, name: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1_024.0)
 }
 
 impl Drop for Process {
@@ -57,10 +110,15 @@ impl Drop for Process {
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let mut ports = [0; N];
     let mut held = Vec::new();
-    for port in &mut ports {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+    let mut attempts = 0;
+    while held.len() < N {
+        let port = rand::rng().random_range(PORTS);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            ports[held.len()] = port;
+            held.push(listener);
+        }
+        attempts += 1;
+        ensure!(attempts < PORT_ATTEMPTS, "no port is free");
     }
     Ok(ports)
 }
@@ -77,14 +135,38 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_works_costs_time() {
+    fn memory_is_found_by_its_name() {
+        let status = "Name:\tVmRSS\nVmHWM:\t    4096 kB\nVmRSS:\t    1536 kB\n";
+        assert_eq!(mib_of(status, "VmRSS"), Some(1.5));
+        assert_eq!(mib_of(status, "VmHWM"), Some(4.0));
+        assert_eq!(mib_of("", "VmRSS"), None);
+    }
+
+    #[test]
+    fn a_process_that_works_costs_time_also_after_a_kill() {
         let folder = tempfile::tempdir().unwrap();
         let busy = ["-c".to_owned(), "while :; do :; done".to_owned()];
-        let process = Process::start(Path::new("/bin/sh"), &busy, folder.path()).unwrap();
+        let mut process = Process::start(Path::new("/bin/sh"), &busy, folder.path()).unwrap();
+        process.kill().unwrap();
+        process.restart().unwrap();
         let begin = std::time::Instant::now();
         while process.cpu().unwrap() < Duration::from_millis(20) {
             assert!(begin.elapsed() < Duration::from_secs(20), "it costs nothing");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_panic_leaves_no_process_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let waits = ["-c".to_owned(), "read line".to_owned()];
+        let process = Process::start(Path::new("/bin/sh"), &waits, folder.path()).unwrap();
+        let here = PathBuf::from(format!("/proc/{}", process.child.id()));
+        assert!(here.exists());
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _process = process;
+            panic!("on purpose");
+        }));
+        assert!(panics.is_err() && !here.exists());
     }
 }

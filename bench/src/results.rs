@@ -1,31 +1,51 @@
-//! RESULTS.md: what was measured where, against which goals.
+//! RESULTS.md: what was measured where, against which goals. Each part keeps its report in a file of its own beside the page,
+//! so that one part can be measured anew and the others stay.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::cell::{Cells, Sample, Subject, median, spread};
-use crate::goals;
+use crate::part::Part;
+use crate::report::Report;
+use crate::table::number;
 
-/// Writes the page, and all samples beside it for programs.
-pub fn write(folder: &Path, about: &[String], cells: &Cells) -> Result<()> {
-    std::fs::write(folder.join("RESULTS.md"), page(about, cells)).context("writing RESULTS.md")?;
-    let mut lines = String::new();
-    for (subject, samples) in cells {
-        let line = serde_json::json!({ "subject": subject, "samples": samples });
-        writeln!(lines, "{line}").expect("text takes all");
-    }
-    std::fs::write(folder.join("results.jsonl"), lines).context("writing results.jsonl")
+/// Keeps the report of a part with its samples and draws its plots; then writes the page anew.
+pub fn write(folder: &Path, plots: &Path, part: Part, report: &Report) -> Result<()> {
+    let kept = folder.join("results");
+    std::fs::create_dir_all(&kept).context("making the folder of the results")?;
+    let text = serde_json::to_string_pretty(report).context("writing a report as JSON")?;
+    std::fs::write(kept.join(name(part)), text + "\n").context("keeping a report")?;
+    report.plots.iter().try_for_each(|plot| plot.write(plots))?;
+    std::fs::write(folder.join("RESULTS.md"), page(&read(&kept)?)).context("writing RESULTS.md")
 }
 
-fn page(about: &[String], cells: &Cells) -> String {
-    let mut page = String::from("# Results\n\nWritten by `make bench`; the plots are in docs/figures.\n\n");
-    for line in about {
-        writeln!(page, "- {line}").expect("text takes all");
+/// The reports of all parts that there are.
+fn read(kept: &Path) -> Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    for path in Part::ALL.map(|part| kept.join(name(part))) {
+        match std::fs::read(&path) {
+            Ok(text) => {
+                let report = serde_json::from_slice(&text);
+                reports.push(report.with_context(|| format!("{} is no report", path.display()))?);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+        }
     }
-    page.push_str("\n## Goals\n\n| goal | bound | measured | |\n|---|--:|--:|---|\n");
-    for goal in goals::all(cells) {
+    Ok(reports)
+}
+
+fn name(part: Part) -> String {
+    format!("{part}.json")
+}
+
+fn page(reports: &[Report]) -> String {
+    let mut page = String::from(
+        "# Results\n\nWritten by `make bench`; the plots are in docs/figures, all samples in results/. Figures are medians of the \
+         rounds, ± half of their range.\n\n## Goals\n\n| goal | bound | measured | |\n|---|--:|--:|---|\n",
+    );
+    for goal in reports.iter().flat_map(|report| &report.goals) {
         let (measured, verdict) = match goal.measured {
             Some(value) if goal.bound.holds(value) => (number(value), "reached"),
             Some(value) => (number(value), "**not reached**"),
@@ -33,74 +53,41 @@ fn page(about: &[String], cells: &Cells) -> String {
         };
         writeln!(page, "| {} | {} | {measured} | {verdict} |", goal.what, goal.bound).expect("text takes all");
     }
-    page.push_str(
-        "\n## Figures\n\nProcessor time is that of all members, for one record. Flushes are those of the whole disk.\n\n\
-         | operation | clients | peer | records/s | p50 ms | p99 ms | CPU µs | flushes | errors |\n\
-         |---|--:|---|--:|--:|--:|--:|--:|--:|\n",
-    );
-    for (subject, samples) in cells {
-        page.push_str(&row(*subject, samples));
+    for report in reports {
+        let (title, measured, text) = (&report.title, &report.measured, report.text.trim_end());
+        writeln!(page, "\n## {title}\n\n*{measured}*\n\n{text}").expect("text takes all");
     }
     page
-}
-
-fn row(subject: Subject, samples: &[Sample]) -> String {
-    let middle = |figure: fn(&Sample) -> f64| median(samples.iter().map(figure));
-    let around = spread(samples.iter().map(|sample| sample.per_s)) * 100.0;
-    let errors: u64 = samples.iter().map(|sample| sample.errors).sum();
-    format!(
-        "| {} | {} | {} | {} ± {around:.0} % | {:.2} | {:.2} | {:.0} | {:.3} | {errors} |\n",
-        subject.operation,
-        subject.clients,
-        subject.peer.name(),
-        number(middle(|sample| sample.per_s)),
-        middle(|sample| sample.p50_ms),
-        middle(|sample| sample.p99_ms),
-        middle(|sample| sample.cpu_us),
-        middle(|sample| sample.flushes),
-    )
-}
-
-/// As many digits as say something.
-fn number(value: f64) -> String {
-    match value {
-        large if large >= 100.0 => format!("{large:.0}"),
-        small => format!("{small:.2}"),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operation::Operation;
-    use crate::peer::Peer;
+    use crate::goals::Bound;
 
-    #[test]
-    fn a_row_has_medians_the_spread_and_all_errors() {
-        let sample = |per_s, errors| Sample {
-            per_s,
-            p50_ms: 1.0,
-            p99_ms: 2.0,
-            cpu_us: 100.4,
-            flushes: 0.125,
-            errors,
-        };
-        let subject = Subject {
-            operation: Operation::Read,
-            clients: 64,
-            peer: Peer::Etcd,
-        };
-        let row = row(subject, &[sample(900.0, 1), sample(1_100.0, 0), sample(1_000.0, 2)]);
-        assert_eq!(
-            row,
-            "| read | 64 | etcd | 1000 ± 10 % | 1.00 | 2.00 | 100 | 0.125 | 3 |\n"
-        );
+    fn report(title: &str, measured: Option<f64>) -> Report {
+        let mut report = Report::new(title, "Of kills.").goal("gap", Bound::AtMost(1.5), measured);
+        report.measured = "2 cores".to_owned();
+        report
     }
 
     #[test]
     fn a_goal_that_was_not_measured_is_not_said_to_be_reached() {
-        let page = page(&["machine: a".to_owned()], &Cells::new());
-        assert!(page.contains("- machine: a") && page.contains("| not measured |"));
-        assert!(!page.contains("| reached |"));
+        let page = page(&[report("Failover", None), report("Again", Some(1.25))]);
+        assert!(page.contains("\n## Failover\n\n*2 cores*\n\nOf kills.\n"));
+        assert!(page.contains("| gap | ≤ 1.5 | - | not measured |"));
+        assert!(page.contains("| gap | ≤ 1.5 | 1.25 | reached |"));
+    }
+
+    #[test]
+    fn a_part_that_is_measured_anew_leaves_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |part, report| write(folder.path(), folder.path(), part, &report).unwrap();
+        write(Part::Failover, report("Failover", Some(1.0)));
+        write(Part::Traversal, report("Traversal", Some(2.0)));
+        write(Part::Failover, report("Failover", Some(f64::NAN)));
+        let page = std::fs::read_to_string(folder.path().join("RESULTS.md")).unwrap();
+        let expected = [report("Traversal", Some(2.0)), report("Failover", None)];
+        assert_eq!(page, super::page(&expected));
     }
 }

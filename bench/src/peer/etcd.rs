@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use rand::Rng;
+use tempfile::TempDir;
 use tokio::time::{Duration, sleep};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -14,8 +15,8 @@ use tonic::{Code, Status};
 use self::api::kv_client::KvClient;
 use self::api::maintenance_client::MaintenanceClient;
 use self::api::{PutRequest, RangeRequest, RequestOp, StatusRequest, TxnRequest, request_op};
-use super::{MEMBERS, READY_LIMIT, value};
-use crate::operation::{BATCH, LOADED, Operation};
+use super::{MEMBERS, READY_LIMIT};
+use crate::operation::{BATCH, LOADED, Operation, VALUE_BYTES, value};
 use crate::process::{Process, free_ports};
 
 /// Generated from bench/proto/etcd.proto.
@@ -27,7 +28,9 @@ mod api {
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 pub struct Cluster {
+    // Before the folder: they end before it is removed.
     pub processes: Vec<Process>,
+    _folder: TempDir,
     urls: Vec<String>,
     leader: usize,
     /// The next new key, over all clients.
@@ -35,7 +38,8 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub async fn start(program: &Path, folder: &Path) -> Result<Self> {
+    pub async fn start(program: &Path, data_dir: &Path) -> Result<Self> {
+        let folder = TempDir::new_in(data_dir).context("making a folder for the members")?;
         let ports: [[u16; 2]; MEMBERS] = [free_ports()?, free_ports()?, free_ports()?];
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let named: Vec<String> = ports
@@ -45,7 +49,7 @@ impl Cluster {
             .collect();
         let mut processes = Vec::new();
         for (number, [peer, client]) in ports.into_iter().enumerate() {
-            let own = folder.join(format!("member-{number}"));
+            let own = folder.path().join(format!("member-{number}"));
             let (peer, client, name) = (url(peer), url(client), format!("m{number}"));
             let data = own.join("data").display().to_string();
             let flags = [
@@ -63,6 +67,7 @@ impl Cluster {
         }
         let mut cluster = Cluster {
             processes,
+            _folder: folder,
             urls: ports.iter().map(|[_, client]| url(*client)).collect(),
             leader: 0,
             next: std::sync::Arc::default(),
@@ -169,7 +174,7 @@ fn puts(from: u64) -> TxnRequest {
 fn put(number: u64) -> PutRequest {
     PutRequest {
         key: key(number),
-        value: value().into_bytes(),
+        value: value(VALUE_BYTES).into_bytes(),
     }
 }
 

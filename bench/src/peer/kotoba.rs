@@ -1,87 +1,83 @@
-//! KotobaDB: three processes that name each other; a record is a node with one property.
+//! KotobaDB: a record is a node with one property.
 
 use std::path::Path;
-use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
-use kotoba_proto::v1::{Consistency, CreateEdge, CreateNode, GetNodes, NodeRef};
+use kotoba_drive::Work;
+use kotoba_proto::v1::{Consistency, CreateEdge, CreateNode, GetNodes, NodeRef, Operation as Request};
 use kotoba_proto::{ClusterError, KotobaCluster, Options};
 use rand::Rng;
-use tokio::time::{Duration, sleep};
 
-use super::{MEMBERS, READY_LIMIT, value};
-use crate::operation::{BATCH, LOADED, Operation};
-use crate::process::{Process, free_ports};
+use super::{CLIENTS_OF_A_CONNECTION, MEMBERS};
+use crate::members::Members;
+use crate::operation::{BATCH, LOADED, Operation, VALUE_BYTES, value};
 
 const LOADS_AT_ONCE: usize = 8;
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// The default of a cluster of up to eight members.
+pub const PARTITIONS: u32 = 16;
+/// Of one transaction: a quarter of what a message may hold.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// What a cluster is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub members: usize,
+    pub partitions: u32,
+    /// Records that are there to be read.
+    pub loaded: u64,
+    pub value_bytes: usize,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape {
+            members: MEMBERS,
+            partitions: PARTITIONS,
+            loaded: LOADED,
+            value_bytes: VALUE_BYTES,
+        }
+    }
+}
 
 pub struct Cluster {
-    pub processes: Vec<Process>,
-    addresses: Vec<String>,
-    ids: Vec<u64>,
+    pub members: Members,
+    value_bytes: usize,
+    /// Of what is there to be read.
+    pub ids: Vec<u64>,
 }
 
 impl Cluster {
-    pub async fn start(program: &Path, folder: &Path) -> Result<Self> {
-        let ports: [[u16; 3]; MEMBERS] = [free_ports()?, free_ports()?, free_ports()?];
-        let local = |port: u16| format!("127.0.0.1:{port}");
-        let peers: Vec<String> = ports.iter().map(|[peer, ..]| local(*peer)).collect();
-        let mut processes = Vec::new();
-        for (number, [peer, client, http]) in ports.into_iter().enumerate() {
-            let own = folder.join(format!("member-{number}"));
-            let data = own.join("data").display().to_string();
-            let args = [
-                ["serve", "--data-dir", &data],
-                ["--peer-listen", &local(peer), "--client-listen"],
-                [&local(client), "--http-listen", &local(http)],
-            ];
-            let args = args.into_iter().flatten().map(str::to_owned);
-            let args: Vec<String> = args.chain(["--peers".to_owned(), peers.join(",")]).collect();
-            processes.push(Process::start(program, &args, &own)?);
-        }
-        let addresses = ports.iter().map(|[_, client, _]| local(*client)).collect();
+    pub async fn start(program: &Path, data_dir: &Path, shape: Shape) -> Result<Self> {
+        let members = Members::start(program, data_dir, shape.members, shape.partitions).await?;
         let mut cluster = Cluster {
-            processes,
-            addresses,
+            members,
+            value_bytes: shape.value_bytes,
             ids: Vec::new(),
         };
-        cluster.wait_until_ready().await?;
-        cluster.ids = cluster.load().await.context("loading what is read")?;
+        cluster.load(shape.loaded).await?;
         Ok(cluster)
     }
 
-    async fn wait_until_ready(&self) -> Result<()> {
-        let cluster = self.connection(0, Operation::Read)?;
-        let begin = Instant::now();
-        loop {
-            let health = cluster.check_health().await;
-            if health.as_ref().is_ok_and(|health| health.is_healthy) {
-                return Ok(());
-            }
-            ensure!(
-                begin.elapsed() < READY_LIMIT,
-                "KotobaDB was not ready in time: {health:?}"
-            );
-            sleep(ASK_EVERY).await;
-        }
+    /// Creates records until there are so many to be read.
+    pub async fn load(&mut self, until: u64) -> Result<()> {
+        let missing = until.saturating_sub(self.ids.len() as u64);
+        let most = BATCH.min((BATCH_BYTES / self.value_bytes.max(1)) as u64).max(1);
+        let batches = (0..missing)
+            .step_by(usize::try_from(most)?)
+            .map(|begun| most.min(missing - begun));
+        let requests = batches.map(|records| nodes(records, self.value_bytes));
+        let outcomes = execute(&self.members, requests).await.context("loading what is read")?;
+        self.ids.extend(outcomes);
+        Ok(())
     }
 
-    async fn load(&self) -> Result<Vec<u64>> {
-        let cluster = self.connection(0, Operation::Create)?;
-        let batches = stream::iter(0..LOADED / BATCH).map(|_| {
-            let cluster = cluster.clone();
-            async move { cluster.execute_operations(batch()).await }
-        });
-        let outcomes: Vec<_> = batches.buffer_unordered(LOADS_AT_ONCE).try_collect().await?;
-        Ok(outcomes.into_iter().flatten().map(|outcome| outcome.id).collect())
-    }
-
-    pub fn client(&self, operation: Operation, connections: usize) -> Result<Client> {
+    pub fn client(&self, operation: Operation, clients: u16) -> Result<Client> {
+        let connections = clients.div_ceil(CLIENTS_OF_A_CONNECTION).into();
         let connections = (0..connections).map(|number| self.connection(number, operation));
         Ok(Client {
             operation,
+            value_bytes: self.value_bytes,
             connections: connections.collect::<Result<_>>()?,
             ids: self.ids.clone(),
         })
@@ -89,8 +85,6 @@ impl Cluster {
 
     /// Each connection asks the next member; that finds the leaders.
     fn connection(&self, number: usize, operation: Operation) -> Result<KotobaCluster> {
-        let mut addresses = self.addresses.clone();
-        addresses.rotate_left(number % MEMBERS);
         let consistency = match operation {
             Operation::ReadEventual => Consistency::Eventual,
             Operation::Create | Operation::Batch | Operation::Edge | Operation::Read => Consistency::Strong,
@@ -99,12 +93,24 @@ impl Cluster {
             consistency,
             ..Options::default()
         };
-        KotobaCluster::connect_with(&addresses.join(","), options).context("addressing the members")
+        self.members.cluster(number, options)
     }
+}
+
+/// Executes transactions, some at once; gives the ids of what they made, in order.
+pub async fn execute(members: &Members, requests: impl IntoIterator<Item = Vec<Request>>) -> Result<Vec<u64>> {
+    let cluster = members.cluster(0, Options::default())?;
+    let under_way = stream::iter(requests).map(|request| {
+        let cluster = cluster.clone();
+        async move { cluster.execute_operations(request).await }
+    });
+    let outcomes: Vec<_> = under_way.buffered(LOADS_AT_ONCE).try_collect().await?;
+    Ok(outcomes.into_iter().flatten().map(|outcome| outcome.id).collect())
 }
 
 pub struct Client {
     pub operation: Operation,
+    value_bytes: usize,
     connections: Vec<KotobaCluster>,
     ids: Vec<u64>,
 }
@@ -113,8 +119,11 @@ impl Client {
     pub async fn once(&self, number: usize, operation: Operation) -> Result<(), ClusterError> {
         let cluster = &self.connections[number % self.connections.len()];
         match operation {
-            Operation::Create => cluster.execute_operation(node()).await.map(|_| ()),
-            Operation::Batch => cluster.execute_operations(batch()).await.map(|_| ()),
+            Operation::Create => cluster.execute_operation(node(self.value_bytes)).await.map(|_| ()),
+            Operation::Batch => {
+                let batch = nodes(BATCH, self.value_bytes);
+                cluster.execute_operations(batch).await.map(|_| ())
+            }
             Operation::Edge => cluster.execute_operation(self.edge()).await.map(|_| ()),
             Operation::Read | Operation::ReadEventual => {
                 let ids = vec![self.any_id()];
@@ -128,12 +137,7 @@ impl Client {
     }
 
     fn edge(&self) -> CreateEdge {
-        CreateEdge {
-            r#type: "KNOWS".to_owned(),
-            source: Some(NodeRef::id(self.any_id())),
-            target: Some(NodeRef::id(self.any_id())),
-            properties: [].into(),
-        }
+        edge(self.any_id(), self.any_id())
     }
 
     fn any_id(&self) -> u64 {
@@ -141,13 +145,35 @@ impl Client {
     }
 }
 
-fn node() -> CreateNode {
-    CreateNode {
-        labels: vec!["Record".to_owned()],
-        properties: [("value".to_owned(), value().into())].into(),
+impl Work for Client {
+    type Kind = Operation;
+    type Error = String;
+
+    fn draw(&self) -> Operation {
+        self.operation
+    }
+
+    async fn once(&self, number: usize, operation: Operation) -> Result<(), String> {
+        self.once(number, operation).await.map_err(|error| error.to_string())
     }
 }
 
-fn batch() -> Vec<kotoba_proto::v1::Operation> {
-    (0..BATCH).map(|_| node().into()).collect()
+pub fn node(value_bytes: usize) -> CreateNode {
+    CreateNode {
+        labels: vec!["Record".to_owned()],
+        properties: [("value".to_owned(), value(value_bytes).into())].into(),
+    }
+}
+
+pub fn nodes(records: u64, value_bytes: usize) -> Vec<Request> {
+    (0..records).map(|_| node(value_bytes).into()).collect()
+}
+
+pub fn edge(source: u64, target: u64) -> CreateEdge {
+    CreateEdge {
+        r#type: "KNOWS".to_owned(),
+        source: Some(NodeRef::id(source)),
+        target: Some(NodeRef::id(target)),
+        properties: [].into(),
+    }
 }

@@ -1,7 +1,7 @@
 //! The systems that are measured: how each is started and asked.
 
 mod etcd;
-mod kotoba;
+pub mod kotoba;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use clap::ValueEnum;
 use kotoba_drive::Work;
 use serde::Serialize;
 
-use crate::operation::{Operation, VALUE_BYTES};
+use crate::operation::Operation;
 use crate::process::Process;
 
 /// Members of each peer.
-const MEMBERS: usize = 3;
+pub const MEMBERS: usize = 3;
 /// Clients that share a connection.
-const CLIENTS_OF_A_CONNECTION: u16 = 16;
+pub const CLIENTS_OF_A_CONNECTION: u16 = 16;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
@@ -72,29 +72,32 @@ pub enum Client {
 }
 
 impl Running {
-    /// Starts a peer with its data in a folder, and loads what is read.
-    pub async fn start(peer: Peer, programs: &Programs, folder: &Path) -> Result<Self> {
+    /// Starts a peer with its data in a folder of its own in `data_dir`, and loads what is read.
+    pub async fn start(peer: Peer, programs: &Programs, data_dir: &Path) -> Result<Self> {
         match (peer, &programs.etcd) {
-            (Peer::Kotoba, _) => kotoba::Cluster::start(&programs.kotoba, folder)
-                .await
-                .map(Running::Kotoba),
-            (Peer::Etcd, Some(etcd)) => etcd::Cluster::start(etcd, folder).await.map(Running::Etcd),
+            (Peer::Kotoba, _) => {
+                let cluster = kotoba::Cluster::start(&programs.kotoba, data_dir, kotoba::Shape::default());
+                cluster.await.map(Running::Kotoba)
+            }
+            (Peer::Etcd, Some(etcd)) => etcd::Cluster::start(etcd, data_dir).await.map(Running::Etcd),
             (Peer::Etcd, None) => bail!("etcd is not there to be measured"),
         }
     }
 
     pub async fn client(&self, operation: Operation, clients: u16) -> Result<Arc<Client>> {
-        let connections = clients.div_ceil(CLIENTS_OF_A_CONNECTION).into();
         let client = match self {
-            Running::Kotoba(cluster) => Client::Kotoba(cluster.client(operation, connections)?),
-            Running::Etcd(cluster) => Client::Etcd(cluster.client(operation, connections).await?),
+            Running::Kotoba(cluster) => Client::Kotoba(cluster.client(operation, clients)?),
+            Running::Etcd(cluster) => {
+                let connections = clients.div_ceil(CLIENTS_OF_A_CONNECTION).into();
+                Client::Etcd(cluster.client(operation, connections).await?)
+            }
         };
         Ok(Arc::new(client))
     }
 
     pub fn processes(&self) -> &[Process] {
         match self {
-            Running::Kotoba(cluster) => &cluster.processes,
+            Running::Kotoba(cluster) => &cluster.members.processes,
             Running::Etcd(cluster) => &cluster.processes,
         }
     }
@@ -117,9 +120,4 @@ impl Work for Client {
             Client::Etcd(client) => client.once(number, operation).await.map_err(|error| error.to_string()),
         }
     }
-}
-
-/// The same text for every record; nothing compresses it.
-fn value() -> String {
-    "v".repeat(VALUE_BYTES)
 }

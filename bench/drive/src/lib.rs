@@ -142,7 +142,12 @@ impl Schedule {
     /// The time from which the next operation counts, once that is here; `None` when no more is sent.
     async fn next(&self) -> Option<Instant> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let due = self.due(number, Instant::now())?;
+        let now = Instant::now();
+        let due = self.due(number, now)?;
+        // A timer is not asked where nothing is left to wait for: it wakes at the next millisecond.
+        if due <= now {
+            return (!self.stop.is_cancelled()).then_some(due);
+        }
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
@@ -274,6 +279,17 @@ mod tests {
         let now = schedule.begin + Duration::from_millis(7);
         assert_eq!(schedule.due(1_000_000, now), Some(now));
         assert_eq!(schedule.due(0, schedule.end), None);
+    }
+
+    /// The clock of the test stands still where nobody waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_is_sent_at_once() {
+        let schedule = schedule(None, Duration::from_secs(1_000));
+        let begin = Instant::now();
+        assert!(schedule.next().await.is_some());
+        assert_eq!(begin.elapsed(), Duration::ZERO);
+        schedule.stop.cancel();
+        assert!(schedule.next().await.is_none());
     }
 
     #[tokio::test]

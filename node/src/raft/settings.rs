@@ -105,6 +105,15 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// By how much a leader may date the word of a follower too late. It is half of what it leaves unused of its lease: the
+    /// other half is for clocks that differ.
+    pub(super) fn lease_margin(&self) -> Duration {
+        let unused = |group: &GroupSettings| group.lease().saturating_sub(group.used_lease());
+        unused(&self.meta).min(unused(&self.partition)) / 2
+    }
+}
+
 impl GroupSettings {
     /// How long those who answered a leader vote for no other one.
     pub fn lease(&self) -> Duration {

@@ -3,7 +3,7 @@
 use kotoba_node::raft::{MAX_PROPOSAL_BYTES, ProposeError};
 use kotoba_state::ids::MemberId;
 
-use crate::cluster::{Cluster, deadline, eventually, replica_of};
+use crate::cluster::{Cluster, deadline, eventually, quick, replica_of};
 use crate::machine::{all, get, set};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,6 +41,28 @@ async fn many_large_commands_at_once_are_replicated_in_order() {
     let states: Vec<_> = states.collect();
     assert_eq!(states[0].len(), 24);
     assert!(states.iter().all(|state| *state == states[0]));
+}
+
+/// Long before there are as many entries as a log may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_large_entries_is_shortened_for_its_bytes_at_leader_and_follower() {
+    let mut settings = quick();
+    settings.partition.snapshot_every_entries = 100_000;
+    settings.partition.kept_entries = 100_000;
+    let mut cluster = Cluster::with(settings);
+    cluster.start_group(3).await;
+    for round in 0..6 {
+        // The same key again: the state stays small.
+        let command = |number: u8| set("big", &vec![round * 8 + number; 1 << 20]);
+        cluster.write_all((0..8).map(command)).await;
+    }
+    for member in cluster.members.keys() {
+        let group = cluster.group(*member);
+        eventually("the log is shortened", || async {
+            (group.observe().purged_index > 16).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

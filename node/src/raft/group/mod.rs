@@ -58,6 +58,7 @@ struct Inner {
     key: ReplicaKey,
     raft: Raft,
     state: Arc<ReplicaState>,
+    log: ReplicaLogHandle,
     settings: Settings,
     transport: Arc<Transport>,
     counters: Arc<Counters>,
@@ -94,7 +95,7 @@ impl Group {
             key.replica,
             Arc::new(config),
             network,
-            log,
+            log.clone(),
             ReplicaStore::new(state.clone()),
         )
         .await?;
@@ -123,6 +124,7 @@ impl Group {
             key,
             raft,
             state,
+            log,
             settings,
             transport,
             counters,
@@ -174,6 +176,7 @@ impl Group {
             key: self.inner.key,
             raft: self.inner.raft.clone(),
             state: self.inner.state.clone(),
+            log: self.inner.log.clone(),
             votes_from: self.inner.votes_from,
         }
     }

@@ -1,4 +1,5 @@
-//! What runs beside the groups of a member: checkpoints, one at a time, and hints of links that came up.
+//! What runs beside the groups of a member: checkpoints, one at a time, logs that are shortened for their size, and hints of
+//! links that came up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,11 @@ const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 /// Looks within the age at which a state is due.
 const LOOKS_PER_AGE: u32 = 4;
 
+/// A log may have this many bytes in any case, so that a short absence needs no snapshot.
+const KEPT_LOG_BYTES: usize = 8 << 20;
+/// Beyond that, this part of its state: a follower that lacks more is better off with the state itself.
+const KEPT_LOG_PART: u64 = 4;
+
 /// Makes each state durable when it is due. One at a time: the disk has one head, and the memory of one commit is enough.
 pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<dyn DiskRoom>) {
     let policy = CheckpointPolicy {
@@ -29,6 +35,7 @@ pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<d
     loop {
         look.tick().await;
         for replica in registry.all() {
+            shorten(&replica).await;
             if !replica.state.is_due(policy) {
                 continue;
             }
@@ -44,6 +51,31 @@ pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<d
             }
         }
     }
+}
+
+/// Shortens a log whose entries are large. openraft counts entries: with ten thousand of a bulk load a log would be larger than
+/// what was loaded.
+async fn shorten(replica: &LocalReplica) {
+    if replica.log.beyond(KEPT_LOG_BYTES).is_none() {
+        return;
+    }
+    let part = replica.state.file_bytes() / KEPT_LOG_PART;
+    let kept = KEPT_LOG_BYTES.max(usize::try_from(part).unwrap_or(usize::MAX));
+    let Some(upto) = replica.log.beyond(kept) else {
+        return;
+    };
+    let in_snapshot = replica
+        .raft
+        .metrics()
+        .borrow_watched()
+        .snapshot
+        .map(|log_id| log_id.index());
+    let trigger = replica.raft.trigger();
+    // The next look purges what this one has made durable. A replica that stops needs neither.
+    let _ = match in_snapshot.is_some_and(|last| upto <= last) {
+        true => trigger.purge_log(upto).await,
+        false => trigger.snapshot().await,
+    };
 }
 
 /// Ends the pauses of all leaders here towards a member whose link came up.

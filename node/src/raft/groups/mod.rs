@@ -103,6 +103,7 @@ impl Groups {
             addresses: peers,
             filter: config.link_filter,
             counters: counters.clone(),
+            lease_margin: config.settings.lease_margin(),
             snapshot_bytes_per_s: config.settings.snapshot_bytes_per_s,
             link_up,
         }));

@@ -67,6 +67,8 @@ pub struct LogIndex {
     first: u64,
     /// Invariant: without holes; `slots[i]` is entry `first + i`.
     slots: VecDeque<Slot>,
+    /// Of all entries.
+    bytes: usize,
     /// Invariant: ascending; the first run begins at or before `first`; empty exactly when `slots` is.
     runs: VecDeque<Run>,
     /// Invariant: the newest `tail.len()` entries; all that are not durable are among them.
@@ -83,6 +85,7 @@ impl LogIndex {
             purged,
             first: 0,
             slots: VecDeque::new(),
+            bytes: 0,
             runs: VecDeque::new(),
             tail: VecDeque::new(),
             tail_bytes: 0,
@@ -105,6 +108,20 @@ impl LogIndex {
             Some(run) => Some(LogId::new(run.leader, self.end() - 1)),
             None => self.purged,
         }
+    }
+
+    /// The last of the entries that may go so that at most `kept` bytes stay; none while twice as many are here.
+    pub fn beyond(&self, kept: usize) -> Option<u64> {
+        if self.bytes <= kept.saturating_mul(2) {
+            return None;
+        }
+        let mut staying = 0;
+        let stays = |slot: &&Slot| {
+            staying += slot.bytes;
+            staying <= kept
+        };
+        let stay = self.slots.iter().rev().take_while(stays).count() as u64;
+        (self.first..self.end() - stay).last()
     }
 
     /// Bytes of entries kept in memory.
@@ -154,6 +171,7 @@ impl LogIndex {
         if self.runs.back().is_none_or(|run| run.leader != leader) {
             self.runs.push_back(Run { first: found, leader });
         }
+        self.bytes += slot.bytes;
         self.slots.push_back(slot);
         Ok(())
     }
@@ -166,6 +184,7 @@ impl LogIndex {
             && let Some(slot) = self.slots.pop_back()
         {
             dropped.push(slot.sequence);
+            self.bytes -= slot.bytes;
             if self.tail.pop_back().is_some() {
                 self.forget_bytes(slot.bytes);
             }
@@ -191,6 +210,7 @@ impl LogIndex {
                 self.forget_bytes(slot.bytes);
             }
             dropped.push(slot.sequence);
+            self.bytes -= slot.bytes;
             self.first += 1;
         }
         while self.runs.get(1).is_some_and(|next| next.first <= self.first) {

@@ -147,3 +147,18 @@ fn only_another_entry_in_the_same_place_contradicts() {
     assert!(!index.contradicts(entry(3, 10).log_id), "nothing is there yet");
     assert!(!index.contradicts(entry(3, 4).log_id), "nothing is there any more");
 }
+
+#[test]
+fn what_is_beyond_the_bytes_that_stay_is_told_once_it_is_as_much_again() {
+    let mut index = LogIndex::new(None, Arc::new(CacheBudget::new(0, 0)));
+    for number in 0..6 {
+        index.push(entry(1, number), number, 100).unwrap();
+    }
+    assert_eq!(index.beyond(300), None);
+    assert_eq!(index.beyond(299), Some(3));
+    assert_eq!(index.beyond(0), Some(5));
+    index.purge(entry(1, 3).log_id);
+    assert_eq!((index.beyond(100), index.beyond(99)), (None, Some(5)));
+    index.truncate_after(Some(entry(1, 4).log_id));
+    assert_eq!((index.beyond(50), index.beyond(49)), (None, Some(4)));
+}

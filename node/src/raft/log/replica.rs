@@ -132,6 +132,11 @@ impl ReplicaLogHandle {
         Ok(true)
     }
 
+    /// The last of the entries that may go so that at most `kept_bytes` stay; none while twice as many are here.
+    pub fn beyond(&self, kept_bytes: usize) -> Option<u64> {
+        lock(&self.log.state).index.beyond(kept_bytes)
+    }
+
     /// Bytes of entries this replica holds in memory.
     pub fn cached_bytes(&self) -> usize {
         lock(&self.log.state).index.cached_bytes()

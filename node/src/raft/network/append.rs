@@ -1,4 +1,7 @@
 //! The replicate lane: numbered streams of append requests, pipelined, each answered in order.
+//!
+//! What only tells how far the log is committed is held back for a moment: under load the next entries carry it, which spares
+//! every second message. Answers are cumulative, so what was never sent by itself needs none.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use kotoba_proto::v1::{RaftMessage, raft_message::Body};
+use kotoba_state::ids::GroupId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -16,11 +20,16 @@ use super::lane::{Answers, Lane};
 use super::{Route, STREAM_ANSWER_TIMEOUT, STREAM_BYTES, STREAM_CREDITS};
 use crate::raft::codec::{from_bytes, to_bytes};
 use crate::raft::lock::lock;
-use crate::raft::types::{AppendRequest, AppendResult};
+use crate::raft::types::{AppendRequest, AppendResult, LogId};
+
+#[cfg(test)]
+mod tests;
 
 /// How long a stream to a peer that is down is withheld: openraft asks for the next one at once, without its own backoff, and
 /// would do so thousands of times a second.
 const DOWN_PAUSE: Duration = Duration::from_millis(200);
+/// How long news of a commit waits for entries to travel with. It is what a follower's readers may lag behind for it.
+const COMMIT_HELD_FOR: Duration = Duration::from_millis(5);
 /// Answers of a stream that its reader has not taken. One more than the credits: an error may follow the answers.
 const ANSWER_QUEUE: usize = STREAM_CREDITS + 1;
 
@@ -51,14 +60,17 @@ pub struct ReplicateLane {
     lane: Lane,
     streams: Arc<OpenStreams>,
     next: AtomicU64,
+    /// By how much the word of a follower may be dated too late.
+    lease_margin: Duration,
 }
 
 impl ReplicateLane {
-    pub fn new(lane: Lane, streams: Arc<OpenStreams>) -> Self {
+    pub fn new(lane: Lane, streams: Arc<OpenStreams>, lease_margin: Duration) -> Self {
         ReplicateLane {
             lane,
             streams,
             next: AtomicU64::new(1),
+            lease_margin,
         }
     }
 
@@ -85,6 +97,9 @@ impl ReplicateLane {
             },
             requests: Some(requests),
             answers,
+            held: None,
+            may_hold: route.from.group != GroupId::Meta,
+            last_taken: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             next_request: 0,
@@ -105,37 +120,60 @@ struct AppendStream<S> {
     /// None once the leader has no more.
     requests: Option<S>,
     answers: mpsc::Receiver<Body>,
-    /// Sizes of the requests without an answer, oldest first.
-    in_flight: VecDeque<usize>,
+    /// News of a commit, and when it is sent at the latest.
+    held: Option<(AppendRequest, Instant)>,
+    /// Members wait for what the meta group applies.
+    may_hold: bool,
+    /// Where the log of the follower ends once it has taken all that was asked for; `None` before the first request.
+    last_taken: Option<Option<LogId>>,
+    /// The requests without an answer, oldest first.
+    in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
     next_request: u64,
     /// When the oldest of them counts as lost.
     deadline: Instant,
 }
 
+/// A request without an answer.
+struct InFlight {
+    bytes: usize,
+    /// The last entry that its answer speaks of.
+    last: Option<LogId>,
+    sent: Instant,
+}
+
 enum Event {
     Answer(Option<Body>),
     Request(Option<AppendRequest>),
+    /// What is held has waited long enough.
+    Due,
     Timeout,
 }
 
 impl<S: Stream<Item = AppendRequest> + Unpin> AppendStream<S> {
     async fn next(&mut self) -> Option<Result<AppendResult, CallError>> {
         loop {
-            if self.requests.is_none() && self.in_flight.is_empty() {
+            if self.requests.is_none() && self.held.is_none() && self.in_flight.is_empty() {
                 return None;
             }
-            match self.event().await {
+            let is_sent = match self.event().await {
                 // Noticed also with nothing in flight: the peer's end of the stream is gone with the link.
                 Event::Answer(None) => return Some(Err(CallError::Lost)),
-                Event::Answer(Some(body)) => return Some(self.take_answer(body)),
+                Event::Answer(Some(body)) => match self.take_answer(body) {
+                    Ok(Some(answer)) => return Some(Ok(answer)),
+                    Ok(None) => true,
+                    Err(error) => return Some(Err(error)),
+                },
                 Event::Timeout => return Some(Err(CallError::Timeout)),
-                Event::Request(None) => self.requests = None,
-                Event::Request(Some(request)) => {
-                    if !self.send(&request).await {
-                        return Some(Err(CallError::Lost));
-                    }
+                Event::Due => self.send_held().await,
+                Event::Request(None) => {
+                    self.requests = None;
+                    self.send_held().await
                 }
+                Event::Request(Some(request)) => self.take_request(request).await,
+            };
+            if !is_sent {
+                return Some(Err(CallError::Lost));
             }
         }
     }
@@ -149,20 +187,55 @@ impl<S: Stream<Item = AppendRequest> + Unpin> AppendStream<S> {
                 Some(_) | None => std::future::pending().await,
             }
         };
+        let due = self.held.as_ref().map(|(_, due)| *due);
+        let held_long_enough = async {
+            match due {
+                Some(due) if has_credit => tokio::time::sleep_until(due).await,
+                Some(_) | None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             answer = self.answers.recv() => Event::Answer(answer),
             () = tokio::time::sleep_until(self.deadline), if waiting => Event::Timeout,
             request = request => Event::Request(request),
+            () = held_long_enough => Event::Due,
         }
     }
 
-    async fn send(&mut self, request: &AppendRequest) -> bool {
-        let bytes = to_bytes(request);
-        if self.in_flight.is_empty() {
-            self.deadline = Instant::now() + STREAM_ANSWER_TIMEOUT;
+    async fn take_request(&mut self, request: AppendRequest) -> bool {
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        let is_news_only = request.entries.is_empty() && self.last_taken == Some(request.prev_log_id);
+        self.last_taken = Some(last);
+        if is_news_only && self.may_hold {
+            let held_until = self.held.take().map(|(_, until)| until);
+            let until = held_until.unwrap_or_else(|| Instant::now() + COMMIT_HELD_FOR);
+            self.held = Some((request, until));
+            return true;
         }
-        self.in_flight.push_back(bytes.len());
+        // These entries follow at the same place, and say of commits what is known later.
+        self.held = None;
+        self.send(&request, last).await
+    }
+
+    async fn send_held(&mut self) -> bool {
+        match self.held.take() {
+            Some((request, _)) => self.send(&request, request.prev_log_id).await,
+            None => true,
+        }
+    }
+
+    async fn send(&mut self, request: &AppendRequest, last: Option<LogId>) -> bool {
+        let bytes = to_bytes(request);
+        let now = Instant::now();
+        if self.in_flight.is_empty() {
+            self.deadline = now + STREAM_ANSWER_TIMEOUT;
+        }
+        self.in_flight.push_back(InFlight {
+            bytes: bytes.len(),
+            last,
+            sent: now,
+        });
         self.in_flight_bytes += bytes.len();
         let sequence = self.next_request;
         self.next_request += 1;
@@ -171,18 +244,34 @@ impl<S: Stream<Item = AppendRequest> + Unpin> AppendStream<S> {
         lane.lane.send(route.message(*number, sequence, body)).await
     }
 
-    fn take_answer(&mut self, body: Body) -> Result<AppendResult, CallError> {
+    /// None for an answer that is better left to the one behind it.
+    fn take_answer(&mut self, body: Body) -> Result<Option<AppendResult>, CallError> {
         let bytes = match body {
             Body::AppendAnswer(bytes) => bytes,
             Body::Error(reason) => return Err(CallError::Refused(reason)),
             other => return Err(CallError::Refused(format!("an append is answered with {other:?}"))),
         };
-        let Some(size) = self.in_flight.pop_front() else {
+        let Some(answered) = self.in_flight.pop_front() else {
             return Err(CallError::Refused("an answer comes without a request".to_owned()));
         };
-        self.in_flight_bytes -= size;
+        self.in_flight_bytes -= answered.bytes;
         self.deadline = Instant::now() + STREAM_ANSWER_TIMEOUT;
-        from_bytes(&bytes).map_err(|error| CallError::Refused(error.to_string()))
+        let answer: AppendResult = from_bytes(&bytes).map_err(|error| CallError::Refused(error.to_string()))?;
+        let is_passed_over = answer.is_ok() && self.would_date_too_late(&answered);
+        Ok((!is_passed_over).then_some(answer))
+    }
+
+    /// openraft takes an answer for that to every request up to the same entry, and counts the lease from when the last of
+    /// them was asked for. Of one that came late that would be a promise which the follower has not made.
+    fn would_date_too_late(&self, answered: &InFlight) -> bool {
+        let has_later = match self.in_flight.front() {
+            Some(next) => next.last == answered.last,
+            None => self
+                .held
+                .as_ref()
+                .is_some_and(|(held, _)| held.prev_log_id == answered.last),
+        };
+        has_later && answered.sent.elapsed() > self.end.lane.lease_margin
     }
 }
 

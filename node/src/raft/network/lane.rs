@@ -69,6 +69,14 @@ impl Lane {
         (Lane { queue, link }, driver.run(on_up))
     }
 
+    #[cfg(test)]
+    /// A lane that is up, and what is sent on it.
+    pub fn of_a_test() -> (Self, mpsc::Receiver<RaftMessage>) {
+        let (queue, messages) = mpsc::channel(LANE_QUEUE);
+        let (_, link) = watch::channel(Link::Up);
+        (Lane { queue, link }, messages)
+    }
+
     /// Whether the lane carries messages now; waits only for a first attempt to connect.
     pub async fn is_up(&self) -> bool {
         let mut link = self.link.clone();

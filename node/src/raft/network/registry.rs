@@ -7,6 +7,7 @@ use kotoba_state::ids::{GroupId, ReplicaId};
 use tokio::time::Instant;
 
 use crate::raft::lock::lock;
+use crate::raft::log::ReplicaLogHandle;
 use crate::raft::state::ReplicaState;
 use crate::raft::types::{Raft, ReplicaKey};
 
@@ -16,6 +17,7 @@ pub struct LocalReplica {
     pub key: ReplicaKey,
     pub raft: Raft,
     pub state: Arc<ReplicaState>,
+    pub log: ReplicaLogHandle,
     /// It votes from then on. Before its start it may have answered a leader, whose lease is not over yet; nothing on the disk
     /// says so. None where it has never voted.
     pub votes_from: Option<Instant>,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kotoba_state::ids::{GroupId, MemberId};
 use tokio::sync::{Semaphore, mpsc};
@@ -25,6 +26,8 @@ pub struct TransportConfig {
     pub addresses: Arc<dyn PeerAddresses>,
     pub filter: Option<Arc<dyn LinkFilter>>,
     pub counters: Arc<Counters>,
+    /// By how much the word of a follower may be dated too late.
+    pub lease_margin: Duration,
     /// Bytes of snapshots sent per second.
     pub snapshot_bytes_per_s: u64,
     /// Told of each member whose replicate lane came up. A lost hint costs a pause, no more.
@@ -130,7 +133,7 @@ impl Transport {
         Peer {
             dialer,
             control: ControlLane::new(control, pending),
-            replicate: Arc::new(ReplicateLane::new(replicate, streams)),
+            replicate: Arc::new(ReplicateLane::new(replicate, streams, self.config.lease_margin)),
             _ends_lanes: ended.drop_guard(),
         }
     }

@@ -124,6 +124,11 @@ impl ReplicaState {
         self.durable_end.load(Ordering::Acquire).saturating_sub(1)
     }
 
+    /// What it takes on the disk. Blocks.
+    pub fn file_bytes(&self) -> u64 {
+        self.directory.bytes()
+    }
+
     /// Why this state applies nothing any more; `None` while it does.
     pub fn failure(&self) -> Option<&str> {
         self.failed.get().map(String::as_str)

@@ -63,14 +63,14 @@ impl Default for Settings {
             meta: GroupSettings {
                 heartbeat_interval: Duration::from_millis(100),
                 election_timeout_min: Duration::from_millis(500),
-                election_timeout_max: Duration::from_millis(1_000),
+                election_timeout_max: Duration::from_millis(650),
                 snapshot_every_entries: 1_000,
                 kept_entries: 1_000,
             },
             partition: GroupSettings {
-                heartbeat_interval: Duration::from_millis(250),
-                election_timeout_min: Duration::from_millis(750),
-                election_timeout_max: Duration::from_millis(1_250),
+                heartbeat_interval: Duration::from_millis(200),
+                election_timeout_min: Duration::from_millis(500),
+                election_timeout_max: Duration::from_millis(650),
                 snapshot_every_entries: 20_000,
                 kept_entries: 10_000,
             },

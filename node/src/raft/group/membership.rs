@@ -112,6 +112,7 @@ impl Group {
         if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
             return Err(MembershipError::Refused(format!("replica {to} does not vote")));
         }
+        self.inner.lease.hand_over(metrics.current_term);
         let asked = self.inner.raft.trigger().transfer_leader(to).await;
         asked.map_err(|_| MembershipError::Stopped)
     }

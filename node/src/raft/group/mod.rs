@@ -1,6 +1,7 @@
 //! One running replica of a Raft group: propose, read, observe, change the membership.
 
 mod leadership;
+mod lease;
 mod membership;
 mod observe;
 mod propose;
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 pub use leadership::Leadership;
 use leadership::LedSince;
+use lease::Lease;
 pub use membership::MembershipError;
 pub use observe::{GroupObservation, ReplicaProgress};
 pub use propose::{ProposeError, Proposed, ROOM_BYTES};
@@ -65,6 +67,7 @@ struct Inner {
     room: Arc<Semaphore>,
     leadership: watch::Receiver<Leadership>,
     led_since: Arc<LedSince>,
+    lease: Lease,
     votes_from: Option<Instant>,
     /// One membership change at a time, from its first entry to its last.
     membership_turn: Arc<Semaphore>,
@@ -120,6 +123,7 @@ impl Group {
             };
             tasks.spawn(async move { stop.run_until_cancelled_owned(elect).await });
         }
+        let lease = Lease::new(raft.metrics());
         let inner = Inner {
             key,
             raft,
@@ -131,6 +135,7 @@ impl Group {
             room,
             leadership,
             led_since,
+            lease,
             votes_from,
             membership_turn: Arc::new(Semaphore::new(1)),
             tasks,

@@ -1,6 +1,6 @@
 //! Reads that see everything acknowledged before them, and waiting for what is not applied yet.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::errors::{LinearizableReadError, RaftError};
@@ -41,10 +41,14 @@ impl Group {
     /// rates must not differ by more than the lease is longer than what is used of it, and a machine that is halted with its
     /// clock may answer with what was true before.
     pub async fn lease_barrier(&self) -> Result<(), BarrierError> {
-        let used = match self.inner.settings.lease_reads {
-            true => self.inner.settings.of(self.id()).used_lease(),
-            false => Duration::ZERO,
-        };
+        if !self.inner.settings.lease_reads {
+            return self.read_barrier().await;
+        }
+        let used = self.inner.settings.of(self.id()).used_lease();
+        let applied = self.inner.state.applied().log_id;
+        if self.inner.lease.covers(applied, used) && !self.inner.stopped.is_cancelled() {
+            return Ok(());
+        }
         self.barrier(LinearizerOption::new(Some(used), true)).await
     }
 

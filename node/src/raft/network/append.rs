@@ -1,7 +1,4 @@
 //! The replicate lane: numbered streams of append requests, pipelined, each answered in order.
-//!
-//! What only tells how far the log is committed is held back for a moment: under load the next entries carry it, which spares
-//! every second message. Answers are cumulative, so what was never sent by itself needs none.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use kotoba_proto::v1::{RaftMessage, raft_message::Body};
-use kotoba_state::ids::GroupId;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -28,8 +24,6 @@ mod tests;
 /// How long a stream to a peer that is down is withheld: openraft asks for the next one at once, without its own backoff, and
 /// would do so thousands of times a second.
 const DOWN_PAUSE: Duration = Duration::from_millis(200);
-/// How long news of a commit waits for entries to travel with. It is what a follower's readers may lag behind for it.
-const COMMIT_HELD_FOR: Duration = Duration::from_millis(5);
 /// Answers of a stream that its reader has not taken. One more than the credits: an error may follow the answers.
 const ANSWER_QUEUE: usize = STREAM_CREDITS + 1;
 
@@ -97,9 +91,6 @@ impl ReplicateLane {
             },
             requests: Some(requests),
             answers,
-            held: None,
-            may_hold: route.from.group != GroupId::Meta,
-            last_taken: None,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             next_request: 0,
@@ -120,12 +111,6 @@ struct AppendStream<S> {
     /// None once the leader has no more.
     requests: Option<S>,
     answers: mpsc::Receiver<Body>,
-    /// News of a commit, and when it is sent at the latest.
-    held: Option<(AppendRequest, Instant)>,
-    /// Members wait for what the meta group applies.
-    may_hold: bool,
-    /// Where the log of the follower ends once it has taken all that was asked for; `None` before the first request.
-    last_taken: Option<Option<LogId>>,
     /// The requests without an answer, oldest first.
     in_flight: VecDeque<InFlight>,
     in_flight_bytes: usize,
@@ -145,35 +130,30 @@ struct InFlight {
 enum Event {
     Answer(Option<Body>),
     Request(Option<AppendRequest>),
-    /// What is held has waited long enough.
-    Due,
     Timeout,
 }
 
 impl<S: Stream<Item = AppendRequest> + Unpin> AppendStream<S> {
     async fn next(&mut self) -> Option<Result<AppendResult, CallError>> {
         loop {
-            if self.requests.is_none() && self.held.is_none() && self.in_flight.is_empty() {
+            if self.requests.is_none() && self.in_flight.is_empty() {
                 return None;
             }
-            let is_sent = match self.event().await {
+            match self.event().await {
                 // Noticed also with nothing in flight: the peer's end of the stream is gone with the link.
                 Event::Answer(None) => return Some(Err(CallError::Lost)),
                 Event::Answer(Some(body)) => match self.take_answer(body) {
                     Ok(Some(answer)) => return Some(Ok(answer)),
-                    Ok(None) => true,
+                    Ok(None) => {}
                     Err(error) => return Some(Err(error)),
                 },
                 Event::Timeout => return Some(Err(CallError::Timeout)),
-                Event::Due => self.send_held().await,
-                Event::Request(None) => {
-                    self.requests = None;
-                    self.send_held().await
+                Event::Request(None) => self.requests = None,
+                Event::Request(Some(request)) => {
+                    if !self.send(&request).await {
+                        return Some(Err(CallError::Lost));
+                    }
                 }
-                Event::Request(Some(request)) => self.take_request(request).await,
-            };
-            if !is_sent {
-                return Some(Err(CallError::Lost));
             }
         }
     }
@@ -187,45 +167,15 @@ impl<S: Stream<Item = AppendRequest> + Unpin> AppendStream<S> {
                 Some(_) | None => std::future::pending().await,
             }
         };
-        let due = self.held.as_ref().map(|(_, due)| *due);
-        let held_long_enough = async {
-            match due {
-                Some(due) if has_credit => tokio::time::sleep_until(due).await,
-                Some(_) | None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             answer = self.answers.recv() => Event::Answer(answer),
             () = tokio::time::sleep_until(self.deadline), if waiting => Event::Timeout,
             request = request => Event::Request(request),
-            () = held_long_enough => Event::Due,
         }
     }
 
-    async fn take_request(&mut self, request: AppendRequest) -> bool {
-        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        let is_news_only = request.entries.is_empty() && self.last_taken == Some(request.prev_log_id);
-        self.last_taken = Some(last);
-        if is_news_only && self.may_hold {
-            let held_until = self.held.take().map(|(_, until)| until);
-            let until = held_until.unwrap_or_else(|| Instant::now() + COMMIT_HELD_FOR);
-            self.held = Some((request, until));
-            return true;
-        }
-        // These entries follow at the same place, and say of commits what is known later.
-        self.held = None;
-        self.send(&request, last).await
-    }
-
-    async fn send_held(&mut self) -> bool {
-        match self.held.take() {
-            Some((request, _)) => self.send(&request, request.prev_log_id).await,
-            None => true,
-        }
-    }
-
-    async fn send(&mut self, request: &AppendRequest, last: Option<LogId>) -> bool {
+    async fn send(&mut self, request: &AppendRequest) -> bool {
         let bytes = to_bytes(request);
         let now = Instant::now();
         if self.in_flight.is_empty() {
@@ -233,7 +183,7 @@ impl<S: Stream<Item = AppendRequest> + Unpin> AppendStream<S> {
         }
         self.in_flight.push_back(InFlight {
             bytes: bytes.len(),
-            last,
+            last: request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id),
             sent: now,
         });
         self.in_flight_bytes += bytes.len();
@@ -264,13 +214,7 @@ impl<S: Stream<Item = AppendRequest> + Unpin> AppendStream<S> {
     /// openraft takes an answer for that to every request up to the same entry, and counts the lease from when the last of
     /// them was asked for. Of one that came late that would be a promise which the follower has not made.
     fn would_date_too_late(&self, answered: &InFlight) -> bool {
-        let has_later = match self.in_flight.front() {
-            Some(next) => next.last == answered.last,
-            None => self
-                .held
-                .as_ref()
-                .is_some_and(|(held, _)| held.prev_log_id == answered.last),
-        };
+        let has_later = self.in_flight.front().is_some_and(|next| next.last == answered.last);
         has_later && answered.sent.elapsed() > self.end.lane.lease_margin
     }
 }

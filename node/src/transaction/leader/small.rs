@@ -18,22 +18,25 @@ const SLOW: Duration = Duration::from_millis(1);
 const AVOIDED_FOR: Duration = Duration::from_millis(100);
 /// Most keys of a small read.
 const SMALL_KEYS: usize = 16;
+/// What a range counts for: most are of the edges of one node, and most nodes have few.
+const KEYS_OF_A_RANGE: usize = 4;
 
 /// How much a request reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
-    /// A few keys.
+    /// A few keys, or the edges of a few nodes.
     Small,
     Large,
 }
 
 impl Size {
     pub fn of(reads: &[Read]) -> Self {
-        let is_key = |read: &Read| match read {
-            Read::Get { .. } => true,
-            Read::Scan { .. } | Read::ScanSlots(_) => false,
+        let keys = |read: &Read| match read {
+            Read::Get { .. } => 1,
+            Read::Scan { .. } => KEYS_OF_A_RANGE,
+            Read::ScanSlots(_) => SMALL_KEYS + 1,
         };
-        match reads.len() <= SMALL_KEYS && reads.iter().all(is_key) {
+        match reads.iter().map(keys).sum::<usize>() <= SMALL_KEYS {
             true => Size::Small,
             false => Size::Large,
         }
@@ -116,17 +119,19 @@ mod tests {
     }
 
     #[test]
-    fn a_few_keys_are_small_and_ranges_are_not() {
+    fn a_few_keys_and_ranges_are_small_and_whole_slots_are_not() {
         let get = || Read::Get { key: vec![1] };
-        let scan = Read::Scan {
+        let scan = || Read::Scan {
             from: vec![1],
             to: vec![2],
             limit: Some(1),
             keys_only: true,
         };
-        assert_eq!(Size::of(&[get(), get()]), Size::Small);
-        assert_eq!(Size::of(&[get(), scan]), Size::Large);
-        let many: Vec<Read> = (0..=SMALL_KEYS).map(|_| get()).collect();
-        assert_eq!(Size::of(&many), Size::Large);
+        let times = |read: &dyn Fn() -> Read, count: usize| (0..count).map(|_| read()).collect::<Vec<_>>();
+        assert_eq!(Size::of(&times(&get, SMALL_KEYS)), Size::Small);
+        assert_eq!(Size::of(&times(&get, SMALL_KEYS + 1)), Size::Large);
+        let ranges = SMALL_KEYS / KEYS_OF_A_RANGE;
+        assert_eq!(Size::of(&times(&scan, ranges)), Size::Small);
+        assert_eq!(Size::of(&times(&scan, ranges + 1)), Size::Large);
     }
 }

@@ -274,7 +274,7 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::Prepare(_)
         | Request::CheckTxn { .. }
         | Request::Resolve { .. }
-        | Request::Forget { .. }
+        | Request::Forget(_)
         | Request::History { .. }
         | Request::Close { .. }
         | Request::ReadReplica { .. }

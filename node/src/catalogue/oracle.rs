@@ -28,8 +28,18 @@ pub enum OracleError {
     Count(u32),
 }
 
+/// What shows that no other member has issued timestamps meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// A majority says so: for whatever is written.
+    Majority,
+    /// The lease of the meta group's leader: for readers, who trust the leases of partitions as well.
+    Lease,
+}
+
 struct Waiting {
     count: u32,
+    proof: Proof,
     answer: oneshot::Sender<Result<Timestamp, OracleError>>,
 }
 
@@ -48,13 +58,13 @@ impl Oracle {
     }
 
     /// Takes `count` consecutive timestamps and returns the first.
-    pub async fn take(&self, count: u32) -> Result<Timestamp, OracleError> {
+    pub async fn take(&self, count: u32, proof: Proof) -> Result<Timestamp, OracleError> {
         if count == 0 || count > MAX_PER_REQUEST {
             return Err(OracleError::Count(count));
         }
         let (answer, answered) = oneshot::channel();
         self.requests
-            .try_send(Waiting { count, answer })
+            .try_send(Waiting { count, proof, answer })
             .map_err(|_| OracleError::Busy)?;
         answered.await.unwrap_or(Err(OracleError::NotLeader))
     }
@@ -74,17 +84,32 @@ struct Issuer {
 
 impl Issuer {
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
-        let mut batch = Vec::new();
+        let mut batch: Vec<Waiting> = Vec::new();
         while waiting.recv_many(&mut batch, MAX_WAITING).await > 0 {
-            let total: u64 = batch.iter().map(|request: &Waiting| u64::from(request.count)).sum();
-            let first = self.issue(total).await;
-            answer_all(batch.drain(..), first);
+            // Readers do not wait for the others' proof.
+            for proof in [Proof::Lease, Proof::Majority] {
+                let (now, later) = batch.into_iter().partition(|request| request.proof == proof);
+                batch = later;
+                self.serve(now, proof).await;
+            }
+        }
+    }
+
+    async fn serve(&mut self, batch: Vec<Waiting>, proof: Proof) {
+        let total: u64 = batch.iter().map(|request| u64::from(request.count)).sum();
+        if total > 0 {
+            let first = self.issue(total, proof).await;
+            answer_all(batch, first);
         }
     }
 
     /// One proof and, where needed, one log entry for the whole batch.
-    async fn issue(&mut self, total: u64) -> Result<u64, OracleError> {
-        self.meta.read_barrier().await.map_err(|_| OracleError::NotLeader)?;
+    async fn issue(&mut self, total: u64, proof: Proof) -> Result<u64, OracleError> {
+        let proven = match proof {
+            Proof::Majority => self.meta.read_barrier().await,
+            Proof::Lease => self.meta.lease_barrier().await,
+        };
+        proven.map_err(|_| OracleError::NotLeader)?;
         let leadership = self.meta.leadership();
         if !leadership.leading {
             self.window = None;
@@ -122,7 +147,7 @@ impl Issuer {
     }
 }
 
-fn answer_all(batch: impl Iterator<Item = Waiting>, first: Result<u64, OracleError>) {
+fn answer_all(batch: Vec<Waiting>, first: Result<u64, OracleError>) {
     let mut next = first;
     for request in batch {
         let count = u64::from(request.count);

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::client::MetaClient;
-use super::oracle::{MAX_PER_REQUEST, Oracle};
+use super::oracle::{MAX_PER_REQUEST, Oracle, Proof};
 use crate::peer::clients::PeerClients;
 use crate::transaction::{CallError, Timestamps};
 
@@ -41,7 +41,8 @@ type Answer = oneshot::Sender<Result<Timestamp, TimestampError>>;
 /// This member's source of timestamps.
 #[derive(Clone)]
 pub struct TimestampSource {
-    requests: mpsc::Sender<Answer>,
+    to_write: mpsc::Sender<Answer>,
+    to_read: mpsc::Sender<Answer>,
     latest: Arc<Latest>,
 }
 
@@ -54,30 +55,40 @@ struct Latest {
 }
 
 impl TimestampSource {
-    /// Starts the batching task; it ends when the last handle is dropped.
+    /// Starts the batching tasks; they end when the last handle is dropped.
     pub fn start(oracle: Oracle, meta: MetaClient, peers: Arc<PeerClients>) -> Self {
-        let (requests, waiting) = mpsc::channel(MAX_WAITING);
         let latest = Arc::new(Latest {
             timestamp: AtomicU64::new(0),
             at_ms: AtomicU64::new(0),
             started: Instant::now(),
         });
-        let taker = Taker {
-            oracle,
-            meta,
-            peers,
-            latest: latest.clone(),
+        let start = |proof| {
+            let (requests, waiting) = mpsc::channel(MAX_WAITING);
+            let taker = Taker {
+                oracle: oracle.clone(),
+                proof,
+                meta: meta.clone(),
+                peers: peers.clone(),
+                latest: latest.clone(),
+            };
+            tokio::spawn(taker.run(waiting));
+            requests
         };
-        tokio::spawn(taker.run(waiting));
-        TimestampSource { requests, latest }
+        TimestampSource {
+            to_write: start(Proof::Majority),
+            to_read: start(Proof::Lease),
+            latest,
+        }
     }
+}
 
-    /// A timestamp above every one that was issued before this call.
-    pub async fn take(&self) -> Result<Timestamp, TimestampError> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.try_send(answer).map_err(|_| TimestampError::Busy)?;
-        answered.await.unwrap_or(Err(TimestampError::NoLeader))
-    }
+async fn take_from(requests: &mpsc::Sender<Answer>) -> Result<Timestamp, CallError> {
+    let (answer, answered) = oneshot::channel();
+    let taken = match requests.try_send(answer) {
+        Ok(()) => answered.await.unwrap_or(Err(TimestampError::NoLeader)),
+        Err(_) => Err(TimestampError::Busy),
+    };
+    taken.map_err(|error| CallError::Unavailable(error.to_string()))
 }
 
 impl Latest {
@@ -99,9 +110,11 @@ impl Latest {
 #[async_trait]
 impl Timestamps for TimestampSource {
     async fn take(&self) -> Result<Timestamp, CallError> {
-        TimestampSource::take(self)
-            .await
-            .map_err(|error| CallError::Unavailable(error.to_string()))
+        take_from(&self.to_write).await
+    }
+
+    async fn take_to_read(&self) -> Result<Timestamp, CallError> {
+        take_from(&self.to_read).await
     }
 
     fn recent(&self) -> Option<Timestamp> {
@@ -111,6 +124,7 @@ impl Timestamps for TimestampSource {
 
 struct Taker {
     oracle: Oracle,
+    proof: Proof,
     meta: MetaClient,
     peers: Arc<PeerClients>,
     latest: Arc<Latest>,
@@ -145,11 +159,12 @@ impl Taker {
 
     async fn take_from(&self, member: MemberId, count: u32) -> Option<Timestamp> {
         if member == self.peers.me() {
-            return self.oracle.take(count).await.ok();
+            return self.oracle.take(count, self.proof).await.ok();
         }
         let request = TakeTimestampsRequest {
             envelope: self.peers.envelope(member),
             count,
+            to_read: self.proof == Proof::Lease,
         };
         let answer = self.peers.client(member).ok()?.take_timestamps(request).await.ok()?;
         Some(Timestamp(answer.into_inner().first))

@@ -63,7 +63,7 @@ impl Snapshots<'_> {
         }
         match reading.level {
             Level::Strong => {
-                let now = self.coordinator.take_snapshot().await?;
+                let now = self.coordinator.snapshot_to_read().await?;
                 match reading.bookmark > now {
                     true => Err(QueryError::Bookmark(reading.bookmark.0)),
                     false => Ok(exactly(now, from)),

@@ -21,6 +21,7 @@ use kotoba_state::partition;
 use tonic::{Request, Response, Status};
 
 use super::clients::PEER_FORMAT;
+use crate::catalogue::oracle::Proof;
 use crate::member::Process;
 use crate::member::identity::{Assignment, PeerAddress};
 use crate::member::running::Running;
@@ -111,9 +112,13 @@ impl PeerService for PeerEndpoint {
     async fn take_timestamps(&self, request: Request<TakeTimestampsRequest>) -> Answer<TakeTimestampsResponse> {
         let request = request.into_inner();
         let running = self.member(request.envelope.as_ref())?;
+        let proof = match request.to_read {
+            true => Proof::Lease,
+            false => Proof::Majority,
+        };
         let first = running
             .oracle
-            .take(request.count)
+            .take(request.count, proof)
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(TakeTimestampsResponse { first: first.0 }))

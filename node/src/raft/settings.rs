@@ -68,7 +68,7 @@ impl Default for Settings {
                 kept_entries: 1_000,
             },
             partition: GroupSettings {
-                heartbeat_interval: Duration::from_millis(200),
+                heartbeat_interval: Duration::from_millis(250),
                 election_timeout_min: Duration::from_millis(500),
                 election_timeout_max: Duration::from_millis(650),
                 snapshot_every_entries: 20_000,
@@ -131,8 +131,8 @@ impl GroupSettings {
         let config = Config {
             cluster_name: cluster_id.to_owned(),
             heartbeat_interval: millis(self.heartbeat_interval),
-            // A follower that just took entries needs no heartbeat.
-            heartbeat_min_interval: Some(millis(self.heartbeat_interval)),
+            // A follower that just took entries needs no heartbeat; the next one has to come before it looks for a leader.
+            heartbeat_min_interval: Some(millis(self.heartbeat_interval / 2)),
             election_timeout_min: millis(self.election_timeout_min),
             election_timeout_max: millis(self.election_timeout_max),
             install_snapshot_timeout: millis(SNAPSHOT_TIMEOUT),

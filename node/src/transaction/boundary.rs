@@ -46,6 +46,10 @@ pub trait PartitionGroup: Send + Sync + 'static {
 pub trait Timestamps: Send + Sync + 'static {
     /// A timestamp above every one issued before this call.
     async fn take(&self) -> Result<Timestamp, CallError>;
+    /// As [`Timestamps::take`], for a reader: sooner, where leaders answer reads by their leases.
+    async fn take_to_read(&self) -> Result<Timestamp, CallError> {
+        self.take().await
+    }
     /// The largest timestamp known here to be issued, if it was issued a moment ago.
     fn recent(&self) -> Option<Timestamp>;
 }

@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
-use kotoba_state::partition::{Condition, Key, Op, Span, TxnHead, TxnId};
-use tokio::sync::Semaphore;
+use kotoba_state::partition::{Condition, Key, Op, Resolved, Span, TxnHead, TxnId};
+use tokio::sync::{Semaphore, mpsc};
 
 pub use read::{MAX_TRANSACTION_BYTES, ReadFrom, span_of};
+use resolve::MAX_FORGOTTEN;
 pub use resolve::by_partition;
 
 use super::boundary::{CallError, Partitions, Timestamps};
@@ -38,6 +39,7 @@ pub struct Coordinator {
     partitions: Arc<dyn Partitions>,
     clock: Arc<dyn WallClock>,
     resolving: Arc<Semaphore>,
+    forgetting: mpsc::Sender<(PartitionId, Resolved)>,
     outcomes: Outcomes,
 }
 
@@ -105,7 +107,7 @@ pub struct Transaction<'a> {
 }
 
 impl Coordinator {
-    /// `incarnation` is of this start of the process, so that no transaction id is used twice.
+    /// `incarnation` is of this start of the process, so that no transaction id is used twice. Must be called inside a runtime.
     pub fn new(
         member: MemberId,
         incarnation: u64,
@@ -113,6 +115,8 @@ impl Coordinator {
         partitions: Arc<dyn Partitions>,
         clock: Arc<dyn WallClock>,
     ) -> Self {
+        let (forgetting, resolved) = mpsc::channel(MAX_FORGOTTEN);
+        tokio::spawn(resolve::forget(partitions.clone(), resolved));
         Coordinator {
             member,
             incarnation,
@@ -121,6 +125,7 @@ impl Coordinator {
             partitions,
             clock,
             resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
+            forgetting,
             outcomes: Outcomes::default(),
         }
     }
@@ -162,6 +167,10 @@ impl Coordinator {
     async fn timestamp(&self) -> Result<Timestamp, String> {
         self.timestamps.take().await.map_err(|error| error.to_string())
     }
+
+    async fn timestamp_to_read(&self) -> Result<Timestamp, String> {
+        self.timestamps.take_to_read().await.map_err(|error| error.to_string())
+    }
 }
 
 impl Transaction<'_> {
@@ -170,7 +179,12 @@ impl Transaction<'_> {
         match self.start {
             Some(start) => Ok(start),
             None => {
-                let start = self.coordinator.timestamp().await.map_err(ReadError::Unavailable)?;
+                // What is read there is asked for again at the commit's timestamp.
+                let start = self
+                    .coordinator
+                    .timestamp_to_read()
+                    .await
+                    .map_err(ReadError::Unavailable)?;
                 Ok(*self.start.insert(start))
             }
         }

@@ -148,8 +148,8 @@ impl PartitionLeader {
                 self.propose(&Command::ResolveIntents { txn, decided }).await?;
                 Ok(Reply::Resolved)
             }
-            Request::Forget { txn, resolved } => {
-                self.propose(&Command::Forget { txn, resolved }).await?;
+            Request::Forget(resolved) => {
+                self.propose(&Command::Forget(resolved)).await?;
                 Ok(Reply::Forgotten)
             }
             Request::History { snapshot, key, limit } => self.history(snapshot, key, limit).await,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{
-    self as state, Answer, Command, Decided, Push, TxnHead, Unfinished, expired_intents, unfinished,
+    self as state, Answer, Command, Decided, Push, Resolved, TxnHead, Unfinished, expired_intents, unfinished,
 };
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -128,20 +128,18 @@ impl Tidier {
             return Ok(());
         }
         let partitions = &self.leader.partitions;
-        let mut resolved = BTreeSet::new();
+        let mut resolved = Resolved {
+            txn: head.txn,
+            slots: BTreeSet::new(),
+        };
         for (partition, slots) in by_partition(partitions.as_ref(), slots) {
             let decided = Decided::Committed(at);
             let request = Request::Resolve { txn: head.txn, decided };
             if matches!(partitions.call(partition, request).await, Ok(Reply::Resolved)) {
-                resolved.extend(slots);
+                resolved.slots.extend(slots);
             }
         }
-        self.leader
-            .propose(&Command::Forget {
-                txn: head.txn,
-                resolved,
-            })
-            .await?;
+        self.leader.propose(&Command::Forget(vec![resolved])).await?;
         Ok(())
     }
 

@@ -1,12 +1,12 @@
 //! What the transaction layer asks of a partition's leader, and what comes back: one format byte, then postcard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{MemberId, Timestamp};
 use kotoba_state::partition::{
-    Commit, CommitAnswer, Condition, Decided, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Span, TxnHead, TxnId,
-    TxnStatus,
+    Commit, CommitAnswer, Condition, Decided, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Resolved, Span, TxnHead,
+    TxnId, TxnStatus,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,10 +36,7 @@ pub enum Request {
         txn: TxnId,
         decided: Decided,
     },
-    Forget {
-        txn: TxnId,
-        resolved: BTreeSet<u16>,
-    },
+    Forget(Vec<Resolved>),
     /// Closes an issued timestamp, so that any replica may serve snapshots up to it.
     Close {
         at: Timestamp,

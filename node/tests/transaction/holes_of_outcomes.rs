@@ -5,7 +5,8 @@ use std::pin::pin;
 use kotoba_node::transaction::{Reply, Request};
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{
-    Answer, Command, CommitAnswer, Known, PrepareAnswer, Push, ReadAt, Refusal, TxnHead, TxnStatus, read_at, slot_of,
+    Answer, Command, CommitAnswer, Known, PrepareAnswer, Push, ReadAt, Refusal, Resolved, TxnHead, TxnStatus, read_at,
+    slot_of,
 };
 
 use crate::harness::router::Fate;
@@ -189,10 +190,10 @@ async fn forget(cluster: &Cluster, head: &TxnHead) {
     cluster.recover().await;
     let home = cluster.partition_of(&head.primary);
     let slots = [0, 1].map(|partition| slot_of(&cluster.key(partition, "")));
-    let forget = Request::Forget {
+    let forget = Request::Forget(vec![Resolved {
         txn: head.txn,
-        resolved: slots.into(),
-    };
+        slots: slots.into(),
+    }]);
     assert_eq!(cluster.send(home, forget).await, Ok(Reply::Forgotten));
     raise_record_floor(cluster, home, cluster.oracle.newest());
     // The version on the primary tells its outcome until it is hidden and collected.

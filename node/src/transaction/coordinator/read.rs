@@ -38,7 +38,12 @@ impl Transaction<'_> {
 }
 
 impl Coordinator {
-    /// A timestamp to read at: above every commit that was acknowledged before this call.
+    /// A timestamp to read at: above every commit that was acknowledged before this call, as far as leases can be trusted.
+    pub async fn snapshot_to_read(&self) -> Result<Timestamp, ReadError> {
+        self.timestamp_to_read().await.map_err(ReadError::Unavailable)
+    }
+
+    /// As [`Coordinator::snapshot_to_read`], where what is written follows from what is read.
     pub async fn take_snapshot(&self) -> Result<Timestamp, ReadError> {
         self.timestamp().await.map_err(ReadError::Unavailable)
     }

@@ -28,7 +28,12 @@ impl PartitionMachine {
             Command::Commit(command) => commit(store, &command).map(Answer::Commit),
             Command::CheckTxn(command) => check_txn(store, &command).map(Answer::CheckTxn),
             Command::ResolveIntents { txn, decided } => intents::resolve(store, txn, decided).map(|_| Answer::Resolved),
-            Command::Forget { txn, resolved } => forget(store, txn, &resolved).map(|()| Answer::Forgotten),
+            Command::Forget(resolved) => {
+                let mut forgotten = resolved.iter().map(|resolved| forget(store, resolved));
+                forgotten
+                    .try_for_each(|forgotten| forgotten)
+                    .map(|()| Answer::Forgotten)
+            }
             Command::CommitOnePhase(command) => commit_one_phase(store, at.term, command).map(Answer::OnePhase),
             Command::CloseTs { closed } => close_ts(store, closed),
             Command::RecordFloor { floor, max_records } => raise_record_floor(store, floor, max_records),

@@ -131,6 +131,13 @@ pub struct CommitOnePhase {
     pub conditions: Vec<Condition>,
 }
 
+/// Slots in which nothing is left to resolve of a committed transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    pub txn: TxnId,
+    pub slots: BTreeSet<u16>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     Prepare(Prepare),
@@ -141,11 +148,8 @@ pub enum Command {
         txn: TxnId,
         decided: Decided,
     },
-    /// The slots that are resolved; the record may go when none is left. At the primary.
-    Forget {
-        txn: TxnId,
-        resolved: BTreeSet<u16>,
-    },
+    /// What is resolved of some transactions; the record of one may go when no slot of it is left. At the primary.
+    Forget(Vec<Resolved>),
     CommitOnePhase(CommitOnePhase),
     /// No one-phase commit at or below this is applied after it. Proposers give an issued timestamp.
     CloseTs {

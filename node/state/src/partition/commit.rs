@@ -1,9 +1,7 @@
 //! Commit, the commit point of a transaction on several partitions, and Forget, the end of its record.
 
-use std::collections::BTreeSet;
-
 use super::check_txn::{Status, status};
-use super::command::{Commit, CommitAnswer, Decided, TxnId};
+use super::command::{Commit, CommitAnswer, Decided, Resolved};
 use super::intents;
 use super::records::{self, Record, State};
 use super::span::slot_of;
@@ -56,12 +54,12 @@ fn commit_pending(store: &mut dyn Write, command: &Commit) -> Result<(), StoreEr
 
 /// Takes slots off the list of unresolved ones. The record itself stays until the record floor passes it, so that
 /// a late asker hears the truth.
-pub(super) fn forget(store: &mut dyn Write, txn: TxnId, resolved: &BTreeSet<u16>) -> Result<(), StoreError> {
-    let Some(mut record) = records::load(store, txn)? else {
+pub(super) fn forget(store: &mut dyn Write, resolved: &Resolved) -> Result<(), StoreError> {
+    let Some(mut record) = records::load(store, resolved.txn)? else {
         return Ok(());
     };
     if let State::Committed { unresolved, .. } = &mut record.state {
-        unresolved.retain(|slot| !resolved.contains(slot));
+        unresolved.retain(|slot| !resolved.slots.contains(slot));
         records::save(store, &record)?;
     }
     Ok(())

@@ -29,7 +29,7 @@ pub use apply::PartitionMachine;
 pub use check_txn::{Status, status};
 pub use command::{
     Answer, CheckTxn, Command, Commit, CommitAnswer, CommitOnePhase, Condition, ConditionKind, Decided, FormatError,
-    Key, OnePhaseAnswer, Op, Prepare, PrepareAnswer, Push, Refusal, TxnHead, TxnId, TxnStatus, Value,
+    Key, OnePhaseAnswer, Op, Prepare, PrepareAnswer, Push, Refusal, Resolved, TxnHead, TxnId, TxnStatus, Value,
 };
 pub use conflict::foresee;
 pub use digest::{DigestScan, NotedDigest, StateDigest, digest, digest_by_scan, noted_digest};

@@ -202,10 +202,14 @@ impl Script {
                 };
                 Command::ResolveIntents { txn, decided }
             }
-            Step::Forget { txn, key } => Command::Forget {
-                txn: self.known_head(txn).txn,
-                resolved: BTreeSet::from([1, 2, slot_of(KEYS[key].as_bytes())]),
-            },
+            Step::Forget { txn, key } => {
+                let resolved = |slots| Resolved {
+                    txn: self.known_head(txn).txn,
+                    slots,
+                };
+                let one_by_one = [[1].into(), [2, slot_of(KEYS[key].as_bytes())].into()];
+                Command::Forget(one_by_one.map(resolved).into())
+            }
             Step::Close => Command::CloseTs { closed: ts(self.clock) },
             Step::RecordFloor { back } => Command::RecordFloor {
                 floor: ts(self.clock.saturating_sub(back)),
@@ -325,8 +329,8 @@ proptest! {
             for left in unfinished(&partition.store, 100).unwrap() {
                 let (Unfinished::Pending(head) | Unfinished::Unresolved { head, .. }) = left;
                 partition.abort(&head);
-                let resolved = KEYS.iter().map(|name| slot_of(name.as_bytes())).chain([1, 2]).collect();
-                partition.apply(Command::Forget { txn: head.txn, resolved });
+                let slots = KEYS.iter().map(|name| slot_of(name.as_bytes())).chain([1, 2]).collect();
+                partition.apply(Command::Forget(vec![Resolved { txn: head.txn, slots }]));
             }
             partition.record_floor(floor);
         }

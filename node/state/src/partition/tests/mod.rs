@@ -137,6 +137,12 @@ impl Partition {
         assert_eq!(self.apply(Command::ResolveIntents { txn, decided }), Answer::Resolved);
     }
 
+    pub fn forget(&mut self, counter: u64, slots: BTreeSet<u16>) {
+        let txn = txn(counter);
+        let forget = Command::Forget(vec![Resolved { txn, slots }]);
+        assert_eq!(self.apply(forget), Answer::Forgotten);
+    }
+
     pub fn one_phase(&mut self, command: CommitOnePhase) -> OnePhaseAnswer {
         self.one_phase_in_term(TERM, command)
     }

@@ -67,9 +67,11 @@ impl Model {
                 self.resolve(*txn, *decided);
                 Answer::Resolved
             }
-            Command::Forget { txn, resolved } => {
-                if let Some((_, Record::Committed { unresolved, .. })) = self.records.get_mut(txn) {
-                    unresolved.retain(|slot| !resolved.contains(slot));
+            Command::Forget(resolved) => {
+                for resolved in resolved {
+                    if let Some((_, Record::Committed { unresolved, .. })) = self.records.get_mut(&resolved.txn) {
+                        unresolved.retain(|slot| !resolved.slots.contains(slot));
+                    }
                 }
                 Answer::Forgotten
             }

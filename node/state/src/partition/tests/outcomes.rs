@@ -168,8 +168,7 @@ fn a_committed_record_outlives_its_last_intent() {
     partition.commit(&head, 7);
     let (floor, blocked_by) = partition.record_floor(20);
     assert_eq!((floor, blocked_by), (ts(3), Some(head.clone())));
-    let resolved = slots(&["other1"]);
-    partition.apply(Command::Forget { txn: txn(1), resolved });
+    partition.forget(1, slots(&["other1"]));
     assert_eq!(
         partition.record_floor(20).0,
         ts(3),
@@ -182,8 +181,7 @@ fn a_committed_record_outlives_its_last_intent() {
         slots: slots(&["wide2"]),
     };
     assert_eq!(left, vec![expected]);
-    let resolved = slots(&["wide2"]);
-    partition.apply(Command::Forget { txn: txn(1), resolved });
+    partition.forget(1, slots(&["wide2"]));
     assert_eq!(partition.record_floor(20), (ts(20), None));
     assert_eq!(unfinished(&partition.store, 10).unwrap(), vec![]);
 }

@@ -39,14 +39,15 @@ fn key_of((group, replica): (u64, u64)) -> ReplicaKey {
 impl LogDisk for Oracle {
     fn rows(&self) -> Result<Found, LogError> {
         let read = self.0.begin_read().unwrap();
-        let row = |item: Result<(redb::AccessGuard<(u64, u64)>, redb::AccessGuard<&[u8]>), redb::StorageError>| {
-            let (key, row) = item.unwrap();
-            (key_of(key.value()), codec::from_bytes::<Row>(row.value()).unwrap())
-        };
         let rows = read.open_table(ROWS).unwrap();
         let retired = read.open_table(RETIRED).unwrap();
         Ok(Found {
-            rows: rows.iter().unwrap().map(row).collect(),
+            rows: rows
+                .iter()
+                .unwrap()
+                .map(Result::unwrap)
+                .map(|(key, row)| (key_of(key.value()), codec::from_bytes::<Row>(row.value()).unwrap()))
+                .collect(),
             retired: retired
                 .iter()
                 .unwrap()

@@ -67,7 +67,7 @@ impl CrashingFolder {
     pub fn after_crash(&self, kept: &[u8]) -> BTreeMap<u64, Vec<u8>> {
         let disk = self.0.lock().unwrap();
         let mut picks = kept.iter().cycle();
-        let mut pick = || picks.next().unwrap() % 2 == 0;
+        let mut pick = || picks.next().unwrap().is_multiple_of(2);
         let mut left = BTreeMap::new();
         for (number, image) in &disk.segments {
             let mut content = image.synced.clone();

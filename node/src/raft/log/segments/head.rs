@@ -108,5 +108,7 @@ impl Head {
 }
 
 fn short_owner(owner: &str) -> &str {
-    &owner[..owner.floor_char_boundary(SECTOR / 2)]
+    let ends = owner.char_indices().map(|(begin, char)| begin + char.len_utf8());
+    let end = ends.take_while(|end| *end <= SECTOR / 2).last();
+    &owner[..end.unwrap_or(0)]
 }

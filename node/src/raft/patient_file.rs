@@ -34,14 +34,8 @@ impl PatientFile {
         })
     }
 
-    /// Only what finds no room is done again; the same bytes go to the same place.
     fn with_room(&self, write: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        loop {
-            match write() {
-                Err(error) if finds_no_room(&error) && self.waits() => {}
-                done => return done,
-            }
-        }
+        until_it_fits(|| self.waits(), write)
     }
 
     fn waits(&self) -> bool {
@@ -58,8 +52,18 @@ impl fmt::Debug for PatientFile {
     }
 }
 
+/// Only what finds no room is done again, as long as there is reason to wait; the same bytes go to the same place.
+pub fn until_it_fits<T>(wait: impl Fn() -> bool, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match write() {
+            Err(error) if finds_no_room(&error) && wait() => {}
+            done => return done,
+        }
+    }
+}
+
 /// Whether a write failed because the disk, or what may be used of it, is full.
-pub fn finds_no_room(error: &io::Error) -> bool {
+fn finds_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

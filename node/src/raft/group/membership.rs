@@ -112,7 +112,8 @@ impl Group {
         if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
             return Err(MembershipError::Refused(format!("replica {to} does not vote")));
         }
-        self.inner.lease.hand_over(metrics.current_term);
+        // The core may be a term ahead of its report; as this term's heir leads the next one, that costs nothing.
+        self.inner.lease.hand_over(metrics.current_term + 1);
         let asked = self.inner.raft.trigger().transfer_leader(to).await;
         asked.map_err(|_| MembershipError::Stopped)
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::raft::codec::{CodecError, Coded};
 use crate::raft::types::{LogId, ReplicaKey, Vote};
 
-/// Why the log file cannot be used.
+/// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("the raft log {path} cannot be {action}")]
@@ -119,7 +119,7 @@ pub struct Found {
     pub retired: BTreeSet<ReplicaKey>,
 }
 
-/// The log file, or something that stands for it in a test. All calls block.
+/// The log's disk, or something that stands for it in a test. All calls block.
 pub trait LogDisk: Send + Sync + 'static {
     fn rows(&self) -> Result<Found, LogError>;
 

@@ -1,4 +1,4 @@
-//! The one thread that writes the log file: drains the queue, commits once, completes the callbacks in order.
+//! The one thread that writes the log: drains the queue, commits once, completes the callbacks in order.
 //!
 //! The commit before is the batching window; nothing waits on a timer except changes that need not be durable soon.
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::raft::lock::sync_directory;
-use crate::raft::patient_file::finds_no_room;
+use crate::raft::patient_file::until_it_fits;
 use crate::raft::room::DiskRoom;
 
 const EXTENSION: &str = "segment";
@@ -76,9 +76,9 @@ impl Directory {
                 .truncate(true)
                 .open(path)
         };
-        let file = with_room(&*self.room, options)?;
-        with_room(&*self.room, || allocate(&file, bytes))?;
-        with_room(&*self.room, || file.write_all_at(begin, 0))?;
+        let file = until_it_fits(|| self.room.wait(), options)?;
+        until_it_fits(|| self.room.wait(), || allocate(&file, bytes))?;
+        until_it_fits(|| self.room.wait(), || file.write_all_at(begin, 0))?;
         file.sync_all()?;
         Ok(file)
     }
@@ -108,7 +108,7 @@ impl Folder for Directory {
         let path = self.path(number);
         let unfinished = path.with_extension(UNFINISHED);
         let file = self.write_new(&unfinished, bytes, begin)?;
-        with_room(&*self.room, || fs::rename(&unfinished, &path))?;
+        until_it_fits(|| self.room.wait(), || fs::rename(&unfinished, &path))?;
         sync_directory(&self.path)?;
         Ok(self.file(file))
     }
@@ -143,22 +143,12 @@ impl SegmentFile for PatientSegment {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        with_room(&*self.room, || self.file.write_all_at(bytes, offset))
+        until_it_fits(|| self.room.wait(), || self.file.write_all_at(bytes, offset))
     }
 
     /// Never done again: after a failed one nobody knows what is on the disk.
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
-    }
-}
-
-/// Only what finds no room is done again; the same bytes go to the same place.
-fn with_room<T>(room: &dyn DiskRoom, write: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match write() {
-            Err(error) if finds_no_room(&error) && room.wait() => {}
-            done => return done,
-        }
     }
 }
 

@@ -16,6 +16,9 @@ use crate::key;
 use crate::read::{self, Answer, Pair, Read, match_up};
 use crate::record::Locator;
 
+/// Pairs of a page at least: some lead to nodes that are known already.
+const FEWEST_PAIRS: usize = 32;
+
 #[derive(Debug)]
 pub struct Traverse {
     walk: Traversal,
@@ -299,7 +302,7 @@ impl Traverse {
                 return;
             }
             if expands && let Some(id) = self.passed.pop_front() {
-                scans += self.ask_halves(reads, id);
+                scans += self.ask_halves(reads, id, remaining);
                 continue;
             }
             let Some(id) = self.level.pop_front() else {
@@ -310,7 +313,7 @@ impl Traverse {
                 self.asked.push(Asked::Node(id));
             }
             if expands && !waits {
-                scans += self.ask_halves(reads, id);
+                scans += self.ask_halves(reads, id, remaining);
             }
         }
     }
@@ -324,19 +327,27 @@ impl Traverse {
     }
 
     /// Asks for the first pages of a node's edges; says how many there are.
-    fn ask_halves(&mut self, reads: &mut Vec<Read>, id: EntityId) -> usize {
+    fn ask_halves(&mut self, reads: &mut Vec<Read>, id: EntityId, remaining: Remaining) -> usize {
         let left = self.walk.fan_out.map_or(usize::MAX, |fan_out| fan_out as usize);
         let with_values = !self.walk.edges.is_empty();
-        let most = if with_values {
-            self.pace.first_page()
-        } else {
-            PAGE_PAIRS
-        };
+        let most = self.first_page(remaining);
         let keys_only = |outgoing| !(with_values && outgoing);
         let scans = scans_of_halves(id, self.walk.direction, &self.walk.types, keys_only);
         let count = scans.len();
         self.asked.extend((0..count).map(|_| Asked::Page { left }));
         reads.extend(scans.into_iter().map(|scan| with_limit(scan, most.min(left))));
         count
+    }
+
+    /// Pairs of the first page of a node's edges. Where each node they lead to is a row, no more are needed than rows are.
+    fn first_page(&self, remaining: Remaining) -> usize {
+        if !self.walk.edges.is_empty() {
+            return self.pace.first_page();
+        }
+        let leads_to_rows = self.walk.nodes.is_empty() && !self.counts && self.depth + 1 >= self.walk.min_depth;
+        match leads_to_rows {
+            true => remaining.at_most(PAGE_PAIRS).max(FEWEST_PAIRS),
+            false => PAGE_PAIRS,
+        }
     }
 }

@@ -17,7 +17,7 @@ const SLOW: Duration = Duration::from_millis(1);
 /// How long nothing is tried where it comes after something was slow.
 const AVOIDED_FOR: Duration = Duration::from_millis(100);
 /// Most keys of a small read.
-const SMALL_KEYS: usize = 16;
+const SMALL_KEYS: usize = 64;
 /// What a range counts for: most are of the edges of one node, and most nodes have few.
 const KEYS_OF_A_RANGE: usize = 4;
 

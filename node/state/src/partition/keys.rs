@@ -92,6 +92,11 @@ pub(super) fn parse_version(bytes: &[u8]) -> Result<(Vec<u8>, Timestamp), StoreE
     Ok((key, Timestamp(!inverted)))
 }
 
+/// Whether two places are of versions of the same key.
+pub(super) fn is_of_same_key(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.len() >= TIMESTAMP_BYTES && a[..a.len() - TIMESTAMP_BYTES] == b[..b.len() - TIMESTAMP_BYTES]
+}
+
 pub(super) fn intent(key: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len() + 1);
     bytes.push(INTENT);

@@ -1,5 +1,6 @@
 //! Reading a range at a snapshot: versions and intents merged in key order, a page at a time.
 
+use std::cmp::Ordering;
 use std::iter::Peekable;
 
 use super::command::{Key, Value};
@@ -50,22 +51,27 @@ pub fn scan_at(
     let mut page = ScanPage::default();
     let mut bytes = 0;
     let mut visited = 0;
-    let mut next = from.to_vec();
+    // The last key that was visited, unless it is that of the last pair.
+    let mut passed: Option<Key> = None;
     while let Some((key, found)) = merged.next()? {
         let full = page.pairs.len() >= limits.pairs || bytes >= limits.bytes;
         if full || page.blocked.len() >= MAX_INTENTS || visited >= MAX_KEYS {
-            page.resume = Some(next);
+            let last = passed.as_ref().or(page.pairs.last().map(|(key, _)| key));
+            page.resume = Some(last.map_or_else(|| from.to_vec(), |key| after(key)));
             return Ok(page);
         }
         visited += 1;
-        next = after(&key);
         match decide(found, snapshot, known) {
-            Decision::Value(None) => {}
+            Decision::Value(None) => passed = Some(key),
             Decision::Value(Some(value)) => {
                 bytes += key.len() + value.len();
+                passed = None;
                 page.pairs.push((key, value));
             }
-            Decision::Ask(intent) => page.blocked.push(MetIntent { key, intent }),
+            Decision::Ask(intent) => {
+                passed = Some(key.clone());
+                page.blocked.push(MetIntent { key, intent });
+            }
         }
     }
     Ok(page)
@@ -117,22 +123,28 @@ impl<'a> Merged<'a> {
     }
 
     fn next(&mut self) -> Result<Option<(Key, Found)>, StoreError> {
-        let version_key = self.version.as_ref().map(|(key, _)| key);
-        let intent_key = self.intent.as_ref().map(|(key, _)| key);
-        let Some(key) = smaller(version_key, intent_key).cloned() else {
-            return Ok(None);
+        let order = match (&self.version, &self.intent) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((version, _)), Some((intent, _))) => version.cmp(intent),
         };
+        let mut key = Key::new();
         let mut found = Found {
             version: None,
             intent: None,
         };
-        if version_key == Some(&key) {
+        if order.is_le() {
             let next = self.versions.next()?;
-            found.version = std::mem::replace(&mut self.version, next).map(|(_, version)| version);
+            if let Some((at, version)) = std::mem::replace(&mut self.version, next) {
+                (key, found.version) = (at, Some(version));
+            }
         }
-        if self.intent.as_ref().map(|(key, _)| key) == Some(&key) {
+        if order.is_ge() {
             let next = self.next_intent()?;
-            found.intent = std::mem::replace(&mut self.intent, next).map(|(_, intent)| intent);
+            if let Some((at, intent)) = std::mem::replace(&mut self.intent, next) {
+                (key, found.intent) = (at, Some(intent));
+            }
         }
         Ok(Some((key, found)))
     }
@@ -143,13 +155,6 @@ impl<'a> Merged<'a> {
         };
         let (place, bytes) = pair?;
         Ok(Some((keys::parse_intent(&place), intents::parse(&bytes)?)))
-    }
-}
-
-fn smaller<'k>(a: Option<&'k Key>, b: Option<&'k Key>) -> Option<&'k Key> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
     }
 }
 
@@ -179,9 +184,9 @@ impl<'a> Versions<'a> {
             let (place, bytes) = pair?;
             let (key, commit_ts) = keys::parse_version(&place)?;
             if commit_ts <= self.snapshot {
-                let found = Version::parse(&place, &bytes)?;
-                self.skip_older(&key)?;
-                return Ok(Some(found));
+                let version = Version::of_bytes(commit_ts, &bytes)?;
+                self.skip_older(&place, &key)?;
+                return Ok(Some((key, version)));
             }
             steps += 1;
             if steps == STEPS_BEFORE_SEEK {
@@ -193,15 +198,15 @@ impl<'a> Versions<'a> {
     }
 
     /// Leaves the iterator at the next key.
-    fn skip_older(&mut self, key: &[u8]) -> Result<(), StoreError> {
-        let (_, key_end) = keys::versions_at(key, Timestamp(0));
+    fn skip_older(&mut self, place: &[u8], key: &[u8]) -> Result<(), StoreError> {
         let mut steps = 0;
-        while let Some(Ok((place, _))) = self.pairs.peek()
-            && *place < key_end
+        while let Some(Ok((next, _))) = self.pairs.peek()
+            && keys::is_of_same_key(next, place)
         {
             self.pairs.next();
             steps += 1;
             if steps == STEPS_BEFORE_SEEK {
+                let (_, key_end) = keys::versions_at(key, Timestamp(0));
                 return self.seek(key_end);
             }
         }

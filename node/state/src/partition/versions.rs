@@ -25,6 +25,11 @@ pub(super) struct Version {
 impl Version {
     pub fn parse(place: &[u8], bytes: &[u8]) -> Result<(Key, Self), StoreError> {
         let (key, commit_ts) = keys::parse_version(place)?;
+        Ok((key, Version::of_bytes(commit_ts, bytes)?))
+    }
+
+    /// The version that was committed at a timestamp, from what is stored of it.
+    pub fn of_bytes(commit_ts: Timestamp, bytes: &[u8]) -> Result<Self, StoreError> {
         let (&tag, rest) = bytes.split_first().ok_or_else(|| keys::damaged("version"))?;
         let (txn, value) = rest
             .split_at_checked(TXN_BYTES)
@@ -40,7 +45,7 @@ impl Version {
             }
         };
         let txn = parse_txn(txn);
-        Ok((key, Version { commit_ts, txn, op }))
+        Ok(Version { commit_ts, txn, op })
     }
 
     fn bytes(&self) -> Vec<u8> {

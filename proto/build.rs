@@ -3,7 +3,7 @@
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["client", "admin", "peer"].map(|name| format!("proto/kotoba/v1/{name}.proto"));
+    let files = ["client", "admin", "peer", "calls"].map(|name| format!("proto/kotoba/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(files, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);

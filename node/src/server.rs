@@ -24,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kotoba_proto::FILE_DESCRIPTORS;
+use kotoba_proto::calls::{CallServer, Calls};
 use kotoba_proto::v1::admin_service_server::AdminServiceServer;
+use kotoba_proto::v1::call_service_server::CallServiceServer;
 use kotoba_proto::v1::cluster_service_server::ClusterServiceServer;
 use kotoba_proto::v1::peer_service_server::PeerServiceServer;
 use tokio::net::{TcpListener, TcpSocket};
@@ -156,6 +158,7 @@ pub async fn serve_peers(
         .initial_stream_window_size(PEER_STREAM_WINDOW)
         .initial_connection_window_size(PEER_CONNECTION_WINDOW)
         .add_service(process.raft_door.clone())
+        .add_service(calls(peer.clone(), PEER_CALL_TIMEOUT, &cancel))
         .add_service(peer)
         .add_service(admin)
         .add_service(reflection()?)
@@ -187,6 +190,7 @@ pub async fn serve_clients(
         .timeout(CLIENT_CALL_TIMEOUT)
         .initial_stream_window_size(CLIENT_STREAM_WINDOW)
         .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
+        .add_service(calls(service.clone(), CLIENT_CALL_TIMEOUT, &cancel))
         .add_service(service)
         .add_service(health_service)
         .add_service(reflection()?)
@@ -209,6 +213,11 @@ pub async fn serve_http(listener: TcpListener, process: Arc<Process>, cancel: Ca
     );
     http::serve(connections, Arc::new(Metrics::new(process)), cancel).await;
     Ok(())
+}
+
+/// The calls of a service that come together.
+fn calls<S: Calls>(service: S, within: Duration, cancel: &CancellationToken) -> CallServiceServer<CallServer<S>> {
+    CallServiceServer::new(CallServer::new(service, within, cancel.clone()))
 }
 
 fn builder() -> Server {

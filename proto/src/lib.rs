@@ -2,6 +2,7 @@
 //!
 //! No logic lives here beyond redirect and retry: what a message means is decided by the member that gets it.
 
+pub mod calls;
 pub mod cid;
 pub mod cluster;
 pub mod error;

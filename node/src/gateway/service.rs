@@ -94,7 +94,11 @@ impl ClusterService for ClientEndpoint {
             count_only: request.count_only,
         };
         let (sender, parts) = mpsc::channel(PARTS_IN_FLIGHT);
-        tokio::spawn(async move { gateway.query(ask, sender).await });
+        let mut query = Box::pin(async move { gateway.query(ask, sender).await });
+        // What is small and led here is answered here and now; only what has to wait is worth a task.
+        if futures::poll!(query.as_mut()).is_pending() {
+            tokio::spawn(query);
+        }
         let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
         Ok(with_way(way, Box::pin(answer)))
     }

@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kotoba_proto::calls::CallChannel;
 use kotoba_proto::v1::Envelope;
 use kotoba_proto::v1::peer_service_client::PeerServiceClient;
 use kotoba_state::ids::MemberId;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::StdError;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::raft::{LinkFilter, PeerAddresses};
@@ -40,7 +44,7 @@ pub struct PeerClients {
     addresses: Arc<dyn PeerAddresses>,
     /// Cuts links on purpose, in tests; the same that cuts Raft's.
     filter: Option<Arc<dyn LinkFilter>>,
-    channels: Mutex<BTreeMap<String, Channel>>,
+    channels: Mutex<BTreeMap<String, CallChannel>>,
     call_timeout: Duration,
 }
 
@@ -86,7 +90,7 @@ impl PeerClients {
     }
 
     /// A client of a member's peer service; dials at the first call.
-    pub fn client(&self, member: MemberId) -> Result<PeerServiceClient<Channel>, DialError> {
+    pub fn client(&self, member: MemberId) -> Result<PeerServiceClient<CallChannel>, DialError> {
         if self
             .filter
             .as_ref()
@@ -100,6 +104,7 @@ impl PeerClients {
             return Ok(with_limits(channel.clone()));
         }
         let channel = lazy_channel(&address, self.call_timeout)?;
+        let channel = CallChannel::new(channel, Some(self.call_timeout));
         channels.insert(address, channel.clone());
         Ok(with_limits(channel))
     }
@@ -123,7 +128,10 @@ pub fn lazy_channel(address: &str, call_timeout: Duration) -> Result<Channel, Di
         .connect_lazy())
 }
 
-fn with_limits(channel: Channel) -> PeerServiceClient<Channel> {
+fn with_limits<T>(channel: T) -> PeerServiceClient<T>
+where
+    T: GrpcService<Body, ResponseBody = Body, Error: Into<StdError>>,
+{
     PeerServiceClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::routes::{Routed, Routes};
 
+use crate::calls::CallChannel;
 use crate::v1::cluster_service_client::ClusterServiceClient;
 use crate::{ClusterError, MAX_MESSAGE_BYTES};
 
@@ -48,7 +49,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint, ClusterError> {
 pub(crate) struct Member {
     pub address: String,
     endpoint: Endpoint,
-    channel: OnceLock<Channel>,
+    channel: OnceLock<CallChannel>,
     pass_over_until: Mutex<Option<Instant>>,
 }
 
@@ -64,7 +65,8 @@ impl Member {
 
     /// Must be called inside a tokio runtime: the first call spawns the connection's task.
     fn client(&self, slot: Option<u16>, routes: &Arc<Routes>) -> Client {
-        let channel = self.channel.get_or_init(|| self.endpoint.connect_lazy());
+        let connect = || CallChannel::new(self.endpoint.connect_lazy(), None);
+        let channel = self.channel.get_or_init(connect);
         let routed = Routed {
             channel: channel.clone(),
             slot,

@@ -11,6 +11,7 @@ use tonic::metadata::MetadataMap;
 use super::KotobaCluster;
 use super::retry::Repeat;
 use crate::ClusterError;
+use crate::calls::ordinary;
 use crate::v1::{ClusterEvent, SubscribeEventsRequest};
 
 /// Metadata key of the answer: the position after which its events begin.
@@ -135,7 +136,7 @@ async fn open(cluster: &KotobaCluster, after: Option<u64>) -> Result<(Stream, u6
     let request = SubscribeEventsRequest { after_position: after };
     let answer = cluster
         .call(Repeat::Always, None, |mut client, _attempt| async move {
-            client.subscribe_events(request).await
+            client.subscribe_events(ordinary(request)).await
         })
         .await?;
     let position = position_of(answer.metadata())?;

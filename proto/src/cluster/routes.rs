@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderValue};
 use tonic::body::Body;
-use tonic::transport::Channel;
 use tower_service::Service;
 
+use crate::calls::{CallChannel, CallError};
 use crate::v1::{NodeRef, Operation, Query, node_ref, operation, query};
 
 /// Of a request: its slot.
@@ -122,14 +122,14 @@ fn parse(told: &str) -> Option<(u16, u16, &str)> {
 /// A connection on which a request says its slot, and from whose answers the ways are learnt.
 #[derive(Clone)]
 pub(crate) struct Routed {
-    pub channel: Channel,
+    pub channel: CallChannel,
     pub slot: Option<u16>,
     pub routes: Arc<Routes>,
 }
 
 impl Service<http::Request<Body>> for Routed {
     type Response = http::Response<Body>;
-    type Error = tonic::transport::Error;
+    type Error = CallError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

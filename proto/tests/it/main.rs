@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests may unwrap as tests may")]
 
+mod calls;
 mod errors;
 mod fake;
 mod reads;

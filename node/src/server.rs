@@ -9,6 +9,7 @@
 //! | message | 16 MiB in and out | 16 MiB; frames of Raft less | no body is read |
 //! | frame | 16 KiB | 16 KiB | - |
 //! | calls at once on a connection | 1,024 | 1,024 | 1 |
+//! | calls at once on a stream that they share; parts of an answer that are ahead of their reader | 2,048; 4 | 2,048; 4 | - |
 //! | calls that were reset but not yet taken up (rapid reset), and resets that were provoked: then the connection is closed | 128, 128 | 128, 128 | - |
 //! | flow control: bytes under way on a call, on a connection | 64 KiB, 1 MiB | 4 MiB, 16 MiB | - |
 //! | time until a call is answered (streams: begins to be) | 60 s; the request itself gives up before | 16 min: the answer to a snapshot comes at its end | at once |

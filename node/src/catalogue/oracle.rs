@@ -4,6 +4,8 @@
 //! every answered batch is preceded by a leadership proof newer than the requests in it. Without either, a deposed
 //! leader could issue a timestamp below one that its successor gave (reference: the protocol's holes 10 and 12).
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use kotoba_state::ids::Timestamp;
 use kotoba_state::meta::{Answer, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +48,8 @@ struct Waiting {
 /// The door to the oracle; it answers only while this member leads the meta group.
 #[derive(Clone)]
 pub struct Oracle {
+    meta: Group,
+    logged: Arc<Logged>,
     requests: mpsc::Sender<Waiting>,
 }
 
@@ -53,8 +57,13 @@ impl Oracle {
     /// Starts the oracle's task; it ends when the last door is dropped.
     pub fn start(meta: Group) -> Self {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
-        tokio::spawn(Issuer { meta, window: None }.run(waiting));
-        Oracle { requests }
+        let logged = Arc::<Logged>::default();
+        let issuer = Issuer {
+            meta: meta.clone(),
+            logged: logged.clone(),
+        };
+        tokio::spawn(issuer.run(waiting));
+        Oracle { meta, logged, requests }
     }
 
     /// Takes `count` consecutive timestamps and returns the first.
@@ -62,11 +71,28 @@ impl Oracle {
         if count == 0 || count > MAX_PER_REQUEST {
             return Err(OracleError::Count(count));
         }
+        if let Some(first) = self.take_at_once(count, proof) {
+            return Ok(first);
+        }
         let (answer, answered) = oneshot::channel();
         self.requests
             .try_send(Waiting { count, proof, answer })
             .map_err(|_| OracleError::Busy)?;
         answered.await.unwrap_or(Err(OracleError::NotLeader))
+    }
+
+    /// What a lease covers needs nobody's answer; none where it does not.
+    pub fn take_at_once(&self, count: u32, proof: Proof) -> Option<Timestamp> {
+        let is_proven = match proof {
+            Proof::Lease => self.meta.is_covered_by_lease(),
+            Proof::Majority => false,
+        };
+        // Looked at behind the proof.
+        let leadership = is_proven.then(|| self.meta.leadership())?;
+        let first = leadership
+            .leading
+            .then(|| self.logged.take(count.into(), leadership.term))?;
+        first.map(Timestamp)
     }
 }
 
@@ -77,13 +103,33 @@ struct Window {
     end: u64,
 }
 
+/// The window that timestamps are issued from.
+#[derive(Default)]
+struct Logged(Mutex<Option<Window>>);
+
+impl Logged {
+    /// Takes consecutive timestamps that were logged in a term; none where there are not so many.
+    fn take(&self, total: u64, term: u64) -> Option<u64> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = window.as_mut().filter(|window| window.term == term)?;
+        let first = window.next;
+        let next = first.checked_add(total).filter(|next| *next <= window.end)?;
+        window.next = next;
+        Some(first)
+    }
+
+    fn replace(&self, window: Option<Window>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = window;
+    }
+}
+
 struct Issuer {
     meta: Group,
-    window: Option<Window>,
+    logged: Arc<Logged>,
 }
 
 impl Issuer {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+    async fn run(self, mut waiting: mpsc::Receiver<Waiting>) {
         let mut batch: Vec<Waiting> = Vec::new();
         while waiting.recv_many(&mut batch, MAX_WAITING).await > 0 {
             // Readers do not wait for the others' proof.
@@ -95,7 +141,7 @@ impl Issuer {
         }
     }
 
-    async fn serve(&mut self, batch: Vec<Waiting>, proof: Proof) {
+    async fn serve(&self, batch: Vec<Waiting>, proof: Proof) {
         let total: u64 = batch.iter().map(|request| u64::from(request.count)).sum();
         if total > 0 {
             let first = self.issue(total, proof).await;
@@ -104,7 +150,7 @@ impl Issuer {
     }
 
     /// One proof and, where needed, one log entry for the whole batch.
-    async fn issue(&mut self, total: u64, proof: Proof) -> Result<u64, OracleError> {
+    async fn issue(&self, total: u64, proof: Proof) -> Result<u64, OracleError> {
         let proven = match proof {
             Proof::Majority => self.meta.read_barrier().await,
             Proof::Lease => self.meta.lease_barrier().await,
@@ -112,21 +158,17 @@ impl Issuer {
         proven.map_err(|_| OracleError::NotLeader)?;
         let leadership = self.meta.leadership();
         if !leadership.leading {
-            self.window = None;
+            self.logged.replace(None);
             return Err(OracleError::NotLeader);
         }
-        let usable = self
-            .window
-            .as_ref()
-            .is_some_and(|window| window.term == leadership.term && window.next + total <= window.end);
-        if !usable {
-            self.window = Some(self.extend(total).await?);
+        if let Some(first) = self.logged.take(total, leadership.term) {
+            return Ok(first);
         }
-        let window = self.window.as_mut().ok_or(OracleError::NotLeader)?;
-        let first = window.next;
-        window.next += total;
-        assert!(window.next <= window.end, "a timestamp outside the logged window");
-        Ok(first)
+        let window = self.extend(total).await?;
+        let term = window.term;
+        self.logged.replace(Some(window));
+        // Others take from it, too, but never so many as it is larger than this batch.
+        self.logged.take(total, term).ok_or(OracleError::Busy)
     }
 
     async fn extend(&self, total: u64) -> Result<Window, OracleError> {
@@ -154,5 +196,25 @@ fn answer_all(batch: Vec<Waiting>, first: Result<u64, OracleError>) {
         // A receiver that went away leaves a gap, which harms nothing: timestamps only have to grow.
         let _ = request.answer.send(next.clone().map(Timestamp));
         next = next.map(|timestamp| timestamp + count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_logged_in_the_term_is_issued_and_nothing_twice() {
+        let logged = Logged::default();
+        assert_eq!(logged.take(1, 3), None);
+        logged.replace(Some(Window {
+            term: 3,
+            next: 10,
+            end: 15,
+        }));
+        assert_eq!(logged.take(2, 4), None, "it was logged in another term");
+        assert_eq!((logged.take(2, 3), logged.take(1, 3)), (Some(10), Some(12)));
+        assert_eq!(logged.take(3, 3), None, "two are left");
+        assert_eq!((logged.take(2, 3), logged.take(1, 3)), (Some(13), None));
     }
 }

@@ -41,6 +41,7 @@ type Answer = oneshot::Sender<Result<Timestamp, TimestampError>>;
 /// This member's source of timestamps.
 #[derive(Clone)]
 pub struct TimestampSource {
+    oracle: Oracle,
     to_write: mpsc::Sender<Answer>,
     to_read: mpsc::Sender<Answer>,
     latest: Arc<Latest>,
@@ -77,6 +78,7 @@ impl TimestampSource {
         TimestampSource {
             to_write: start(Proof::Majority),
             to_read: start(Proof::Lease),
+            oracle,
             latest,
         }
     }
@@ -114,7 +116,13 @@ impl Timestamps for TimestampSource {
     }
 
     async fn take_to_read(&self) -> Result<Timestamp, CallError> {
-        take_from(&self.to_read).await
+        match self.oracle.take_at_once(1, Proof::Lease) {
+            Some(timestamp) => {
+                self.latest.note(timestamp);
+                Ok(timestamp)
+            }
+            None => take_from(&self.to_read).await,
+        }
     }
 
     fn recent(&self) -> Option<Timestamp> {

@@ -1,10 +1,7 @@
 //! Parts on their way out: what waits together goes in one frame.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
+use futures::Stream;
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
 
 use crate::v1::{CallFrame, CallPart};
 
@@ -16,56 +13,34 @@ const FRAME_BYTES: usize = 256 << 10;
 /// Where parts are put. It has no bound of its own: the calls under way, and the parts of each, are bounded.
 pub type Parts = mpsc::UnboundedSender<CallPart>;
 
-/// The frames of all parts that are put in, until nobody can put any more.
-pub struct Frames(mpsc::UnboundedReceiver<CallPart>);
-
-pub fn frames() -> (Parts, Frames) {
+/// Gives the frames of all parts that are put in, until nobody can put any more.
+pub fn frames() -> (Parts, impl Stream<Item = CallFrame> + Send + 'static) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    (sender, Frames(receiver))
+    let frames = futures::stream::unfold(
+        receiver,
+        |mut parts| async move { Some((next(&mut parts).await?, parts)) },
+    );
+    (sender, frames)
 }
 
-impl Frames {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<CallFrame>> {
-        let mut parts = Vec::new();
-        let mut bytes = 0;
-        while parts.len() < FRAME_PARTS && bytes < FRAME_BYTES {
-            match self.0.poll_recv(context) {
-                Poll::Ready(Some(part)) => {
-                    bytes += part.data.len();
-                    parts.push(part);
-                }
-                Poll::Pending if parts.is_empty() => return Poll::Pending,
-                Poll::Ready(None) if parts.is_empty() => return Poll::Ready(None),
-                Poll::Pending | Poll::Ready(None) => break,
-            }
-        }
-        Poll::Ready(Some(CallFrame { parts }))
+async fn next(waiting: &mut mpsc::UnboundedReceiver<CallPart>) -> Option<CallFrame> {
+    let mut parts = vec![waiting.recv().await?];
+    // Whoever is about to put in more does it before.
+    tokio::task::yield_now().await;
+    let mut bytes = parts[0].data.len();
+    while parts.len() < FRAME_PARTS
+        && bytes < FRAME_BYTES
+        && let Ok(part) = waiting.try_recv()
+    {
+        bytes += part.data.len();
+        parts.push(part);
     }
-}
-
-/// As a client sends them.
-impl Stream for Frames {
-    type Item = CallFrame;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<CallFrame>> {
-        self.poll_frame(context)
-    }
-}
-
-/// As a server sends them.
-pub struct Answers(pub Frames);
-
-impl Stream for Answers {
-    type Item = Result<CallFrame, tonic::Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_frame(context).map(|frame| frame.map(Ok))
-    }
+    Some(CallFrame { parts })
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio_stream::StreamExt;
+    use futures::StreamExt;
 
     use super::*;
     use crate::calls::part_of;
@@ -79,7 +54,7 @@ mod tests {
 
     #[tokio::test]
     async fn parts_that_wait_share_a_frame_up_to_its_bounds_and_stay_in_order() {
-        let (parts, frames) = frames();
+        let (parts, frames) = super::frames();
         for call in 0..FRAME_PARTS as u64 + 1 {
             parts.send(part(call, 1)).unwrap();
         }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::Full;
@@ -20,7 +21,7 @@ use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 use tower_service::Service;
 
-use super::frames::{Answers, Parts, frames};
+use super::frames::{Parts, frames};
 use super::headers::{end_of, from_parts, timeout_of, to_parts};
 use super::{MAX_CALLS, PARTS_AHEAD, part_of};
 use crate::v1::call_service_server::CallService;
@@ -29,6 +30,9 @@ use crate::v1::{CallFrame, CallHead, CallPart};
 /// Calls under way on a stream beyond which others are refused. A client takes the end of a call for its end a moment before
 /// the server does, so this is more than clients allow themselves.
 const MAX_SERVED: usize = 2 * MAX_CALLS;
+
+/// Frames of answers.
+pub type Answers = Pin<Box<dyn Stream<Item = Result<CallFrame, Status>> + Send>>;
 
 /// A generated service as it is asked, for one call.
 pub trait Calls:
@@ -79,7 +83,7 @@ impl<S: Calls> CallService for CallServer<S> {
             tasks: JoinSet::new(),
         };
         tokio::spawn(served.run(request.into_inner()));
-        Ok(Response::new(Answers(frames)))
+        Ok(Response::new(Box::pin(frames.map(Ok))))
     }
 }
 

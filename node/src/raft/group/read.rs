@@ -1,6 +1,6 @@
 //! Reads that see everything acknowledged before them, and waiting for what is not applied yet.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::errors::{LinearizableReadError, RaftError};
@@ -44,12 +44,22 @@ impl Group {
         if !self.inner.settings.lease_reads {
             return self.read_barrier().await;
         }
-        let used = self.inner.settings.of(self.id()).used_lease();
-        let applied = self.inner.state.applied().log_id;
-        if self.inner.lease.covers(applied, used) && !self.inner.stopped.is_cancelled() {
+        if self.is_covered_by_lease() {
             return Ok(());
         }
-        self.barrier(LinearizerOption::new(Some(used), true)).await
+        self.barrier(LinearizerOption::new(Some(self.used_lease()), true)).await
+    }
+
+    /// Whether [`Group::lease_barrier`] would ask nobody.
+    pub fn is_covered_by_lease(&self) -> bool {
+        let applied = self.inner.state.applied().log_id;
+        self.inner.settings.lease_reads
+            && self.inner.lease.covers(applied, self.used_lease())
+            && !self.inner.stopped.is_cancelled()
+    }
+
+    fn used_lease(&self) -> Duration {
+        self.inner.settings.of(self.id()).used_lease()
     }
 
     async fn barrier(&self, option: LinearizerOption) -> Result<(), BarrierError> {

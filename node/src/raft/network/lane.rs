@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::dial::{CONNECT_TIMEOUT, DialError, Dialer};
-use super::{FRAME_MESSAGES, FRAME_QUEUE, LANE_QUEUE, frames};
+use super::{FRAME_MESSAGES, FRAME_QUEUE, LANE_QUEUE, frames, gather};
 
 /// First pause after a failed attempt; doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -175,7 +175,7 @@ impl Driver {
         let (dialer, messages, answers) = (&self.dialer, &mut self.messages, &self.answers);
         let outgoing = async move {
             let mut batch = Vec::with_capacity(FRAME_MESSAGES);
-            while messages.recv_many(&mut batch, FRAME_MESSAGES).await > 0 && !dialer.is_cut() {
+            while gather(messages, &mut batch).await && !dialer.is_cut() {
                 for frame in frames(batch.drain(..)) {
                     if requests.send(frame).await.is_err() {
                         return;

@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use kotoba_proto::v1::{Envelope, Frame, RaftMessage, raft_message};
 use kotoba_state::ids::{MemberId, ReplicaId};
+use tokio::sync::mpsc;
 
 use super::types::ReplicaKey;
 
@@ -111,6 +112,22 @@ fn message_bytes(message: &RaftMessage) -> usize {
         Some(Body::StreamEnd(_)) | None => 0,
     };
     body + MESSAGE_OVERHEAD
+}
+
+/// Takes all messages that are queued, once there is one; true unless the queue is closed. Whoever is about to queue more does it
+/// before, so that a frame takes what comes together.
+async fn gather(queued: &mut mpsc::Receiver<RaftMessage>, batch: &mut Vec<RaftMessage>) -> bool {
+    let Some(first) = queued.recv().await else {
+        return false;
+    };
+    batch.push(first);
+    tokio::task::yield_now().await;
+    while batch.len() < FRAME_MESSAGES
+        && let Ok(message) = queued.try_recv()
+    {
+        batch.push(message);
+    }
+    true
 }
 
 /// Packs messages into frames, in order; a message larger than a frame travels alone.

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::dial::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, STREAM_WINDOW_BYTES};
 use super::registry::Registry;
 use super::transport::Transport;
-use super::{FRAME_MESSAGES, LANE_QUEUE, MAX_FRAME_BYTES, WIRE_FORMAT, frames, serve_append, serve_control};
+use super::{FRAME_MESSAGES, LANE_QUEUE, MAX_FRAME_BYTES, WIRE_FORMAT, frames, gather, serve_append, serve_control};
 use crate::raft::room::DiskRoom;
 use crate::raft::snapshot;
 use crate::raft::state::StateView;
@@ -183,10 +183,8 @@ impl Messages {
 fn answer_frames(queued: mpsc::Receiver<RaftMessage>) -> impl Stream<Item = Frame> + Send {
     let batches = futures::stream::unfold(queued, |mut queued| async move {
         let mut batch = Vec::with_capacity(FRAME_MESSAGES);
-        match queued.recv_many(&mut batch, FRAME_MESSAGES).await {
-            0 => None,
-            _some => Some((futures::stream::iter(frames(batch)), queued)),
-        }
+        let is_open = gather(&mut queued, &mut batch).await;
+        is_open.then(|| (futures::stream::iter(frames(batch)), queued))
     });
     batches.flatten()
 }

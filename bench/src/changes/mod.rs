@@ -113,8 +113,8 @@ fn report(settings: &Settings, windows: &[Window], sorted: &[Vec<Answer>]) -> Re
     report.samples.extend(samples);
     report.plot(Plot {
         name: "changes".to_owned(),
-        title: "creates while something is changed: one in so many takes as long or longer".to_owned(),
-        x: "one create in so many",
+        title: "creates while something is changed".to_owned(),
+        x: "one create in so many takes as long or longer",
         y: "ms",
         lines,
     })

@@ -15,9 +15,7 @@ pub async fn measure(settings: &Settings) -> Result<Growth> {
          KB to the disk for each read. 15 s later reads of 10,000, 100,000 and 1,000,000 nodes took 41, 43 and 48 µs, in place \
          of 39, 66 and 74. Creates take the same syncs (0.7 to 0.9) and nearly the same context switches (6 to 8) at every \
          size; with a million nodes 17 % of the members' samples are in redb, most of them in checkpoints, where with 10,000 \
-         none is. From 100,000 on 10 to 14 %, some 65 µs a create, are in hashing sequences to find an id in the partition \
-         that is asked for: a member looks through 1,024 at a time, and what it keeps for partitions that it is not asked for \
-         leaves no room for the rest."
+         none is."
     );
     let mut growth = Growth::new("entities", "By the number of nodes in the graph", "nodes", about);
     for _ in 0..settings.rounds {

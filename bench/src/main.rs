@@ -1,6 +1,7 @@
 //! Measures KotobaDB and its peers on this machine, one part after the other, and writes down what came out.
 
 mod cell;
+mod changes;
 mod creates;
 mod failover;
 mod goals;
@@ -22,6 +23,7 @@ mod recovery;
 mod report;
 mod results;
 mod settings;
+mod steady;
 mod table;
 mod traversal;
 

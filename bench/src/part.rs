@@ -5,7 +5,7 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::{creates, failover, growth, idle, load, open, partitions, recovery, traversal};
+use crate::{changes, creates, failover, growth, idle, load, open, partitions, recovery, traversal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
@@ -15,6 +15,8 @@ pub enum Part {
     Traversal,
     /// What a client sees when a leader is killed
     Failover,
+    /// What clients feel when partitions move, a member is drained, all members are rolled
+    Changes,
     /// What idle members cost
     Idle,
     /// What a create costs by the number of partitions
@@ -30,10 +32,11 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 9] = [
+    pub const ALL: [Part; 10] = [
         Part::Creates,
         Part::Traversal,
         Part::Failover,
+        Part::Changes,
         Part::Idle,
         Part::Partitions,
         Part::Recovery,
@@ -47,6 +50,7 @@ impl Part {
             Part::Creates => creates::measure(settings).await,
             Part::Traversal => traversal::measure(settings).await,
             Part::Failover => failover::measure(settings).await,
+            Part::Changes => changes::measure(settings).await,
             Part::Idle => idle::measure(settings).await,
             Part::Partitions => partitions::measure(settings).await,
             Part::Recovery => recovery::measure(settings).await,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rand::Rng;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Below those that the system gives to connections: a member that is down would lose its port to one of them.
 const PORTS: Range<u16> = 10_000..32_000;
@@ -41,10 +42,25 @@ impl Process {
         Ok(())
     }
 
-    /// Starts it again after it was killed.
+    /// As Kubernetes ends a pod: it may do what it has to do first.
+    pub fn terminate(&self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).context("asking a member to end")
+    }
+
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let ended = self.child.try_wait().context("asking whether a member has ended")?;
+        Ok(ended.is_some())
+    }
+
+    /// Starts it again after its end.
     pub fn restart(&mut self) -> Result<()> {
         self.child = spawn(&self.program, &self.args, &self.folder)?;
         Ok(())
+    }
+
+    /// Where all is that is its own.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Processor time until now.
@@ -154,6 +170,30 @@ mod tests {
             assert!(begin.elapsed() < Duration::from_secs(20), "it costs nothing");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_process_that_is_asked_to_end_may_do_something_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let ready = folder.path().join("ready");
+        let script = format!(
+            "trap 'echo handed over; exit' TERM; : > {}; while :; do :; done",
+            ready.display()
+        );
+        let mut process = Process::start(Path::new("/bin/sh"), &["-c".to_owned(), script], folder.path()).unwrap();
+        let begin = std::time::Instant::now();
+        let wait = |is_over: &mut dyn FnMut() -> bool| {
+            while !is_over() {
+                assert!(begin.elapsed() < Duration::from_secs(20), "it does not get on");
+                std::thread::yield_now();
+            }
+        };
+        wait(&mut || ready.exists());
+        assert!(!process.has_ended().unwrap());
+        process.terminate().unwrap();
+        wait(&mut || process.has_ended().unwrap());
+        let said = std::fs::read_to_string(folder.path().join("log")).unwrap();
+        assert_eq!(said, "handed over\n");
     }
 
     #[test]

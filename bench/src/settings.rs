@@ -27,6 +27,9 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     pub kills: u32,
+    pub changes: u32,
+    /// Nodes that are there when something is changed.
+    pub changed: u64,
     pub idle: Duration,
     pub recovery_mib: u64,
     pub entities: u64,
@@ -42,6 +45,12 @@ pub struct SizeArgs {
     /// Failover: how often a leader is killed, in all rounds together [default: 20, quick 2]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     kills: Option<u32>,
+    /// Changes: how often each change is made, in all rounds together [default: 4, quick 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    changes: Option<u32>,
+    /// Changes: nodes that there are before [default: 100000, quick 10000]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    changed_nodes: Option<u64>,
     /// Idle: how long the members are watched, in seconds [default: 20, quick 3]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     idle_seconds: Option<u64>,
@@ -63,6 +72,8 @@ impl SizeArgs {
     pub fn sizes(self) -> Sizes {
         let Sizes {
             kills,
+            changes,
+            changed,
             idle,
             recovery_mib,
             entities,
@@ -71,6 +82,8 @@ impl SizeArgs {
         } = if self.quick { Sizes::QUICK } else { Sizes::WHOLE };
         Sizes {
             kills: self.kills.unwrap_or(kills),
+            changes: self.changes.unwrap_or(changes),
+            changed: self.changed_nodes.unwrap_or(changed),
             idle: self.idle_seconds.map_or(idle, Duration::from_secs),
             recovery_mib: self.recovery_mib.unwrap_or(recovery_mib),
             entities: self.entities.unwrap_or(entities),
@@ -83,6 +96,8 @@ impl SizeArgs {
 impl Sizes {
     const WHOLE: Sizes = Sizes {
         kills: 20,
+        changes: 4,
+        changed: 100_000,
         idle: Duration::from_secs(20),
         recovery_mib: 1_024,
         entities: 1_000_000,
@@ -92,6 +107,8 @@ impl Sizes {
 
     const QUICK: Sizes = Sizes {
         kills: 2,
+        changes: 1,
+        changed: 10_000,
         idle: Duration::from_secs(3),
         recovery_mib: 32,
         entities: 10_000,

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-/// One operation, in times since the beginning.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer {
-    pub due: Duration,
-    pub at: Duration,
-    pub is_success: bool,
-}
+use crate::steady::Answer;
 
 /// When a member was killed, and when it was started again.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +11,7 @@ pub struct Kill {
     pub back: Duration,
 }
 
-/// The longest that an operation waited; one that failed has waited all its time in vain.
+/// The longest that an operation waited.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gap {
     /// Of those under way at the kill, or due while the member was away.
@@ -29,7 +23,7 @@ pub struct Gap {
 pub fn gaps(answers: &[Answer], kills: &[Kill]) -> Vec<Gap> {
     let longest = |belongs: &dyn Fn(&Answer) -> bool| {
         let waited = answers.iter().filter(|answer| belongs(answer));
-        waited.map(|answer| answer.at - answer.due).max().unwrap_or_default()
+        waited.map(Answer::waited).max().unwrap_or_default()
     };
     let next_kills = kills.iter().skip(1).map(|kill| kill.at);
     let ends = next_kills.chain([Duration::MAX]);

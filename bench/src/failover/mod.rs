@@ -2,26 +2,21 @@
 
 mod gaps;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use anyhow::Result;
+use kotoba_proto::Options;
+use tokio::time::{Duration, sleep};
 
-use anyhow::{Context, Result};
-use kotoba_proto::{KotobaCluster, Options};
-use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant, interval_at, sleep};
-use tokio_util::sync::CancellationToken;
-
-use self::gaps::{Answer, Gap, Kill, gaps};
+use self::gaps::{Gap, Kill, gaps};
 use crate::cell::median;
 use crate::goals::Bound::AtMost;
 use crate::members::Members;
-use crate::operation::VALUE_BYTES;
-use crate::peer::kotoba::{Cluster, Shape, node};
+use crate::peer::kotoba::{Cluster, Shape};
 use crate::plot::{Lines, Plot};
 use crate::report::Report;
 use crate::settings::Settings;
+use crate::steady::{Answer, CREATES_PER_S, Steady};
 use crate::table::Table;
 
-const CREATES_PER_S: u32 = 200;
 /// How long a member stays away. Elections are over by then.
 const AWAY: Duration = Duration::from_secs(4);
 /// Between a member's return and the next kill, for what was led by it to go back.
@@ -30,28 +25,25 @@ const BETWEEN: Duration = Duration::from_secs(2);
 pub async fn measure(settings: &Settings) -> Result<Report> {
     let mut cluster = Cluster::start(&settings.programs.kotoba, &settings.data_dir, Shape::default()).await?;
     let client = cluster.members.cluster(0, Options::default())?;
-    let (begin, stop) = (Instant::now(), CancellationToken::new());
-    let mut sending = JoinSet::new();
-    sending.spawn(send(client, begin, stop.clone()));
-    let kills = kill_one_by_one(&mut cluster.members, settings.sizes.kills, begin).await?;
-    stop.cancel();
-    let answers = sending.join_next().await.context("nothing was sent")??;
+    let steady = Steady::start(client);
+    let kills = kill_one_by_one(&mut cluster.members, settings.sizes.kills, &steady).await?;
+    let answers = steady.end().await?;
     Ok(report(&answers, &gaps(&answers, &kills)))
 }
 
 /// Each member is back and well before the next is killed.
-async fn kill_one_by_one(members: &mut Members, count: u32, begin: Instant) -> Result<Vec<Kill>> {
+async fn kill_one_by_one(members: &mut Members, count: u32, steady: &Steady) -> Result<Vec<Kill>> {
     let mut kills = Vec::new();
     for number in 1..=count {
         sleep(BETWEEN).await;
         let leader = members.leader().await?;
-        let at = begin.elapsed();
+        let at = steady.now();
         members.processes[leader].kill()?;
         sleep(AWAY).await;
-        let back = begin.elapsed();
+        let back = steady.now();
         members.processes[leader].restart()?;
         members.wait_until_well().await?;
-        let took = begin.elapsed() - back;
+        let took = steady.now() - back;
         eprintln!(
             "  kill {number} of {count}: member {leader}, well again {:.1} s after its start",
             took.as_secs_f64()
@@ -60,30 +52,6 @@ async fn kill_one_by_one(members: &mut Members, count: u32, begin: Instant) -> R
     }
     sleep(BETWEEN).await;
     Ok(kills)
-}
-
-/// Creates that are due one after the other, whether or not earlier ones were answered, until it is stopped.
-async fn send(client: KotobaCluster, begin: Instant, stop: CancellationToken) -> Vec<Answer> {
-    let answers = Arc::new(Mutex::new(Vec::new()));
-    let mut under_way = JoinSet::new();
-    // What a stall holds back is caught up with at once, and counts from when it was due.
-    let mut due = interval_at(begin, Duration::from_secs(1) / CREATES_PER_S);
-    while let Some(at) = stop.run_until_cancelled(due.tick()).await {
-        under_way.spawn(create(client.clone(), at - begin, begin, answers.clone()));
-        while under_way.try_join_next().is_some() {}
-    }
-    while under_way.join_next().await.is_some() {}
-    std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-async fn create(client: KotobaCluster, due: Duration, begin: Instant, answers: Arc<Mutex<Vec<Answer>>>) {
-    let result = client.execute_operation(node(VALUE_BYTES)).await;
-    let answer = Answer {
-        due,
-        at: begin.elapsed(),
-        is_success: result.is_ok(),
-    };
-    answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
 }
 
 fn report(answers: &[Answer], gaps: &[Gap]) -> Report {

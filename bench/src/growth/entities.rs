@@ -9,7 +9,14 @@ use crate::settings::Settings;
 const FEWEST: u64 = 10_000;
 
 pub async fn measure(settings: &Settings) -> Result<Growth> {
-    let about = format!("{CLIENTS} clients; a read is of any of so many nodes.");
+    let about = format!(
+        "{CLIENTS} clients; a read is of any of so many nodes, right behind their load.\n\n\
+         What bends the curves: reads share the processors with the checkpoints that a load leaves to be done, which wrote 5 \
+         KB to the disk for each read. 15 s later reads of 10,000, 100,000 and 1,000,000 nodes took 41, 43 and 48 µs, in place \
+         of 39, 66 and 74. Creates take the same syncs (0.7 to 0.9) and nearly the same context switches (6 to 8) at every \
+         size; with a million nodes 17 % of the members' samples are in redb, most of them in checkpoints, where with 10,000 \
+         none is."
+    );
     let mut growth = Growth::new("entities", "By the number of nodes in the graph", "nodes", about);
     for _ in 0..settings.rounds {
         let shape = Shape {

@@ -18,8 +18,9 @@ const LEASE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAW: u64 = 1_024;
 /// Enough for a thousand in one of a thousand partitions; each takes some 100 microseconds.
 const MAX_DRAWS: usize = 1_024;
-/// Sequences kept for other partitions, half a megabyte; more are dropped, which the 51 bits bear.
-const MAX_KEPT: usize = 65_536;
+/// Sequences kept for a partition, 32 KiB; more are dropped, which the 51 bits bear. Not for all together: a member is asked
+/// mostly for the partitions that it leads, and what is kept for the others would leave no room for those.
+const MAX_KEPT: usize = 4_096;
 
 /// No sequences could be leased.
 #[derive(Debug, thiserror::Error)]
@@ -41,14 +42,13 @@ pub struct Sequences {
 #[derive(Default)]
 struct Kept {
     by_partition: BTreeMap<PartitionId, Vec<u64>>,
-    count: usize,
 }
 
 impl Kept {
     fn put(&mut self, partition: PartitionId, sequence: u64) {
-        if self.count < MAX_KEPT {
-            self.by_partition.entry(partition).or_default().push(sequence);
-            self.count += 1;
+        let there = self.by_partition.entry(partition).or_default();
+        if there.len() < MAX_KEPT {
+            there.push(sequence);
         }
     }
 
@@ -56,9 +56,7 @@ impl Kept {
     fn take(&mut self, partition: PartitionId, count: u64) -> Vec<u64> {
         let there = self.by_partition.entry(partition).or_default();
         let rest = there.len().saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
-        let taken = there.split_off(rest);
-        self.count -= taken.len();
-        taken
+        there.split_off(rest)
     }
 }
 
@@ -151,7 +149,17 @@ mod tests {
         assert_eq!(kept.take(PartitionId(1), 100), [0, 1, 2, 3, 4, 5]);
         assert!(kept.take(PartitionId(1), 1).is_empty());
         (0..2 * MAX_KEPT as u64).for_each(|sequence| kept.put(PartitionId(3), sequence));
-        assert_eq!(kept.take(PartitionId(3), u64::MAX).len(), MAX_KEPT - 2);
+        assert_eq!(kept.take(PartitionId(3), u64::MAX).len(), MAX_KEPT);
+    }
+
+    #[test]
+    fn what_is_kept_for_partitions_that_nobody_asks_for_leaves_room_for_the_others() {
+        let mut kept = Kept::default();
+        for unasked in 2..18 {
+            (0..2 * MAX_KEPT as u64).for_each(|sequence| kept.put(PartitionId(unasked), sequence));
+        }
+        kept.put(PartitionId(1), 7);
+        assert_eq!(kept.take(PartitionId(1), 1), [7]);
     }
 
     #[test]

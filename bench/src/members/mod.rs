@@ -2,6 +2,8 @@
 //!
 //! They are founded as by a person, with `kotoba bootstrap`: only that takes a number of partitions.
 
+mod changing;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,6 +23,8 @@ use crate::process::{Process, free_ports};
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_millis(20);
+/// To answer, the leader asks all members: asked more often, it would be a load of its own.
+const ASK_WHETHER_WELL_EVERY: Duration = Duration::from_millis(100);
 /// In a member's folder.
 const STATE: &str = "data/replicas";
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
@@ -29,14 +33,30 @@ pub struct Members {
     // Before the folder: they end before it is removed.
     pub processes: Vec<Process>,
     ports: Vec<Ports>,
+    program: PathBuf,
+    /// Members that ever were.
+    started: usize,
     folder: TempDir,
 }
 
+/// Where a member listens.
 #[derive(Clone, Copy)]
-struct Ports {
+pub struct Ports {
     peer: u16,
     client: u16,
     http: u16,
+}
+
+impl Ports {
+    /// Those that were free just now.
+    pub fn free() -> Result<Self> {
+        let [peer, client, http] = free_ports()?;
+        Ok(Ports { peer, client, http })
+    }
+
+    pub fn client_address(self) -> String {
+        local(self.client)
+    }
 }
 
 fn local(port: u16) -> String {
@@ -50,27 +70,33 @@ impl Members {
         let mut members = Members {
             processes: Vec::new(),
             ports: Vec::new(),
+            program: program.to_owned(),
+            started: 0,
             folder,
         };
-        for number in 0..count {
-            let [peer, client, http] = free_ports()?;
-            let ports = Ports { peer, client, http };
-            let process = start(program, &members.own(number), ports)?;
-            members.processes.push(process);
-            members.ports.push(ports);
+        for _ in 0..count {
+            members.start_one(Ports::free()?, &[])?;
         }
-        members.found(program, partitions).await?;
+        members.found(partitions).await?;
         members.wait_until_well().await?;
         Ok(members)
     }
 
-    async fn found(&self, program: &Path, partitions: u32) -> Result<()> {
+    fn start_one(&mut self, ports: Ports, peers: &[Ports]) -> Result<()> {
+        let own = self.folder.path().join(format!("member-{}", self.started));
+        self.processes.push(start(&self.program, &own, ports, peers)?);
+        self.ports.push(ports);
+        self.started += 1;
+        Ok(())
+    }
+
+    async fn found(&self, partitions: u32) -> Result<()> {
         let mut args = vec!["bootstrap".to_owned(), format!("--partitions={partitions}")];
         args.push("--cluster-id=bench".to_owned());
         args.extend(self.ports.iter().map(|ports| local(ports.peer)));
         let begin = Instant::now();
         loop {
-            let mut command = Command::new(program);
+            let mut command = Command::new(&self.program);
             command.args(&args).stdin(Stdio::null()).kill_on_drop(true);
             let output = command.output().await.context("starting `kotoba bootstrap`")?;
             if output.status.success() {
@@ -95,7 +121,7 @@ impl Members {
                 return Ok(());
             }
             ensure!(begin.elapsed() < READY_LIMIT, "KotobaDB is not well: {health:?}");
-            sleep(ASK_EVERY).await;
+            sleep(ASK_WHETHER_WELL_EVERY).await;
         }
     }
 
@@ -130,16 +156,12 @@ impl Members {
 
     /// What all that a member keeps takes on the disk.
     pub fn disk_bytes(&self, number: usize) -> Result<u64> {
-        disk_bytes(&self.own(number))
+        disk_bytes(self.processes[number].folder())
     }
 
     /// Of that the state of its replicas; nearly all else is its log.
     pub fn state_bytes(&self, number: usize) -> Result<u64> {
-        disk_bytes(&self.own(number).join(STATE))
-    }
-
-    fn own(&self, number: usize) -> PathBuf {
-        self.folder.path().join(format!("member-{number}"))
+        disk_bytes(&self.processes[number].folder().join(STATE))
     }
 
     /// The member that leads the most partitions.
@@ -164,7 +186,8 @@ fn busiest(status: &GetStatusResponse) -> Option<&str> {
     Some(&most.client_address)
 }
 
-fn start(program: &Path, own: &Path, ports: Ports) -> Result<Process> {
+/// With peers it asks them to be taken into their cluster.
+fn start(program: &Path, own: &Path, ports: Ports, peers: &[Ports]) -> Result<Process> {
     let args = [
         ["--data-dir", &own.join("data").display().to_string()],
         ["--peer-listen", &local(ports.peer)],
@@ -172,7 +195,9 @@ fn start(program: &Path, own: &Path, ports: Ports) -> Result<Process> {
         ["--http-listen", &local(ports.http)],
     ];
     let args = args.iter().flatten().map(|arg| (*arg).to_owned());
-    let args: Vec<String> = std::iter::once("serve".to_owned()).chain(args).collect();
+    let peers: Vec<String> = peers.iter().map(|peer| local(peer.peer)).collect();
+    let peers = (!peers.is_empty()).then(|| format!("--peers={}", peers.join(",")));
+    let args: Vec<String> = ["serve".to_owned()].into_iter().chain(args).chain(peers).collect();
     Process::start(program, &args, own)
 }
 

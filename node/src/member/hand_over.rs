@@ -35,15 +35,14 @@ impl Running {
 /// Returns when another replica leads; never where there is none that could.
 async fn hand_over(group: Group) {
     let mut leadership = group.watch_leadership();
-    if let Some(successor) = successor(&group.observe()) {
-        // Whether it worked is seen in the leadership.
-        let _ = group.transfer_leader(successor).await;
+    let best_last = successors(&group.observe());
+    for successor in best_last.into_iter().rev() {
+        // Whether it worked is seen in the leadership; one that is not reached is passed over.
+        if group.transfer_leader(successor).await.is_ok() {
+            break;
+        }
     }
     let _ = leadership.wait_for(|known| !known.leading).await;
-}
-
-fn successor(seen: &GroupObservation) -> Option<ReplicaId> {
-    successors(seen).pop()
 }
 
 /// Voters that were heard from a moment ago, the one with the most of the log last: one that is silent could not lead.

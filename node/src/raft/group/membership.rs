@@ -35,6 +35,9 @@ pub enum MembershipError {
 
 type WriteResult = Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
+/// How long a handover waits for the link to a member that is just coming back: openraft would give up the lead all the same.
+const REACHED_WITHIN: Duration = Duration::from_millis(500);
+
 impl Group {
     /// Gives a new group its first voters, of whom this replica is one. Where the group has a membership already, whatever
     /// it is, nothing happens.
@@ -111,6 +114,12 @@ impl Group {
         let metrics = self.inner.raft.metrics().borrow_watched().clone();
         if !metrics.membership_config.voter_ids().any(|voter| voter == to) {
             return Err(MembershipError::Refused(format!("replica {to} does not vote")));
+        }
+        let heir = metrics.membership_config.nodes().find(|(replica, _)| **replica == to);
+        if let Some((_, member)) = heir
+            && !self.inner.transport.reaches(*member, REACHED_WITHIN).await
+        {
+            return Err(MembershipError::Refused(format!("member {member} of replica {to} is not reached")));
         }
         // The core may be a term ahead of its report; as this term's heir leads the next one, that costs nothing.
         self.inner.lease.hand_over(metrics.current_term + 1);

@@ -59,6 +59,11 @@ impl ControlLane {
         }
     }
 
+    /// Whether requests can be sent, now or in a moment.
+    pub async fn comes_up_within(&self, patience: Duration) -> bool {
+        self.lane.comes_up_within(patience).await
+    }
+
     /// Sends a request and waits for its answer.
     pub async fn call(&self, route: Route, request: Body, timeout: Duration) -> Result<Body, CallError> {
         match tokio::time::timeout(timeout, self.ask(route, request)).await {

@@ -86,6 +86,11 @@ impl Transport {
         peers.links.entry(member).or_insert_with(dial).clone()
     }
 
+    /// Whether votes and handovers get to a member, now or in a moment; to this one they do.
+    pub async fn reaches(&self, member: MemberId, patience: Duration) -> bool {
+        member == self.member() || self.peer(member).control.comes_up_within(patience).await
+    }
+
     /// Keeps links to a group's members warm, so that a candidate's first request finds them up; drops links that no group
     /// needs any more.
     pub fn keep(&self, group: GroupId, members: BTreeSet<MemberId>) {

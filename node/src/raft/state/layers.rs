@@ -46,7 +46,9 @@ const MANY: usize = 4_096;
 struct Spaces(BTreeMap<u8, Space>);
 
 impl Spaces {
-    fn of(keys: &PinnedKeys) -> Result<Self, redb::Error> {
+    /// Those with many keys before are taken to have many still: to count them is to read as many pages at each checkpoint.
+    fn of(keys: &PinnedKeys, before: Option<&Self>) -> Result<Self, redb::Error> {
+        let had_many = |space: u8| before.is_some_and(|before| matches!(before.0.get(&space), Some(Space::Many)));
         let mut spaces = BTreeMap::new();
         let mut from = Some(0);
         while let Some(first) = from
@@ -54,7 +56,11 @@ impl Spaces {
         {
             let found = item?.0.value().first().copied();
             let Some(space) = found else { break };
-            spaces.insert(space, Space::of(keys, space)?);
+            let found = match had_many(space) {
+                true => Space::Many,
+                false => Space::of(keys, space)?,
+            };
+            spaces.insert(space, found);
             from = space.checked_add(1);
         }
         Ok(Spaces(spaces))
@@ -103,9 +109,27 @@ impl Space {
 
 impl Base {
     pub fn pin(file: Arc<StateFile>) -> Result<Arc<Self>, StateError> {
+        Self::pin_after(None, file)
+    }
+
+    /// The same file behind another checkpoint.
+    pub fn next(&self) -> Result<Arc<Self>, StateError> {
+        Self::pin_after(Some(&self.spaces), self.file.clone())
+    }
+
+    fn pin_after(before: Option<&Spaces>, file: Arc<StateFile>) -> Result<Arc<Self>, StateError> {
         let keys = file.keys()?;
-        let spaces = Spaces::of(&keys).map_err(StateError::database(&file.path(), "read"))?;
+        let spaces = Spaces::of(&keys, before).map_err(StateError::database(&file.path(), "read"))?;
         Ok(Arc::new(Base { keys, spaces, file }))
+    }
+
+    pub fn file(&self) -> &Arc<StateFile> {
+        &self.file
+    }
+
+    /// All pairs, in key order.
+    pub fn all(&self) -> Result<Pairs<'_>, StoreError> {
+        self.scan(&[], Bound::Unbounded)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -141,6 +165,10 @@ impl Layers {
 
     pub fn file(&self) -> &Arc<StateFile> {
         &self.base.file
+    }
+
+    pub fn base(&self) -> &Arc<Base> {
+        &self.base
     }
 
     pub fn step(&self) -> Step {
@@ -181,7 +209,7 @@ impl Layers {
         frozen
     }
 
-    /// The file has what was frozen.
+    /// The file has what was frozen; it may be another one.
     pub fn rebase(&mut self, base: Arc<Base>) {
         self.base = base;
         self.frozen = None;

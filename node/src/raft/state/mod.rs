@@ -10,6 +10,10 @@ mod memtable;
 mod model_tests;
 mod pins;
 mod replica;
+mod rewrite;
+#[cfg(test)]
+mod rewrite_tests;
+mod sorted;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -17,7 +21,7 @@ mod transaction;
 mod view;
 
 pub use error::StateError;
-pub use file::{Applied, FileSettings, StateFile, open_keys, write_applied};
+pub use file::{Applied, FileSettings, StateFile};
 pub use generation::ReplicaDirectory;
 pub use replica::{CheckpointPolicy, ReplicaState};
 pub use store::ReplicaStore;

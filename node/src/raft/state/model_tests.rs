@@ -46,6 +46,8 @@ enum Step {
     Reopen,
     /// Replaces the state by its own snapshot.
     Install,
+    /// Puts a fresh file in the place of the one in use.
+    Rewrite,
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -64,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Pin),
         1 => Just(Step::Reopen),
         1 => Just(Step::Install),
+        1 => Just(Step::Rewrite),
     ]
 }
 
@@ -140,6 +143,7 @@ impl World {
                 self.state.install(&meta_of(&view), SnapshotData::View(view)).unwrap();
             }
             Step::Install => {}
+            Step::Rewrite => assert!(self.state.rewrite().unwrap()),
         }
         same(&self.state.view().unwrap(), &self.model)?;
         self.pinned.iter().try_for_each(|(view, model)| same(view, model))

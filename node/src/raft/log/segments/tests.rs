@@ -258,7 +258,7 @@ fn commits_without_a_change_give_room_back_until_all_is_tidy() {
     let folder = CrashingFolder::default();
     let log = open(&folder).unwrap();
     (0..60).for_each(|frame| log.commit(&inserting(frame * 6..frame * 6 + 6)).unwrap());
-    let stays = |sequence: &u64| sequence % 40 == 0;
+    let stays = |sequence: &u64| sequence.is_multiple_of(40);
     let drops = (0..360).filter(|sequence| !stays(sequence)).collect();
     log.commit(&Batch {
         drops,

@@ -27,6 +27,7 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 const ASK_WHETHER_WELL_EVERY: Duration = Duration::from_millis(100);
 /// In a member's folder.
 const STATE: &str = "data/replicas";
+const LOG: &str = "data/log";
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
 pub struct Members {
@@ -159,7 +160,13 @@ impl Members {
         disk_bytes(self.processes[number].folder())
     }
 
-    /// Of that the state of its replicas; nearly all else is its log.
+    /// Of that its log.
+    pub fn log_bytes(&self, number: usize) -> Result<u64> {
+        disk_bytes(&self.own(number).join(LOG))
+    }
+
+    /// Of that the state of its replicas. Nearly all that is neither this nor the log is the ballast, which is given up when
+    /// the disk is full.
     pub fn state_bytes(&self, number: usize) -> Result<u64> {
         disk_bytes(&self.processes[number].folder().join(STATE))
     }

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
 use kotoba_state::meta::{Catalogue, Command, Founding, Partition, ReplicaRole};
 use kotoba_state::partition::PartitionMachine;
@@ -25,6 +27,8 @@ use crate::transaction::PartitionLeader;
 
 /// After a failed step the whole pass is made again.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// Partitions that are seen to at once: a start re-applies what is not in the states yet, and has several cores for it.
+const AT_ONCE: usize = 4;
 /// A replica that is gone is reported again at the next pass if the meta leader did not answer.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -102,20 +106,35 @@ impl ReplicaKeeper {
     /// One pass over all partitions; says whether everything is as the catalogue wants it.
     pub async fn pass(&self, catalogue: &Catalogue) -> bool {
         let mut complete = self.delete_unknown(catalogue).await;
-        for partition in catalogue.partitions.values() {
-            for (replica, placed) in &partition.replicas {
-                if placed.member != self.me {
-                    continue;
-                }
-                let diverged = catalogue.diverged.get(replica).filter(|row| row.to_rebuild);
-                complete &= match placed.role {
-                    ReplicaRole::Voter | ReplicaRole::Learner => match diverged {
-                        Some(row) => self.rebuild(row, partition, *replica).await,
-                        None => self.run_replica(partition, *replica).await,
-                    },
-                    ReplicaRole::Retiring => self.retire(partition.id, *replica).await,
-                };
+        let mut partitions = catalogue.partitions.values();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some(partition) = partitions.next()
+            {
+                under_way.push(self.keep(catalogue, partition));
             }
+            match under_way.next().await {
+                Some(kept) => complete &= kept,
+                None => return complete,
+            }
+        }
+    }
+
+    async fn keep(&self, catalogue: &Catalogue, partition: &Partition) -> bool {
+        let mut complete = true;
+        for (replica, placed) in &partition.replicas {
+            if placed.member != self.me {
+                continue;
+            }
+            let diverged = catalogue.diverged.get(replica).filter(|row| row.to_rebuild);
+            complete &= match placed.role {
+                ReplicaRole::Voter | ReplicaRole::Learner => match diverged {
+                    Some(row) => self.rebuild(row, partition, *replica).await,
+                    None => self.run_replica(partition, *replica).await,
+                },
+                ReplicaRole::Retiring => self.retire(partition.id, *replica).await,
+            };
         }
         complete
     }

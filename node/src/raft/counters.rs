@@ -16,6 +16,8 @@ pub struct Counters {
     /// Time of each commit of the log file.
     pub log_fsync: Seconds,
     pub checkpoints: AtomicU64,
+    /// State files that were rewritten for the room in them.
+    pub rewrites: AtomicU64,
     /// Time of each durable commit of a state file.
     pub checkpoint: Seconds,
     pub leader_changes: AtomicU64,
@@ -35,6 +37,8 @@ pub struct Counts {
     pub log_commits: u64,
     /// Durable commits of state files.
     pub checkpoints: u64,
+    /// State files that were rewritten for the room in them.
+    pub rewrites: u64,
     /// Times a replica here learnt of another leader of its group.
     pub leader_changes: u64,
     pub snapshots_sent: u64,
@@ -49,6 +53,7 @@ impl Counters {
             log_bytes: read(&self.log_bytes),
             log_commits: read(&self.log_commits),
             checkpoints: read(&self.checkpoints),
+            rewrites: read(&self.rewrites),
             leader_changes: read(&self.leader_changes),
             snapshots_sent: read(&self.snapshots_sent),
             snapshots_installed: read(&self.snapshots_installed),

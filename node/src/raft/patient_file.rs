@@ -147,6 +147,10 @@ mod tests {
         fn takes_snapshots(&self) -> bool {
             true
         }
+
+        fn has_to_spare(&self, _: u64) -> bool {
+            true
+        }
     }
 
     fn file(waits: usize, patient: bool) -> PatientFile {

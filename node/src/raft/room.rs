@@ -13,6 +13,8 @@ pub trait DiskRoom: Send + Sync + 'static {
     fn takes_entries(&self) -> bool;
     /// False where a whole state cannot be taken in.
     fn takes_snapshots(&self) -> bool;
+    /// Whether so many bytes can be written for no other reason than to save room later. Blocks for a system call.
+    fn has_to_spare(&self, bytes: u64) -> bool;
 }
 
 /// A disk without an end.
@@ -30,6 +32,10 @@ impl DiskRoom for () {
     }
 
     fn takes_snapshots(&self) -> bool {
+        true
+    }
+
+    fn has_to_spare(&self, _: u64) -> bool {
         true
     }
 }

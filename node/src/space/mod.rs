@@ -264,6 +264,20 @@ impl DiskRoom for Space {
     fn takes_snapshots(&self) -> bool {
         !self.reading().is_short()
     }
+
+    /// Twice what would make the room short: others write meanwhile.
+    fn has_to_spare(&self, bytes: u64) -> bool {
+        let mut state = self.state();
+        if let Some(room) = self.ask(&mut state) {
+            self.note(&mut state, room);
+        }
+        let Reading {
+            available_bytes,
+            reserve_bytes,
+            ..
+        } = state.reading;
+        available_bytes >= bytes.saturating_add(2 * reserve_bytes)
+    }
 }
 
 /// The members that were short of room at the last look of the meta group's leader, as it told this one.

@@ -119,7 +119,9 @@ impl Group {
         if let Some((_, member)) = heir
             && !self.inner.transport.reaches(*member, REACHED_WITHIN).await
         {
-            return Err(MembershipError::Refused(format!("member {member} of replica {to} is not reached")));
+            return Err(MembershipError::Refused(format!(
+                "member {member} of replica {to} is not reached"
+            )));
         }
         // The core may be a term ahead of its report; as this term's heir leads the next one, that costs nothing.
         self.inner.lease.hand_over(metrics.current_term + 1);

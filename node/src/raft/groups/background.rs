@@ -1,5 +1,4 @@
-//! What runs beside the groups of a member: checkpoints, one at a time, logs that are shortened for their size, and hints of
-//! links that came up.
+//! What runs beside the groups of a member: checkpoints, one at a time, logs that are shortened, and hints of links that came up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
+use super::shorten::Shortener;
 use crate::raft::network::{LocalReplica, Registry};
 use crate::raft::room::DiskRoom;
 use crate::raft::settings::Settings;
@@ -16,13 +16,10 @@ use crate::raft::state::CheckpointPolicy;
 
 /// How often states are looked at, at most: a look costs a few atomics per replica.
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
+/// How often it is looked for states to rewrite.
+const REWRITE_LOOK: Duration = Duration::from_secs(1);
 /// Looks within the age at which a state is due.
 const LOOKS_PER_AGE: u32 = 4;
-
-/// A log may have this many bytes in any case, so that a short absence needs no snapshot.
-const KEPT_LOG_BYTES: usize = 8 << 20;
-/// Beyond that, this part of its state: a follower that lacks more is better off with the state itself.
-const KEPT_LOG_PART: u64 = 4;
 
 /// Makes each state durable when it is due. One at a time: the disk has one head, and the memory of one commit is enough.
 pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<dyn DiskRoom>) {
@@ -32,10 +29,12 @@ pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<d
     };
     let mut look = tokio::time::interval((policy.age / LOOKS_PER_AGE).max(SHORTEST_LOOK));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut shortener = Shortener::default();
     loop {
         look.tick().await;
-        for replica in registry.all() {
-            shorten(&replica).await;
+        let replicas = registry.all();
+        shortener.shorten(&replicas).await;
+        for replica in replicas {
             if !replica.state.is_due(policy) {
                 continue;
             }
@@ -53,29 +52,34 @@ pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<d
     }
 }
 
-/// Shortens a log whose entries are large. openraft counts entries: with ten thousand of a bulk load a log would be larger than
-/// what was loaded.
-async fn shorten(replica: &LocalReplica) {
-    if replica.log.beyond(KEPT_LOG_BYTES).is_none() {
-        return;
+/// Rewrites states that are mostly empty, one at a time. A look costs a few atomics.
+pub async fn rewrite(registry: Arc<Registry>, room: Arc<dyn DiskRoom>) {
+    let mut look = tokio::time::interval(REWRITE_LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        for replica in registry.all().into_iter().filter(|replica| replica.state.is_wasteful()) {
+            let (state, room) = (replica.state.clone(), room.clone());
+            let rewrite = tokio::task::spawn_blocking(move || match room.has_to_spare(state.rewritten_bytes()) {
+                true => state.rewrite(),
+                false => Ok(false),
+            });
+            match rewrite.await {
+                Ok(Ok(true)) => {
+                    tracing::debug!(replica = %replica.key, bytes = replica.state.file_bytes(), "a state file was rewritten");
+                }
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) if replica.state.failure().is_none() => {
+                    let cause = std::error::Error::source(&error);
+                    tracing::warn!(replica = %replica.key, %error, ?cause, "a state file stays as it is");
+                }
+                Ok(Err(_)) | Err(_) => {
+                    // As after a checkpoint that failed.
+                    let _ = replica.raft.shutdown().await;
+                }
+            }
+        }
     }
-    let part = replica.state.file_bytes() / KEPT_LOG_PART;
-    let kept = KEPT_LOG_BYTES.max(usize::try_from(part).unwrap_or(usize::MAX));
-    let Some(upto) = replica.log.beyond(kept) else {
-        return;
-    };
-    let in_snapshot = replica
-        .raft
-        .metrics()
-        .borrow_watched()
-        .snapshot
-        .map(|log_id| log_id.index());
-    let trigger = replica.raft.trigger();
-    // The next look purges what this one has made durable. A replica that stops needs neither.
-    let _ = match in_snapshot.is_some_and(|last| upto <= last) {
-        true => trigger.purge_log(upto).await,
-        false => trigger.snapshot().await,
-    };
 }
 
 /// Ends the pauses of all leaders here towards a member whose link came up.

@@ -135,6 +135,9 @@ pub trait LogDisk: Send + Sync + 'static {
     /// What it takes on the disk.
     fn file_bytes(&self) -> u64;
 
+    /// Whether commits without a change would give room back.
+    fn is_untidy(&self) -> bool;
+
     /// Lets go of the file; later calls fail.
     fn close(&self);
 

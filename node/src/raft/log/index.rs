@@ -110,9 +110,20 @@ impl LogIndex {
         }
     }
 
-    /// The last of the entries that may go so that at most `kept` bytes stay; none while twice as many are here.
+    /// Of all entries.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Of the entries up to this one.
+    pub fn bytes_up_to(&self, index: u64) -> usize {
+        let count = usize::try_from((index + 1).saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.slots.iter().take(count).map(|slot| slot.bytes).sum()
+    }
+
+    /// The last of the entries that may go so that at most `kept` bytes stay; none until half as many again are here.
     pub fn beyond(&self, kept: usize) -> Option<u64> {
-        if self.bytes <= kept.saturating_mul(2) {
+        if self.bytes <= kept.saturating_add(kept / 2) {
             return None;
         }
         let mut staying = 0;

@@ -149,16 +149,27 @@ fn only_another_entry_in_the_same_place_contradicts() {
 }
 
 #[test]
-fn what_is_beyond_the_bytes_that_stay_is_told_once_it_is_as_much_again() {
+fn what_is_beyond_the_bytes_that_stay_is_told_once_it_is_half_as_much_again() {
     let mut index = LogIndex::new(None, Arc::new(CacheBudget::new(0, 0)));
     for number in 0..6 {
         index.push(entry(1, number), number, 100).unwrap();
     }
-    assert_eq!(index.beyond(300), None);
-    assert_eq!(index.beyond(299), Some(3));
+    assert_eq!(index.beyond(400), None);
+    assert_eq!(index.beyond(399), Some(2));
     assert_eq!(index.beyond(0), Some(5));
     index.purge(entry(1, 3).log_id);
-    assert_eq!((index.beyond(100), index.beyond(99)), (None, Some(5)));
+    assert_eq!((index.beyond(134), index.beyond(99)), (None, Some(5)));
     index.truncate_after(Some(entry(1, 4).log_id));
-    assert_eq!((index.beyond(50), index.beyond(49)), (None, Some(4)));
+    assert_eq!((index.beyond(67), index.beyond(66)), (None, Some(4)));
+}
+
+#[test]
+fn bytes_up_to_an_entry_are_those_that_are_still_here() {
+    let mut index = LogIndex::new(None, Arc::new(CacheBudget::new(0, 0)));
+    for number in 0..6 {
+        index.push(entry(1, number), number, 10).unwrap();
+    }
+    index.purge(entry(1, 1).log_id);
+    let bytes = [0, 1, 2, 5, 9].map(|upto| index.bytes_up_to(upto));
+    assert_eq!((bytes, index.bytes()), ([0, 0, 10, 40, 40], 40));
 }

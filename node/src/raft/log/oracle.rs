@@ -103,6 +103,10 @@ impl LogDisk for Oracle {
         )))
     }
 
+    fn is_untidy(&self) -> bool {
+        false
+    }
+
     fn file_bytes(&self) -> u64 {
         0
     }

@@ -132,7 +132,22 @@ impl ReplicaLogHandle {
         Ok(true)
     }
 
-    /// The last of the entries that may go so that at most `kept_bytes` stay; none while twice as many are here.
+    /// Of the last entry; of the last that went, where none is here.
+    pub fn last_index(&self) -> Option<u64> {
+        lock(&self.log.state).index.last().map(|log_id| log_id.index())
+    }
+
+    /// Bytes of all entries.
+    pub fn bytes(&self) -> usize {
+        lock(&self.log.state).index.bytes()
+    }
+
+    /// Bytes of the entries up to this one.
+    pub fn bytes_up_to(&self, index: u64) -> usize {
+        lock(&self.log.state).index.bytes_up_to(index)
+    }
+
+    /// The last of the entries that may go so that at most `kept_bytes` stay; none until half as many again are here.
     pub fn beyond(&self, kept_bytes: usize) -> Option<u64> {
         lock(&self.log.state).index.beyond(kept_bytes)
     }

@@ -119,7 +119,8 @@ impl Writer {
     fn gather(&mut self) -> Vec<Queued> {
         let mut changes = Vec::new();
         let mut bytes = 0;
-        let mut deadline = (!self.doomed.is_empty()).then(|| Instant::now() + LAZY_DELAY);
+        let is_idle = self.doomed.is_empty() && !self.shared.disk.is_untidy();
+        let mut deadline = (!is_idle).then(|| Instant::now() + LAZY_DELAY);
         let mut urgent = false;
         while changes.len() < MAX_CHANGES && bytes < MAX_COMMIT_BYTES {
             match self.next(urgent, deadline) {
@@ -157,7 +158,7 @@ impl Writer {
             return fail(changes, reason);
         }
         let batch = self.batch(&mut changes);
-        if batch == Batch::default() {
+        if batch == Batch::default() && !self.shared.disk.is_untidy() {
             return self.complete(changes);
         }
         let begun = Instant::now();

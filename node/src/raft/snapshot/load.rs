@@ -1,9 +1,7 @@
 //! Loads blocks into a state file that is not in use yet. Dropped before it is installed, the file deletes itself.
 
-use std::ops::Bound;
-
 use super::block::{Block, BlockError, each_block};
-use crate::raft::state::{Applied, StateError, StateFile, StateView, open_keys, write_applied};
+use crate::raft::state::{Applied, StateError, StateFile, StateView};
 use crate::raft::types::{ReplicaKey, SnapshotMeta};
 
 /// A snapshot being loaded. Blocks.
@@ -69,7 +67,10 @@ impl Loader {
         self.check_order(&pairs).map_err(|error| self.refused(&error))?;
         if !pairs.is_empty() {
             let path = self.loaded.file().path();
-            self.insert(&pairs).map_err(StateError::database(&path, "loaded"))?;
+            self.loaded
+                .file()
+                .append(&pairs)
+                .map_err(StateError::database(&path, "loaded"))?;
         }
         self.pairs += pairs.len() as u64;
         self.total = block.total_pairs;
@@ -86,20 +87,6 @@ impl Loader {
         }
         self.last_key = last.map(<[u8]>::to_vec);
         Ok(())
-    }
-
-    /// A cursor at the end fills pages in order: half the file and half the time of plain inserts.
-    fn insert(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), redb::Error> {
-        let write = self.loaded.file().begin_lazy()?;
-        {
-            let mut keys = open_keys(&write)?;
-            let mut end = keys.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
-            for (key, value) in pairs {
-                end.insert_before(key, value)?;
-            }
-            end.close()?;
-        }
-        Ok(write.commit()?)
     }
 
     /// Whether the last block was added.
@@ -122,12 +109,8 @@ impl Loader {
             log_id: self.loaded.meta.last_log_id,
             membership: self.loaded.meta.last_membership.clone(),
         };
-        let finish = || -> Result<(), redb::Error> {
-            let write = file.begin_durable()?;
-            write_applied(&write, &applied)?;
-            Ok(write.commit()?)
-        };
-        finish().map_err(StateError::database(&file.path(), "loaded"))?;
+        file.finish(&applied)
+            .map_err(StateError::database(&file.path(), "loaded"))?;
         Ok(self.loaded)
     }
 

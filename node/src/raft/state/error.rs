@@ -35,6 +35,12 @@ pub enum StateError {
         owner: String,
         expected: ReplicaKey,
     },
+    #[error("the state file of {key} cannot be read to be rewritten")]
+    Rewrite {
+        key: ReplicaKey,
+        #[source]
+        source: StoreError,
+    },
     #[error("{key} cannot apply entry {index}")]
     Apply {
         key: ReplicaKey,

@@ -1,8 +1,10 @@
 //! One state file: a redb database with the replica's keys, and how far the log is applied in them.
 
 use std::fs::{self, File, OpenOptions};
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redb::{
@@ -12,14 +14,15 @@ use redb::{
 
 use super::error::StateError;
 use super::memtable::{Memtable, Step};
+use super::sorted::{Content, write_sorted};
 use crate::raft::codec;
 use crate::raft::lock::lock;
 use crate::raft::patient_file::{Patience, PatientFile};
 use crate::raft::room::DiskRoom;
 use crate::raft::types::{LogId, ReplicaKey, StoredMembership};
 
-/// The version of the tables below.
-const FILE_FORMAT: u8 = 1;
+/// The version of the tables below and of the keys in them. In 1 ids and timestamps had all their bytes.
+const FILE_FORMAT: u8 = 2;
 /// All keys of the state machine; the first byte of a key is its space.
 const KEYS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("keys");
 /// What Raft needs to know of them.
@@ -28,6 +31,7 @@ const FORMAT: &str = "format";
 const OWNER: &str = "owner";
 const APPLIED: &str = "applied";
 const MEMBERSHIP: &str = "membership";
+const CONTENT: &str = "content";
 
 /// The table of keys inside a write transaction.
 pub type KeyTable<'t> = Table<'t, &'static [u8], &'static [u8]>;
@@ -51,7 +55,7 @@ impl Applied {
 /// What state files are opened with.
 #[derive(Clone)]
 pub struct FileSettings {
-    /// Of each file.
+    /// Of each file: pages, and the ranges in front of them.
     pub cache_bytes: usize,
     pub room: Arc<dyn DiskRoom>,
 }
@@ -66,12 +70,18 @@ impl FileSettings {
     }
 }
 
+/// The part of a file's cache that is for ranges.
+const PART_OF_RANGES: usize = 8;
+
 /// An open state file. Dropped while obsolete, it deletes itself: its readers are gone then.
 pub struct StateFile {
     database: Database,
     path: Mutex<PathBuf>,
     patience: Patience,
     obsolete: AtomicBool,
+    /// As of the last transaction.
+    content: AtomicU64,
+    range_cache_bytes: usize,
 }
 
 impl StateFile {
@@ -91,6 +101,7 @@ impl StateFile {
                 let mut raft = write.open_table(RAFT)?;
                 raft.insert(FORMAT, [FILE_FORMAT].as_slice())?;
                 raft.insert(OWNER, owner(key).as_slice())?;
+                raft.insert(CONTENT, [0; 8].as_slice())?;
             }
             write.open_table(KEYS)?;
             Ok(write.commit()?)
@@ -118,16 +129,19 @@ impl StateFile {
     }
 
     fn new(file: File, path: &Path, settings: &FileSettings) -> Result<Self, DatabaseError> {
+        let range_cache_bytes = settings.cache_bytes / PART_OF_RANGES;
         let patience = Patience::default();
         let backend = PatientFile::new(file, settings.room.clone(), patience.clone())?;
         let database = Builder::new()
-            .set_cache_size(settings.cache_bytes)
+            .set_cache_size(settings.cache_bytes - range_cache_bytes)
             .create_with_backend(backend)?;
         Ok(StateFile {
             database,
             path: Mutex::new(path.to_owned()),
             patience,
             obsolete: AtomicBool::new(false),
+            content: AtomicU64::new(0),
+            range_cache_bytes,
         })
     }
 
@@ -139,12 +153,17 @@ impl StateFile {
 
     fn check(&self, key: ReplicaKey) -> Result<(), StateError> {
         let path = self.path();
-        let read = || -> Result<(Vec<u8>, Vec<u8>), redb::Error> {
+        let read = || -> Result<_, redb::Error> {
             let raft = self.database.begin_read()?.open_table(RAFT)?;
             let get = |name| Ok::<_, redb::Error>(raft.get(name)?.map(|value| value.value().to_vec()));
-            Ok((get(FORMAT)?.unwrap_or_default(), get(OWNER)?.unwrap_or_default()))
+            let content = get(CONTENT)?.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));
+            Ok((
+                get(FORMAT)?.unwrap_or_default(),
+                get(OWNER)?.unwrap_or_default(),
+                content,
+            ))
         };
-        let (format, found) = read().map_err(StateError::database(&path, "read"))?;
+        let (format, found, content) = read().map_err(StateError::database(&path, "read"))?;
         match format.as_slice() {
             [FILE_FORMAT] => {}
             [found, ..] => {
@@ -168,11 +187,37 @@ impl StateFile {
                 expected: key,
             });
         }
+        let Some(content) = content else {
+            return Err(StateError::Damaged {
+                path,
+                what: "it does not say how much it holds".to_owned(),
+            });
+        };
+        self.content.store(content, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What its pairs take; the rest is room around them.
+    pub fn content_bytes(&self) -> u64 {
+        self.content.load(Ordering::Relaxed)
+    }
+
+    /// For ranges of keys that were read lately.
+    pub fn range_cache_bytes(&self) -> usize {
+        self.range_cache_bytes
     }
 
     pub fn path(&self) -> PathBuf {
         lock(&self.path).clone()
+    }
+
+    /// What it takes on the disk: less than its length, for redb grows a file by doubling, with a hole. Blocks.
+    pub fn bytes(&self) -> Result<u64, StateError> {
+        /// Whatever the file system's are.
+        const BLOCK_BYTES: u64 = 512;
+        let path = self.path();
+        let about = fs::metadata(&path).map_err(StateError::file(&path, "looked at"))?;
+        Ok(about.blocks() * BLOCK_BYTES)
     }
 
     /// Notes that the file has another name now.
@@ -186,14 +231,14 @@ impl StateFile {
     }
 
     /// A transaction of a file that is being loaded: durable at the next durable one.
-    pub fn begin_lazy(&self) -> Result<WriteTransaction, redb::Error> {
+    fn begin_lazy(&self) -> Result<WriteTransaction, redb::Error> {
         let mut write = self.database.begin_write()?;
         write.set_durability(Durability::None)?;
         Ok(write)
     }
 
     /// A transaction that makes everything before it durable too. Opening the file after a crash then takes no repair.
-    pub fn begin_durable(&self) -> Result<WriteTransaction, redb::Error> {
+    fn begin_durable(&self) -> Result<WriteTransaction, redb::Error> {
         let mut write = self.database.begin_write()?;
         write.set_durability(Durability::Immediate)?;
         write.set_quick_repair(true);
@@ -217,15 +262,47 @@ impl StateFile {
     /// Writes a memtable as of a step, and how far the log is applied in it, durably and all at once.
     pub fn checkpoint(&self, changes: &Memtable, step: Step, applied: &Applied) -> Result<(), redb::Error> {
         let write = self.begin_durable()?;
+        let mut content = Content(self.content_bytes());
         {
             let mut keys = open_keys(&write)?;
-            changes.each(step, |key, value| match value {
-                Some(value) => keys.insert(key, value).map(drop),
-                None => keys.remove(key).map(drop),
-            })?;
+            changes.with_all(step, |changes| write_sorted(&mut keys, &mut content, changes))?;
         }
         write_applied(&write, applied)?;
+        self.commit(write, content)
+    }
+
+    /// Adds pairs behind all that are there, lazily. A cursor at the end fills pages in order: half the file and half the time
+    /// of plain inserts.
+    pub fn append<B: AsRef<[u8]>>(&self, pairs: &[(B, B)]) -> Result<(), redb::Error> {
+        let write = self.begin_lazy()?;
+        let mut content = Content(self.content_bytes());
+        {
+            let mut keys = open_keys(&write)?;
+            let mut end = keys.upper_bound_mut(Bound::<&[u8]>::Unbounded)?;
+            for (key, value) in pairs {
+                let (key, value) = (key.as_ref(), value.as_ref());
+                end.insert_before(key, value)?;
+                content.add(key, value);
+            }
+            end.close()?;
+        }
+        self.commit(write, content)
+    }
+
+    /// Makes what was appended durable, and says how far it is.
+    pub fn finish(&self, applied: &Applied) -> Result<(), redb::Error> {
+        let write = self.begin_durable()?;
+        write_applied(&write, applied)?;
         Ok(write.commit()?)
+    }
+
+    fn commit(&self, write: WriteTransaction, content: Content) -> Result<(), redb::Error> {
+        write
+            .open_table(RAFT)?
+            .insert(CONTENT, content.0.to_be_bytes().as_slice())?;
+        write.commit()?;
+        self.content.store(content.0, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -248,12 +325,12 @@ fn open_file(path: &Path) -> std::io::Result<File> {
 }
 
 /// The table of keys, to write to.
-pub fn open_keys(write: &WriteTransaction) -> Result<KeyTable<'_>, redb::Error> {
+fn open_keys(write: &WriteTransaction) -> Result<KeyTable<'_>, redb::Error> {
     Ok(write.open_table(KEYS)?)
 }
 
 /// Notes in the same transaction how far its keys are.
-pub fn write_applied(write: &WriteTransaction, applied: &Applied) -> Result<(), redb::Error> {
+fn write_applied(write: &WriteTransaction, applied: &Applied) -> Result<(), redb::Error> {
     let mut raft = write.open_table(RAFT)?;
     raft.insert(APPLIED, codec::to_bytes(&applied.log_id).as_slice())?;
     raft.insert(MEMBERSHIP, codec::to_bytes(&applied.membership).as_slice())?;

@@ -26,15 +26,6 @@ pub struct ReplicaDirectory {
 }
 
 impl ReplicaDirectory {
-    /// What all files here take. Blocks.
-    pub fn bytes(&self) -> u64 {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.metadata().ok())
-            .map(|file| file.len())
-            .sum()
-    }
-
     /// Opens the current state file, or creates the first one.
     ///
     /// Where no file is in use and none may be begun, nothing is touched: what is there may be all that is left.

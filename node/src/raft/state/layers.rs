@@ -12,6 +12,7 @@ use super::error::StateError;
 use super::file::{PinnedKeys, StateFile};
 use super::memtable::{Change, Memtable, Scan, Step};
 use super::pins::Pin;
+use super::ranges::{Generation, Range, Ranges};
 
 /// The state as of one step; clones share it.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct Base {
     // Before the file: a table of a closed database reads nothing.
     keys: PinnedKeys,
     spaces: Spaces,
+    ranges: Arc<Ranges>,
+    generation: Generation,
     file: Arc<StateFile>,
 }
 
@@ -46,7 +49,9 @@ const MANY: usize = 4_096;
 struct Spaces(BTreeMap<u8, Space>);
 
 impl Spaces {
-    fn of(keys: &PinnedKeys) -> Result<Self, redb::Error> {
+    /// Those with many keys before are taken to have many still: to count them is to read as many pages at each checkpoint.
+    fn of(keys: &PinnedKeys, before: Option<&Self>) -> Result<Self, redb::Error> {
+        let had_many = |space: u8| before.is_some_and(|before| matches!(before.0.get(&space), Some(Space::Many)));
         let mut spaces = BTreeMap::new();
         let mut from = Some(0);
         while let Some(first) = from
@@ -54,7 +59,11 @@ impl Spaces {
         {
             let found = item?.0.value().first().copied();
             let Some(space) = found else { break };
-            spaces.insert(space, Space::of(keys, space)?);
+            let found = match had_many(space) {
+                true => Space::Many,
+                false => Space::of(keys, space)?,
+            };
+            spaces.insert(space, found);
             from = space.checked_add(1);
         }
         Ok(Spaces(spaces))
@@ -103,9 +112,43 @@ impl Space {
 
 impl Base {
     pub fn pin(file: Arc<StateFile>) -> Result<Arc<Self>, StateError> {
+        let ranges = Arc::new(Ranges::new(file.range_cache_bytes()));
+        Self::pin_with(None, ranges, 0, file)
+    }
+
+    /// The same file behind a checkpoint of these changes.
+    pub fn next(&self, changes: &Memtable, step: Step) -> Result<Arc<Self>, StateError> {
+        let generation = changes.with_all(step, |changes| {
+            let changed: Vec<&[u8]> = changes.map(|(key, _)| key).collect();
+            self.ranges.advance(&changed)
+        });
+        Self::pin_with(Some(&self.spaces), self.ranges.clone(), generation, self.file.clone())
+    }
+
+    fn pin_with(
+        before: Option<&Spaces>,
+        ranges: Arc<Ranges>,
+        generation: Generation,
+        file: Arc<StateFile>,
+    ) -> Result<Arc<Self>, StateError> {
         let keys = file.keys()?;
-        let spaces = Spaces::of(&keys).map_err(StateError::database(&file.path(), "read"))?;
-        Ok(Arc::new(Base { keys, spaces, file }))
+        let spaces = Spaces::of(&keys, before).map_err(StateError::database(&file.path(), "read"))?;
+        Ok(Arc::new(Base {
+            keys,
+            spaces,
+            ranges,
+            generation,
+            file,
+        }))
+    }
+
+    pub fn file(&self) -> &Arc<StateFile> {
+        &self.file
+    }
+
+    /// All pairs, in key order.
+    pub fn all(&self) -> Result<Pairs<'_>, StoreError> {
+        self.scan(&[], Bound::Unbounded)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
@@ -120,6 +163,18 @@ impl Base {
         if !self.spaces.may_have_any(from, to) {
             return Ok(Box::new(std::iter::empty()));
         }
+        let Bound::Excluded(end) = to else {
+            return self.read(from, to);
+        };
+        let range = Range::new(from, end);
+        if let Some(pairs) = self.ranges.get(&range, self.generation) {
+            return Ok(Box::new((0..pairs.len()).map(move |at| Ok(pairs[at].clone()))));
+        }
+        let pairs = self.read(from, to)?;
+        Ok(Box::new(self.ranges.watch(range, self.generation, pairs)))
+    }
+
+    fn read(&self, from: &[u8], to: Bound<&[u8]>) -> Result<Pairs<'_>, StoreError> {
         let bounds = (Bound::Included(from), to);
         let range = ReadableTable::range::<&[u8]>(&self.keys, bounds).map_err(StoreError::new)?;
         Ok(Box::new(range.map(|item| {
@@ -141,6 +196,10 @@ impl Layers {
 
     pub fn file(&self) -> &Arc<StateFile> {
         &self.base.file
+    }
+
+    pub fn base(&self) -> &Arc<Base> {
+        &self.base
     }
 
     pub fn step(&self) -> Step {
@@ -181,7 +240,7 @@ impl Layers {
         frozen
     }
 
-    /// The file has what was frozen.
+    /// The file has what was frozen; it may be another one.
     pub fn rebase(&mut self, base: Arc<Base>) {
         self.base = base;
         self.frozen = None;

@@ -25,6 +25,8 @@ const LAST_CHUNK: usize = 256;
 pub type Step = u64;
 /// A new value; none where the key is deleted.
 pub type Change = Option<Vec<u8>>;
+/// A key and its new value, lent.
+pub type Changed<'a> = (&'a [u8], Option<&'a [u8]>);
 /// Most keys are short enough to lie in the map itself, where comparing them needs no further access to memory.
 type Key = SmallVec<[u8; 48]>;
 
@@ -150,14 +152,11 @@ impl Memtable {
         read(&self.keys).get(key)?.at(step).cloned()
     }
 
-    /// Gives away what each key is by a step, in key order, until the taker fails.
-    pub fn each<E>(&self, step: Step, mut take: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>) -> Result<(), E> {
-        for (key, changes) in &*read(&self.keys) {
-            if let Some(change) = changes.at(step) {
-                take(key, change.as_deref())?;
-            }
-        }
-        Ok(())
+    /// Lends what each key is by a step, in key order. Nothing is written to it meanwhile.
+    pub fn with_all<T>(&self, step: Step, take: impl FnOnce(&mut dyn Iterator<Item = Changed<'_>>) -> T) -> T {
+        let keys = read(&self.keys);
+        let changed = |(key, changes)| Some((Key::as_slice(key), Changes::at(changes, step)?.as_deref()));
+        take(&mut keys.iter().filter_map(changed))
     }
 
     /// The changes of a range by a step, in key order; none where there is no change. The range must not be reversed.

@@ -9,7 +9,12 @@ mod memtable;
 #[cfg(test)]
 mod model_tests;
 mod pins;
+mod ranges;
 mod replica;
+mod rewrite;
+#[cfg(test)]
+mod rewrite_tests;
+mod sorted;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -17,7 +22,7 @@ mod transaction;
 mod view;
 
 pub use error::StateError;
-pub use file::{Applied, FileSettings, StateFile, open_keys, write_applied};
+pub use file::{Applied, FileSettings, StateFile};
 pub use generation::ReplicaDirectory;
 pub use replica::{CheckpointPolicy, ReplicaState};
 pub use store::ReplicaStore;

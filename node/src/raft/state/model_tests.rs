@@ -46,6 +46,8 @@ enum Step {
     Reopen,
     /// Replaces the state by its own snapshot.
     Install,
+    /// Puts a fresh file in the place of the one in use.
+    Rewrite,
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -64,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Pin),
         1 => Just(Step::Reopen),
         1 => Just(Step::Install),
+        1 => Just(Step::Rewrite),
     ]
 }
 
@@ -140,6 +143,7 @@ impl World {
                 self.state.install(&meta_of(&view), SnapshotData::View(view)).unwrap();
             }
             Step::Install => {}
+            Step::Rewrite => assert!(self.state.rewrite().unwrap()),
         }
         same(&self.state.view().unwrap(), &self.model)?;
         self.pinned.iter().try_for_each(|(view, model)| same(view, model))
@@ -179,7 +183,7 @@ fn open(directory: &tempfile::TempDir, log: &ReplicaLogHandle) -> ReplicaState {
 fn same(view: &StateView, model: &Model) -> TestCaseResult {
     let pairs = |pairs: kotoba_state::store::Pairs<'_>| pairs.collect::<Result<Model, _>>().unwrap();
     prop_assert_eq!(&pairs(view.all().unwrap()), model);
-    for (from, to) in [([1, 0], [2, 0]), ([1, 5], [2, 5]), ([2, 3], [9, 9]), ([0, 0], [1, 4])] {
+    for (from, to) in [([1, 0], [2, 0]), ([1, 5], [2, 5]), ([2, 3], [9, 9]), ([0, 0], [1, 4]), ([1, 2], [1, 4])] {
         let expected: Model = model
             .range(from.to_vec()..to.to_vec())
             .map(|(k, v)| (k.clone(), v.clone()))

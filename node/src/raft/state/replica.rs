@@ -4,7 +4,7 @@
 //! log still holds from an older term, and the replica could not start again.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,11 @@ use kotoba_state::machine::{EntryPosition, StateMachine};
 use tokio::sync::watch;
 
 use super::error::StateError;
-use super::file::{Applied, FileSettings, StateFile};
+use super::file::{Applied, FileSettings};
 use super::generation::ReplicaDirectory;
 use super::layers::{Base, Layers};
 use super::memtable::{Memtable, Step};
+use super::rewrite::Rewriting;
 use super::transaction::Transaction;
 use super::view::StateView;
 use crate::raft::counters::{Counters, count};
@@ -38,38 +39,49 @@ pub struct CheckpointPolicy {
 ///
 /// Locks are taken in the order of the fields.
 pub struct ReplicaState {
-    key: ReplicaKey,
-    directory: ReplicaDirectory,
+    pub(super) key: ReplicaKey,
+    pub(super) directory: ReplicaDirectory,
     machine: Arc<dyn StateMachine>,
     log: ReplicaLogHandle,
+    /// Held by who rewrites the file.
+    pub(super) rewrite_turn: Mutex<()>,
     /// Held by who changes the file: one checkpoint at a time.
-    file_change: Mutex<()>,
+    pub(super) file_change: Mutex<()>,
     /// Held by who changes the memtables: a step, or what puts another one in its place.
     step: Mutex<()>,
-    current: Mutex<Current>,
+    pub(super) current: Mutex<Current>,
+    pub(super) rewriting: Mutex<Rewriting>,
+    pub(super) closing: AtomicBool,
     applied_index: watch::Sender<u64>,
     /// One past the last index that is durable.
     durable_end: Arc<AtomicU64>,
+    pub(super) file_bytes: AtomicU64,
+    /// Of memtables, since the file was opened or made.
+    pub(super) written_bytes: AtomicU64,
+    /// The most that the file has held since then.
+    pub(super) peak_content_bytes: AtomicU64,
     failed: OnceLock<String>,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// What is readable now.
-struct Current {
+pub(super) struct Current {
     /// None once closed.
-    layers: Option<Layers>,
+    pub(super) layers: Option<Layers>,
     applied: Arc<Applied>,
     /// Since when the newest memtable has something that the file has not.
     dirty_since: Option<Instant>,
+    /// When the file was written last.
+    written_at: Instant,
 }
 
 /// A memtable on its way into the file.
-struct Frozen {
-    changes: Arc<Memtable>,
+#[derive(Clone)]
+pub(super) struct Frozen {
+    pub changes: Arc<Memtable>,
     /// The last step in it.
-    step: Step,
-    applied: Arc<Applied>,
-    file: Arc<StateFile>,
+    pub step: Step,
+    pub applied: Arc<Applied>,
 }
 
 impl ReplicaState {
@@ -88,15 +100,22 @@ impl ReplicaState {
             directory,
             machine,
             log,
+            rewrite_turn: Mutex::default(),
             file_change: Mutex::default(),
             step: Mutex::default(),
             applied_index: watch::channel(applied.end().saturating_sub(1)).0,
             durable_end: Arc::new(AtomicU64::new(applied.end())),
+            file_bytes: AtomicU64::new(file.bytes()?),
+            written_bytes: AtomicU64::new(0),
+            peak_content_bytes: AtomicU64::new(file.content_bytes()),
             current: Mutex::new(Current {
                 layers: Some(Layers::of_file(Base::pin(Arc::new(file))?)),
                 applied: Arc::new(applied),
                 dirty_since: None,
+                written_at: Instant::now(),
             }),
+            rewriting: Mutex::default(),
+            closing: AtomicBool::new(false),
             failed: OnceLock::new(),
             counters,
         })
@@ -124,9 +143,9 @@ impl ReplicaState {
         self.durable_end.load(Ordering::Acquire).saturating_sub(1)
     }
 
-    /// What it takes on the disk. Blocks.
+    /// What the file takes on the disk, as of its last checkpoint.
     pub fn file_bytes(&self) -> u64 {
-        self.directory.bytes()
+        self.file_bytes.load(Ordering::Relaxed)
     }
 
     /// Why this state applies nothing any more; `None` while it does.
@@ -228,6 +247,15 @@ impl ReplicaState {
         self.dirty_bytes() > MAX_DIRTY_BYTES
     }
 
+    /// For how long nothing was applied and nothing written.
+    pub(super) fn rest(&self) -> Duration {
+        let current = lock(&self.current);
+        match current.dirty_since {
+            Some(_) => Duration::ZERO,
+            None => current.written_at.elapsed(),
+        }
+    }
+
     /// About how much is not in the file.
     pub fn dirty_bytes(&self) -> usize {
         dirty_bytes(&lock(&self.current))
@@ -238,14 +266,14 @@ impl ReplicaState {
         self.running(|| {
             let _file_change = lock(&self.file_change);
             match self.freeze() {
-                Some(frozen) => self.write(&frozen),
+                Some((frozen, base)) => self.write(&frozen, &base),
                 None => Ok(()),
             }
         })
     }
 
-    /// Puts a new memtable in the place of the one that is to be written; none where nothing is, or all is closed.
-    fn freeze(&self) -> Option<Frozen> {
+    /// Puts a new memtable in the place of the one that is to be written, above this file; none where nothing is, or all is closed.
+    fn freeze(&self) -> Option<(Frozen, Arc<Base>)> {
         let _step = lock(&self.step);
         let mut current = lock(&self.current);
         if current.applied.end() <= self.durable_end.load(Ordering::Acquire) {
@@ -255,34 +283,40 @@ impl ReplicaState {
             layers,
             applied,
             dirty_since,
+            written_at: _,
         } = &mut *current;
         let layers = layers.as_mut()?;
         *dirty_since = None;
-        Some(Frozen {
+        let frozen = Frozen {
             step: layers.step(),
             changes: layers.freeze(),
             applied: applied.clone(),
-            file: layers.file().clone(),
-        })
+        };
+        Some((frozen, layers.base().clone()))
     }
 
     /// The order matters: what was applied had been given to the log before, so once the log is durable up to here it holds
     /// everything that the commit makes durable.
-    fn write(&self, frozen: &Frozen) -> Result<(), StateError> {
+    fn write(&self, frozen: &Frozen, base: &Base) -> Result<(), StateError> {
         let begun = Instant::now();
         self.log.wait_durable()?;
-        let Frozen {
-            changes,
-            step,
-            applied,
-            file,
-        } = frozen;
+        let Frozen { changes, step, applied } = frozen;
+        let file = base.file();
         let written = file.checkpoint(changes, *step, applied);
         written.map_err(StateError::database(&file.path(), "written"))?;
-        let base = Base::pin(file.clone())?;
-        if let Some(layers) = &mut lock(&self.current).layers {
-            layers.rebase(base);
+        self.file_bytes.store(file.bytes()?, Ordering::Relaxed);
+        let base = base.next(changes, *step)?;
+        {
+            let mut current = lock(&self.current);
+            current.written_at = Instant::now();
+            if let Some(layers) = &mut current.layers {
+                layers.rebase(base);
+            }
         }
+        lock(&self.rewriting).miss(frozen);
+        self.written_bytes.fetch_add(changes.bytes() as u64, Ordering::Relaxed);
+        self.peak_content_bytes
+            .fetch_max(file.content_bytes(), Ordering::Relaxed);
         self.durable_end.fetch_max(applied.end(), Ordering::AcqRel);
         count(&self.counters.checkpoints);
         self.counters.checkpoint.observe(begun.elapsed());
@@ -329,7 +363,9 @@ impl ReplicaState {
         // The log may just have dropped a tail that contradicts the snapshot; see the invariant above.
         self.log.wait_durable()?;
         let (generation, file) = loaded.into_file();
+        lock(&self.rewriting).give_up();
         self.directory.switch_to(generation, &file)?;
+        self.file_bytes.store(file.bytes()?, Ordering::Relaxed);
         let layers = Layers::of_file(Base::pin(Arc::new(file))?);
         self.durable_end.fetch_max(applied.end(), Ordering::AcqRel);
         count(&self.counters.snapshots_installed);
@@ -355,6 +391,8 @@ impl ReplicaState {
         /// Views are held for moments; a reader that hangs must not keep the process from ending.
         const PATIENCE: Duration = Duration::from_secs(2);
         const PAUSE: Duration = Duration::from_millis(2);
+        self.closing.store(true, Ordering::Release);
+        let _no_rewrite = lock(&self.rewrite_turn);
         let checkpoint = self.checkpoint();
         let layers = lock(&self.current).layers.take();
         let readers = layers
@@ -370,7 +408,7 @@ impl ReplicaState {
     }
 
     /// Runs a step unless an earlier one failed; remembers the first failure.
-    fn running<T>(&self, step: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
+    pub(super) fn running<T>(&self, step: impl FnOnce() -> Result<T, StateError>) -> Result<T, StateError> {
         if let Some(reason) = self.failed.get() {
             return Err(StateError::Failed {
                 key: self.key,

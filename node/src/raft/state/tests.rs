@@ -181,6 +181,31 @@ async fn a_state_of_another_replica_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_of_an_earlier_format_is_refused_with_what_to_do() {
+    let fixture = Fixture::new().await;
+    let state = fixture.open().unwrap();
+    state.apply(&[entry(0)]).unwrap();
+    state.close().unwrap();
+    let path = fixture.directory.path().join("state/1.redb");
+    let table = redb::TableDefinition::<&str, &[u8]>::new("raft");
+    let database = redb::Database::open(&path).unwrap();
+    let write = database.begin_write().unwrap();
+    write
+        .open_table(table)
+        .unwrap()
+        .insert("format", [1].as_slice())
+        .unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let refused = fixture.open().err().unwrap();
+    assert!(matches!(refused, StateError::Format { found: 1, .. }), "{refused}");
+    assert!(
+        refused.to_string().contains("start the version that wrote it"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
 async fn a_damaged_state_file_is_refused_and_left_as_it_is() {
     let fixture = Fixture::new().await;
     let state = fixture.open().unwrap();

@@ -1,9 +1,12 @@
 //! Where things lie in a partition's store: the first byte is the space, the rest keeps the order of what it names.
 //!
-//! Versions: user key (escaped, so that no key is a prefix of another), then the inverted commit timestamp: a scan
-//! meets keys in order and of each key the newest version first.
+//! Versions: user key, then commit timestamp, as `ordered` writes them: a scan meets keys in order and of each key the newest
+//! version first.
 
 use super::command::TxnId;
+use super::ordered::{
+    AFTER_ALL_TIMESTAMPS, newest_first_bytes, put_key, put_newest_first, take_key, take_newest_first,
+};
 use crate::ids::{MemberId, Timestamp};
 use crate::store::StoreError;
 
@@ -16,11 +19,7 @@ const RECORD_BY_START: u8 = 6;
 const GARBAGE: u8 = 7;
 const UNFINISHED_BY_START: u8 = 8;
 
-/// A zero byte inside a key is followed by this, above `END`, so that longer keys sort after their prefixes.
-const ESCAPED_ZERO: u8 = 0xFF;
-const END: [u8; 2] = [0, 0];
 const TXN_BYTES: usize = 24;
-const TIMESTAMP_BYTES: usize = 8;
 
 /// The partition's own values.
 #[derive(Clone, Copy, Debug)]
@@ -41,15 +40,33 @@ pub(super) fn scalar(which: Scalar) -> Vec<u8> {
 
 pub(super) fn version(key: &[u8], commit_ts: Timestamp) -> Vec<u8> {
     let mut bytes = version_start(key);
-    bytes.extend_from_slice(&(!commit_ts.0).to_be_bytes());
+    put_newest_first(&mut bytes, commit_ts);
     bytes
 }
 
 /// All versions of a key at or below a timestamp, newest first.
 pub(super) fn versions_at(key: &[u8], at: Timestamp) -> Bounds {
     let mut end = version_start(key);
-    end.extend_from_slice(&[0xFF; TIMESTAMP_BYTES + 1]);
+    end.extend_from_slice(&AFTER_ALL_TIMESTAMPS);
     (version(key, at), end)
+}
+
+/// All versions of a key, newest first.
+pub(super) fn versions_of(key: &[u8]) -> Bounds {
+    let start = version_start(key);
+    let mut end = start.clone();
+    end.extend_from_slice(&AFTER_ALL_TIMESTAMPS);
+    (start, end)
+}
+
+/// The timestamp of a place among the versions of a key, which begin there.
+pub(super) fn timestamp_behind(place: &[u8], start: &[u8]) -> Result<Timestamp, StoreError> {
+    let parse = || {
+        let mut rest = place.strip_prefix(start)?;
+        let parsed = take_newest_first(&mut rest)?;
+        rest.is_empty().then_some(parsed)
+    };
+    parse().ok_or_else(|| damaged("version"))
 }
 
 /// All versions of the keys of a range.
@@ -64,37 +81,23 @@ pub(super) fn all_versions() -> Bounds {
 fn version_start(key: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len() + 12);
     bytes.push(VERSION);
-    for &byte in key {
-        bytes.push(byte);
-        if byte == 0 {
-            bytes.push(ESCAPED_ZERO);
-        }
-    }
-    bytes.extend_from_slice(&END);
+    put_key(&mut bytes, key);
     bytes
 }
 
 /// The user key and timestamp of a version's place.
 pub(super) fn parse_version(bytes: &[u8]) -> Result<(Vec<u8>, Timestamp), StoreError> {
-    let escaped_end = bytes.len().checked_sub(TIMESTAMP_BYTES + END.len());
-    let Some(end) = escaped_end.filter(|end| *end >= 1) else {
-        return Err(damaged("version"));
+    let parse = || {
+        let mut rest = bytes.strip_prefix(&[VERSION])?;
+        let parsed = (take_key(&mut rest)?, take_newest_first(&mut rest)?);
+        rest.is_empty().then_some(parsed)
     };
-    let inverted = parse_u64(&bytes[end + END.len()..])?;
-    let mut key = Vec::with_capacity(end);
-    let mut rest = bytes[1..end].iter();
-    while let Some(&byte) = rest.next() {
-        if byte == 0 && rest.next() != Some(&ESCAPED_ZERO) {
-            return Err(damaged("version"));
-        }
-        key.push(byte);
-    }
-    Ok((key, Timestamp(!inverted)))
+    parse().ok_or_else(|| damaged("version"))
 }
 
-/// Whether two places are of versions of the same key.
-pub(super) fn is_of_same_key(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.len() >= TIMESTAMP_BYTES && a[..a.len() - TIMESTAMP_BYTES] == b[..b.len() - TIMESTAMP_BYTES]
+/// What a place of a version has in common with those of all versions of its key, and with no other place.
+pub(super) fn key_part(place: &[u8], commit_ts: Timestamp) -> &[u8] {
+    &place[..place.len().saturating_sub(newest_first_bytes(commit_ts))]
 }
 
 pub(super) fn intent(key: &[u8]) -> Vec<u8> {

@@ -17,6 +17,7 @@ mod history;
 mod intents;
 mod keys;
 mod one_phase;
+mod ordered;
 mod prepare;
 mod read;
 mod records;

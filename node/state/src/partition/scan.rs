@@ -185,7 +185,7 @@ impl<'a> Versions<'a> {
             let (key, commit_ts) = keys::parse_version(&place)?;
             if commit_ts <= self.snapshot {
                 let version = Version::of_bytes(commit_ts, &bytes)?;
-                self.skip_older(&place, &key)?;
+                self.skip_older(keys::key_part(&place, commit_ts), &key)?;
                 return Ok(Some((key, version)));
             }
             steps += 1;
@@ -198,10 +198,10 @@ impl<'a> Versions<'a> {
     }
 
     /// Leaves the iterator at the next key.
-    fn skip_older(&mut self, place: &[u8], key: &[u8]) -> Result<(), StoreError> {
+    fn skip_older(&mut self, key_part: &[u8], key: &[u8]) -> Result<(), StoreError> {
         let mut steps = 0;
         while let Some(Ok((next, _))) = self.pairs.peek()
-            && keys::is_of_same_key(next, place)
+            && next.starts_with(key_part)
         {
             self.pairs.next();
             steps += 1;

@@ -5,14 +5,13 @@
 use super::command::{Key, Op, TxnId};
 use super::digest::StateDigest;
 use super::keys;
-use crate::ids::{MemberId, Timestamp};
+use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
-/// First byte of a stored version: kind and format in one.
-const PUT_1: u8 = 1;
-const DELETE_1: u8 = 2;
-const PUT_TEMPORARY_1: u8 = 3;
-const TXN_BYTES: usize = 24;
+/// First byte of a stored version: kind and format in one. Those below were of the first format, with ids of 24 bytes.
+const PUT_2: u8 = 4;
+const DELETE_2: u8 = 5;
+const PUT_TEMPORARY_2: u8 = 6;
 
 /// One committed version of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,41 +23,38 @@ pub(super) struct Version {
 
 impl Version {
     pub fn parse(place: &[u8], bytes: &[u8]) -> Result<(Key, Self), StoreError> {
+        // First, for a place of another format may not be understood.
+        let kind = Kind::of(bytes)?;
         let (key, commit_ts) = keys::parse_version(place)?;
-        Ok((key, Version::of_bytes(commit_ts, bytes)?))
+        Ok((key, Version::of_kind(kind, commit_ts, bytes)?))
     }
 
     /// The version that was committed at a timestamp, from what is stored of it.
     pub fn of_bytes(commit_ts: Timestamp, bytes: &[u8]) -> Result<Self, StoreError> {
-        let (&tag, rest) = bytes.split_first().ok_or_else(|| keys::damaged("version"))?;
-        let (txn, value) = rest
-            .split_at_checked(TXN_BYTES)
-            .ok_or_else(|| keys::damaged("version"))?;
-        let op = match tag {
-            PUT_1 => Op::Put(value.to_vec()),
-            DELETE_1 => Op::Delete,
-            PUT_TEMPORARY_1 => Op::PutTemporary(value.to_vec()),
-            other => {
-                return Err(StoreError::new(format!(
-                    "a version has format {other}, which this build does not know: start a newer build"
-                )));
-            }
+        Version::of_kind(Kind::of(bytes)?, commit_ts, bytes)
+    }
+
+    fn of_kind(kind: Kind, commit_ts: Timestamp, bytes: &[u8]) -> Result<Self, StoreError> {
+        let (txn, value) = postcard::take_from_bytes::<TxnId>(&bytes[1..]).map_err(|_| keys::damaged("version"))?;
+        let op = match kind {
+            Kind::Put => Op::Put(value.to_vec()),
+            Kind::Delete => Op::Delete,
+            Kind::PutTemporary => Op::PutTemporary(value.to_vec()),
         };
-        let txn = parse_txn(txn);
         Ok(Version { commit_ts, txn, op })
     }
 
     fn bytes(&self) -> Vec<u8> {
+        /// Most ids take fewer.
+        const ID_BYTES: usize = 12;
         let (tag, value): (u8, &[u8]) = match &self.op {
-            Op::Put(value) => (PUT_1, value),
-            Op::Delete => (DELETE_1, &[]),
-            Op::PutTemporary(value) => (PUT_TEMPORARY_1, value),
+            Op::Put(value) => (PUT_2, value),
+            Op::Delete => (DELETE_2, &[]),
+            Op::PutTemporary(value) => (PUT_TEMPORARY_2, value),
         };
-        let mut bytes = Vec::with_capacity(1 + TXN_BYTES + value.len());
+        let mut bytes = Vec::with_capacity(1 + ID_BYTES + value.len());
         bytes.push(tag);
-        for part in [self.txn.member.0, self.txn.incarnation, self.txn.counter] {
-            bytes.extend_from_slice(&part.to_be_bytes());
-        }
+        let mut bytes = postcard::to_extend(&self.txn, bytes).expect("a vector takes every byte");
         bytes.extend_from_slice(value);
         bytes
     }
@@ -73,17 +69,45 @@ impl Version {
     }
 }
 
-fn parse_txn(bytes: &[u8]) -> TxnId {
-    let part = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight of the 24 bytes of an id"));
-    TxnId {
-        member: MemberId(part(0)),
-        incarnation: part(8),
-        counter: part(16),
+enum Kind {
+    Put,
+    Delete,
+    PutTemporary,
+}
+
+impl Kind {
+    /// By the first byte of a stored version.
+    fn of(bytes: &[u8]) -> Result<Self, StoreError> {
+        match *bytes.first().ok_or_else(|| keys::damaged("version"))? {
+            PUT_2 => Ok(Kind::Put),
+            DELETE_2 => Ok(Kind::Delete),
+            PUT_TEMPORARY_2 => Ok(Kind::PutTemporary),
+            other => Err(StoreError::new(format!(
+                "a version has format {other}, which this build does not know: start the build that wrote it"
+            ))),
+        }
     }
 }
 
+/// Versions above the timestamp that are stepped over before it is cheaper to seek.
+const STEPS_BEFORE_SEEK: usize = 4;
+
 /// The newest version of a key at or below a timestamp.
 pub(super) fn version_at(store: &dyn Read, key: &[u8], at: Timestamp) -> Result<Option<Version>, StoreError> {
+    let (start, end) = keys::versions_of(key);
+    let mut pairs = store.scan(&start, &end)?;
+    for _ in 0..STEPS_BEFORE_SEEK {
+        let Some(pair) = pairs.next() else {
+            return Ok(None);
+        };
+        let (place, bytes) = pair?;
+        let commit_ts = keys::timestamp_behind(&place, &start)?;
+        if commit_ts <= at {
+            // Most keys have one version: a store that sees the end of them may keep them in mind.
+            pairs.next();
+            return Version::of_bytes(commit_ts, &bytes).map(Some);
+        }
+    }
     let (from, to) = keys::versions_at(key, at);
     let first = store.scan(&from, &to)?.next();
     first
@@ -165,4 +189,75 @@ fn write_one(
         store.put(&keys::garbage(version.commit_ts, key), &[])?;
     }
     store.put(&keys::version(key, version.commit_ts), &version.bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::MemberId;
+
+    fn version() -> Version {
+        Version {
+            commit_ts: Timestamp(70_000),
+            txn: TxnId {
+                member: MemberId(3),
+                incarnation: 1,
+                counter: 300,
+            },
+            op: Op::Put(b"value".to_vec()),
+        }
+    }
+
+    #[test]
+    fn the_layout_is_frozen() {
+        let version = version();
+        assert_eq!(version.bytes(), b"\x04\x03\x01\xac\x02value");
+        let place = keys::version(b"\0\x09N\0\0\0k", version.commit_ts);
+        assert_eq!(place, b"\x02\0\xfe\x09N\0\xfck\0\0\xfc\xfe\xee\x8f");
+        assert_eq!(
+            Version::parse(&place, &version.bytes()).unwrap(),
+            (b"\0\x09N\0\0\0k".to_vec(), version)
+        );
+    }
+
+    #[test]
+    fn ids_of_any_size_come_back() {
+        let numbers = [0, 1, 127, 128, 1 << 32, u64::MAX];
+        for (member, counter) in numbers.into_iter().zip(numbers.into_iter().rev()) {
+            let txn = TxnId {
+                member: MemberId(member),
+                incarnation: counter,
+                counter,
+            };
+            for op in [Op::Put(vec![]), Op::PutTemporary(vec![0; 40]), Op::Delete] {
+                let version = Version { txn, op, ..version() };
+                let place = keys::version(b"key", version.commit_ts);
+                assert_eq!(Version::parse(&place, &version.bytes()).unwrap().1, version);
+            }
+        }
+    }
+
+    #[test]
+    fn versions_of_the_first_format_are_refused_with_what_to_do() {
+        let old_place = [b"\x02\0\xffk\0\0".as_slice(), &[0xFF; 8]].concat();
+        let refused = Version::parse(&old_place, &[1; 30]).unwrap_err().0;
+        assert!(refused.to_string().contains("format 1"), "{refused}");
+        assert!(
+            refused.to_string().contains("start the build that wrote it"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn damaged_versions_are_refused() {
+        let version = version();
+        let (place, bytes) = (keys::version(b"key", version.commit_ts), version.bytes());
+        for cut in 0..place.len() {
+            assert!(Version::parse(&place[..cut], &bytes).is_err(), "{cut}");
+        }
+        assert!(Version::parse(&[place.as_slice(), &[0]].concat(), &bytes).is_err());
+        for cut in 0..5 {
+            assert!(Version::parse(&place, &bytes[..cut]).is_err(), "{cut}");
+        }
+    }
 }

@@ -42,7 +42,7 @@ use crate::raft::types::ReplicaKey;
 /// Length of a segment; one that a single commit needs may be longer.
 const SEGMENT_BYTES: u64 = 8 << 20;
 /// What old segments may hold beyond twice of what is of use in them, in segments.
-const SLACK_SEGMENTS: u64 = 2;
+const SLACK_SEGMENTS: u64 = 1;
 /// Bytes of old entries that one commit takes along: little, for appends wait meanwhile.
 const MOVED_BYTES: usize = 256 << 10;
 const MOVED_ENTRIES: usize = 1_024;
@@ -210,8 +210,8 @@ impl SegmentLog {
     /// Some entries of the oldest segment that are still of use, where there is too much around them that is not.
     fn take_along(&self, appender: &mut Appender) -> Result<Vec<Record>, LogError> {
         if appender.moving.is_empty() {
+            let wasteful = self.wasteful();
             let places = lock(&self.places);
-            let wasteful = places.wasteful(SLACK_SEGMENTS * self.segment_bytes);
             appender.moving = wasteful
                 .map_or_else(Vec::new, |oldest| places.sequences_in(oldest))
                 .into();
@@ -232,6 +232,10 @@ impl SegmentLog {
             }
         }
         Ok(moved)
+    }
+
+    fn wasteful(&self) -> Option<u64> {
+        lock(&self.places).wasteful(SLACK_SEGMENTS * self.segment_bytes)
     }
 
     fn remove_useless(&self) -> Result<(), LogError> {
@@ -285,8 +289,8 @@ impl LogDisk for SegmentLog {
             let gone = batch.deletes.iter().chain(&batch.drops);
             gone.for_each(|sequence| places.remove(*sequence));
         }
-        if batch.says_something() {
-            let moved = self.take_along(appender)?;
+        let moved = self.take_along(appender)?;
+        if batch.says_something() || !moved.is_empty() {
             self.add(appender, batch, &moved)?;
         }
         self.remove_useless()
@@ -301,6 +305,10 @@ impl LogDisk for SegmentLog {
 
     fn file_bytes(&self) -> u64 {
         lock(&self.places).file_bytes()
+    }
+
+    fn is_untidy(&self) -> bool {
+        self.wasteful().is_some()
     }
 
     fn close(&self) {

@@ -191,7 +191,11 @@ fn a_log_of_another_member_or_of_an_earlier_version_is_refused() {
 
 #[test]
 fn a_missing_segment_is_noticed() {
-    let whole = filled(15);
+    let folder = CrashingFolder::default();
+    let log = open(&folder).unwrap();
+    // Full frames, so that nothing moves out of the oldest segment.
+    (0..18).for_each(|frame| log.commit(&inserting(frame * 6..frame * 6 + 6)).unwrap());
+    let whole = folder.now();
     assert_eq!(whole.len(), 3);
     let mut holed = whole.clone();
     holed.remove(&2);
@@ -247,4 +251,30 @@ proptest! {
         let refused = refusal([(1, content)].into());
         prop_assert!(!refused.is_empty());
     }
+}
+
+#[test]
+fn commits_without_a_change_give_room_back_until_all_is_tidy() {
+    let folder = CrashingFolder::default();
+    let log = open(&folder).unwrap();
+    (0..60).for_each(|frame| log.commit(&inserting(frame * 6..frame * 6 + 6)).unwrap());
+    let stays = |sequence: &u64| sequence.is_multiple_of(40);
+    let drops = (0..360).filter(|sequence| !stays(sequence)).collect();
+    log.commit(&Batch {
+        drops,
+        ..Batch::default()
+    })
+    .unwrap();
+    let commits = (0..100).take_while(|_| {
+        let is_untidy = log.is_untidy();
+        if is_untidy {
+            log.commit(&Batch::default()).unwrap();
+        }
+        is_untidy
+    });
+    assert!((1..30).contains(&commits.count()), "it comes to an end");
+    assert!(log.file_bytes() <= 4 * SEGMENT_BYTES, "{}", log.file_bytes());
+    drop(log);
+    let found = sequences(&open(&folder).unwrap());
+    assert!((0..360).filter(stays).all(|sequence| found.contains(&sequence)));
 }

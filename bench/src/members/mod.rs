@@ -162,7 +162,7 @@ impl Members {
 
     /// Of that its log.
     pub fn log_bytes(&self, number: usize) -> Result<u64> {
-        disk_bytes(&self.own(number).join(LOG))
+        disk_bytes(&self.processes[number].folder().join(LOG))
     }
 
     /// Of that the state of its replicas. Nearly all that is neither this nor the log is the ballast, which is given up when

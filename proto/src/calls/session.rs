@@ -133,7 +133,8 @@ impl Session {
             }
             // One part more than may be ahead: the server does not follow the protocol, and its call is lost.
             Some(Waiting::Rest(sender)) => {
-                if sender.try_send(part).is_ok() && !is_last {
+                let is_taken = sender.try_send(part).is_ok();
+                if is_taken && !is_last {
                     waiting.insert(call, Waiting::Rest(sender));
                 }
             }

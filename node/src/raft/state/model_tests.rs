@@ -183,7 +183,13 @@ fn open(directory: &tempfile::TempDir, log: &ReplicaLogHandle) -> ReplicaState {
 fn same(view: &StateView, model: &Model) -> TestCaseResult {
     let pairs = |pairs: kotoba_state::store::Pairs<'_>| pairs.collect::<Result<Model, _>>().unwrap();
     prop_assert_eq!(&pairs(view.all().unwrap()), model);
-    for (from, to) in [([1, 0], [2, 0]), ([1, 5], [2, 5]), ([2, 3], [9, 9]), ([0, 0], [1, 4]), ([1, 2], [1, 4])] {
+    for (from, to) in [
+        ([1, 0], [2, 0]),
+        ([1, 5], [2, 5]),
+        ([2, 3], [9, 9]),
+        ([0, 0], [1, 4]),
+        ([1, 2], [1, 4]),
+    ] {
         let expected: Model = model
             .range(from.to_vec()..to.to_vec())
             .map(|(k, v)| (k.clone(), v.clone()))

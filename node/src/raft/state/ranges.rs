@@ -198,7 +198,7 @@ mod tests {
 
     /// Reads a range as a reader of a checkpoint does.
     fn read(ranges: &Ranges, of: Range, at: Generation, pairs: &[Pair]) {
-        let pairs: Pairs = Box::new(pairs.to_vec().into_iter().map(Ok));
+        let pairs: Pairs = Box::new(pairs.iter().cloned().map(Ok));
         ranges.watch(of, at, pairs).for_each(drop);
     }
 

@@ -17,7 +17,9 @@ use crate::report::Report;
 use crate::settings::Settings;
 use crate::table::number;
 
-const ABOUT: &str = "Processor time is that of all members, for one record. Flushes are those of the whole disk.
+const ABOUT: &str = "Each is asked through the API that it offers to a program in Rust: KotobaDB through its client, whose calls share a stream, \
+etcd through its gRPC methods, call by call. The load generator has the same two cores as the members, so what a client costs counts. \
+Processor time is that of all members, for one record. Flushes are those of the whole disk.
 
 | operation | clients | peer | records/s | p50 ms | p99 ms | CPU µs | flushes | errors |
 |---|--:|---|--:|--:|--:|--:|--:|--:|";

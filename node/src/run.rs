@@ -72,6 +72,9 @@ impl Member {
             running.hand_over(HAND_OVER_WITHIN).await;
         }
         self.process.cancel.cancel();
+        if let Some(running) = self.process.started() {
+            running.groups.end_lanes().await;
+        }
         let servers = async {
             while let Some(ended) = self.servers.join_next().await {
                 if let Ok(Err(error)) = ended {

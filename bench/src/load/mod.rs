@@ -51,8 +51,8 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
     let rows = settings.sizes.load;
     let about = format!(
         "`kotoba load` of a file of nodes into three empty members, with its defaults. A row is `{}`. The disk of a replica is \
-         what a member keeps of it, its state and its log, {} s behind the load, receipts of the load's requests among it: each \
-         member has a replica of all.",
+         what a member keeps of it, its state and its log, {} s behind the load, receipts of the load's requests among it, but \
+         not the ballast of a member, a file of 64 MiB that is given up when the disk is full: each member has a replica of all.",
         csv::row(0).trim_end(),
         SETTLE.as_secs()
     );

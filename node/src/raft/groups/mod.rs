@@ -268,6 +268,11 @@ impl Groups {
         }
     }
 
+    /// Ends the lanes that others opened: they would stay open for as long as the process does. What is led here goes on.
+    pub async fn end_lanes(&self) {
+        self.inner.endpoint.close().await;
+    }
+
     /// Stops all replicas, makes their states durable, and closes the log.
     pub async fn shutdown(&self) {
         self.inner.closed.cancel();

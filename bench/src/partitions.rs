@@ -48,8 +48,8 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
     }
     let about = format!(
         "Creates of {CLIENTS} clients in three members. Processor time is that of all members, for one create.\n\n\
-         What bends the curve, as counters of the members and of the system showed in a run that was watched: the fewer \
-         the partitions, the more creates go together. A sync of a member's log takes 11 entries with one partition, 6 \
+         What bends the curve, as counters of the members and of the system showed in a run that was watched, of an \
+         earlier build: the fewer the partitions, the more creates go together. A sync of a member's log takes 11 entries with one partition, 6 \
          with four and 4.5 with 16, and a create 3, 5 and 6 context switches. From 16 to 64 both stay, and a create costs \
          more by about what idle members cost more (see there)."
     );

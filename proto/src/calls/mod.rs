@@ -16,7 +16,7 @@ pub use server::{CallServer, Calls};
 
 use crate::v1::CallPart;
 
-/// Calls under way on one stream; a client that wants more makes ordinary ones, a server reads no further.
+/// Calls under way on one stream; a client that wants more makes ordinary ones.
 const MAX_CALLS: usize = 1_024;
 /// Parts of one answer that its caller has not taken.
 const PARTS_AHEAD: usize = 4;

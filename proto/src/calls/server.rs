@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::Full;
@@ -153,7 +154,11 @@ impl<S: Calls> Served<S> {
             head: None,
             held: None,
         };
-        let mut work = Box::pin(answering.run(self.server.clone(), request));
+        let mut work = Box::pin(answered(
+            self.parts.clone(),
+            call,
+            answering.run(self.server.clone(), request),
+        ));
         if is_done_at_once(work.as_mut()).await {
             return;
         }
@@ -164,6 +169,14 @@ impl<S: Calls> Served<S> {
             drop::<OwnedSemaphorePermit>(permit);
         });
         open.insert(call, Open { task, credit });
+    }
+}
+
+/// A handler that panics fails its own call, and not those that share the stream.
+async fn answered(parts: Parts, call: u64, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        let failed = Status::internal("the call failed: the log of the member says why");
+        send_status(&parts, call, &failed);
     }
 }
 

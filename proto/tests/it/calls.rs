@@ -29,6 +29,7 @@ const HANG: u32 = 2;
 /// Says after how many bytes of its stream it could not go on.
 const POUR: u32 = 3;
 const WAIT_FOR_PERMIT: u32 = 4;
+const PANIC: u32 = 5;
 
 #[derive(Clone, Default)]
 struct Member {
@@ -59,6 +60,7 @@ impl PeerService for Member {
                 let _hanging = Hanging(self.hanging.clone());
                 std::future::pending::<()>().await;
             }
+            PANIC => panic!("as the test asked"),
             WAIT_FOR_PERMIT => self.permits.notified().await,
             _ => {}
         }
@@ -246,6 +248,17 @@ async fn an_error_comes_back_with_its_details() {
         .await
         .unwrap_err();
     assert_eq!(unknown.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_fails_its_own_call_alone() {
+    let running = Running::start().await;
+    let mut client = running.client.clone();
+    let waiting = tokio::spawn(async move { client.partition(request(WAIT_FOR_PERMIT, 5)).await });
+    let status = running.client.clone().partition(request(PANIC, 1)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "{status}");
+    running.member.permits.notify_one();
+    assert_eq!(waiting.await.unwrap().unwrap().into_inner().body.len(), 5);
 }
 
 #[tokio::test]

@@ -266,7 +266,7 @@ fn of_response(response: Response) -> Attempt {
     }
 }
 
-/// Every step of the protocol is idempotent by its transaction; but the two that commit are asked about, not repeated.
+/// Every step of the protocol is idempotent by its transaction; but those that commit are asked about, not repeated.
 fn may_be_done_twice(request: &Request) -> bool {
     match request {
         Request::Read { .. }
@@ -279,7 +279,7 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::Close { .. }
         | Request::ReadReplica { .. }
         | Request::ReadNewest { .. } => true,
-        Request::OnePhase(_) | Request::OnePhaseEventual(_) | Request::Commit(_) => false,
+        Request::OnePhase(_) | Request::OnePhaseEventual(_) => false,
     }
 }
 

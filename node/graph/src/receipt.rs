@@ -45,12 +45,14 @@ pub enum Error {
 }
 
 impl RequestId {
-    /// The slot of the receipt: of the first stored entity that the request names, else the request's own hash.
-    pub fn home(&self, operations: &[Operation]) -> Slot {
-        operations.iter().find_map(slot_named).unwrap_or_else(|| self.slot())
+    /// The slot of the receipt: of the first stored entity that the request names, else the one that its client has chosen, else
+    /// the request's own hash.
+    pub fn home(&self, operations: &[Operation], chosen: Option<Slot>) -> Slot {
+        let named = operations.iter().find_map(slot_named);
+        named.or(chosen).unwrap_or_else(|| self.slot())
     }
 
-    /// Whether the slot of the receipt is the request's own hash, so that what it creates may as well live there.
+    /// Whether the receipt may lie in any slot, so that what the request creates may as well live there.
     pub fn is_home_free(operations: &[Operation]) -> bool {
         operations.iter().all(|operation| slot_named(operation).is_none())
     }
@@ -131,13 +133,16 @@ mod tests {
 
     #[test]
     fn a_receipt_lies_beside_the_first_stored_entity_that_the_request_writes() {
-        let home = |operations: &[Operation]| REQUEST.home(operations);
+        let home = |operations: &[Operation]| REQUEST.home(operations, None);
         let new = EntityRef::Operation(0);
         let one = EntityId::for_node(1).slot();
         assert_eq!(home(&[create_edge(node(1), node(2))]), one);
         assert_eq!(home(&[create_node(), create_edge(new, node(1))]), one);
         assert_eq!(home(&[create_node(), create_edge(node(1), new)]), one);
         assert_eq!(home(&[create_node()]), home(&[create_node(), create_node()]));
+        let chosen = Slot::new(7);
+        assert_eq!(Some(REQUEST.home(&[create_node()], chosen)), chosen);
+        assert_eq!(REQUEST.home(&[create_edge(node(1), node(2))], chosen), one);
         assert!(RequestId::is_home_free(&[create_node(), create_edge(new, new)]));
         assert!(!RequestId::is_home_free(&[create_edge(new, node(1))]));
     }

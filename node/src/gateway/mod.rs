@@ -6,6 +6,7 @@ mod exactly_once;
 mod history;
 pub mod leaving;
 pub mod measured;
+mod opening;
 mod operations;
 mod queries;
 mod refusal;
@@ -14,9 +15,11 @@ mod snapshot;
 pub mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use history::Subject;
+use kotoba_graph::id::Slot;
+use opening::Opening;
 pub use operations::OperationError;
 pub use queries::{Ask, QueryError, QueryLimits, RowBatch};
 use snapshot::Snapshots;
@@ -30,6 +33,7 @@ pub struct Gateway {
     coordinator: Coordinator,
     closed: Arc<ClosedSnapshots>,
     sequences: Sequences,
+    opening: Opening,
     /// The longest a request may take, all attempts included.
     request_timeout: Duration,
     query_limits: QueryLimits,
@@ -47,6 +51,7 @@ impl Gateway {
             coordinator,
             closed,
             sequences,
+            opening: Opening::begin(),
             request_timeout,
             query_limits,
         }
@@ -55,6 +60,11 @@ impl Gateway {
     /// How the transactions of this member's clients ended.
     pub fn outcomes(&self) -> &Outcomes {
         self.coordinator.outcomes()
+    }
+
+    /// Where writes that may be made anywhere are best made now.
+    pub fn open_slot(&self) -> Slot {
+        self.opening.slot(Instant::now())
     }
 
     fn snapshots(&self) -> Snapshots<'_> {

@@ -37,6 +37,8 @@ pub struct OperationRequest {
 #[derive(Clone, Copy, Debug)]
 pub struct Numbered {
     pub id: RequestId,
+    /// The slot that the client has chosen for what may lie anywhere.
+    pub home: Option<Slot>,
     /// Hash of the operations.
     pub content: [u8; 32],
     /// Of the operations as they were sent.
@@ -95,7 +97,7 @@ impl Gateway {
             let sequences = self.sequences_for(&request.operations, None).await?;
             return self.execute_anew(&request, &sequences, None).await;
         };
-        let home = number.id.home(&request.operations);
+        let home = number.id.home(&request.operations, number.home);
         let place = Place {
             key: number.id.key(home),
             number,

@@ -1,7 +1,7 @@
 //! The gateway's side of a transaction: snapshot, reads, and the commit by one phase or two.
 //!
-//! The order of the steps is the protocol's: prepare everywhere, then the commit timestamp, then refresh what was only
-//! read, then commit at the primary, and only then tell the client. What is told is true: "aborted" only where the
+//! The order of the steps is the protocol's: prepare everywhere but at the primary, then send it the commit, whose timestamp it
+//! takes after that; it refreshes what was only read and commits in one phase; only then is the client told. What is told is true: "aborted" only where the
 //! commit was never sent or the primary's log says so, else the outcome is called unknown.
 
 mod commit;

@@ -24,7 +24,7 @@ pub enum LatchError {
 #[derive(Debug, Default)]
 struct Table {
     held: BTreeMap<Key, TxnId>,
-    /// What transactions read or require that were promised to commit: nobody may latch a key in there.
+    /// What transactions read or require beside the keys they have latched: nobody may latch a key in there.
     guarded: BTreeMap<TxnId, Vec<Span>>,
     /// The term in which the held ones were taken.
     term: u64,
@@ -49,19 +49,9 @@ pub struct Held {
 }
 
 impl Latches {
-    /// Latches all keys at once, as the leader of `term`; while one is held by another, waits without holding any.
+    /// Latches all keys at once, as the leader of `term`, and keeps others from latching anything inside the guards; while one of
+    /// either is latched by another, waits without holding any.
     pub async fn acquire(
-        self: &Arc<Self>,
-        term: u64,
-        txn: TxnId,
-        keys: impl Iterator<Item = &Key>,
-        within: Duration,
-    ) -> Result<Held, LatchError> {
-        self.acquire_guarded(term, txn, keys, Vec::new(), within).await
-    }
-
-    /// As [`Latches::acquire`], and keeps others from latching anything inside the spans. Waits while somebody else has.
-    pub async fn acquire_guarded(
         self: &Arc<Self>,
         term: u64,
         txn: TxnId,
@@ -232,19 +222,25 @@ mod tests {
     async fn a_second_writer_waits_for_the_first() {
         let latches = Arc::new(Latches::default());
         let first = latches
-            .acquire(1, txn(1), [key("a"), key("b")].iter(), LONG)
+            .acquire(1, txn(1), [key("a"), key("b")].iter(), Vec::new(), LONG)
             .await
             .unwrap();
-        let refused = latches.acquire(1, txn(2), [key("b")].iter(), SHORT).await;
+        let refused = latches.acquire(1, txn(2), [key("b")].iter(), Vec::new(), SHORT).await;
         assert_eq!(refused.unwrap_err(), LatchError::Timeout);
         drop(first);
-        latches.acquire(1, txn(2), [key("b")].iter(), SHORT).await.unwrap();
+        latches
+            .acquire(1, txn(2), [key("b")].iter(), Vec::new(), SHORT)
+            .await
+            .unwrap();
     }
 
     #[tokio::test]
     async fn a_reader_of_a_range_waits_for_a_key_inside_it() {
         let latches = Arc::new(Latches::default());
-        let held = latches.acquire(1, txn(1), [key("b")].iter(), LONG).await.unwrap();
+        let held = latches
+            .acquire(1, txn(1), [key("b")].iter(), Vec::new(), LONG)
+            .await
+            .unwrap();
         let range = [Span::Range {
             from: key("a"),
             to: key("c"),
@@ -266,20 +262,21 @@ mod tests {
             to: key("d"),
         }];
         let first = latches
-            .acquire_guarded(1, txn(1), [key("a")].iter(), guard.clone(), LONG)
+            .acquire(1, txn(1), [key("a")].iter(), guard.clone(), LONG)
             .await
             .unwrap();
-        let inside = latches.acquire(1, txn(2), [key("c")].iter(), SHORT).await;
+        let inside = latches.acquire(1, txn(2), [key("c")].iter(), Vec::new(), SHORT).await;
         assert_eq!(inside.unwrap_err(), LatchError::Timeout);
-        let beside = latches.acquire(1, txn(2), [key("d")].iter(), SHORT).await.unwrap();
+        let beside = latches
+            .acquire(1, txn(2), [key("d")].iter(), Vec::new(), SHORT)
+            .await
+            .unwrap();
         let over_a_latch = vec![Span::Key(key("d"))];
-        let late = latches
-            .acquire_guarded(1, txn(3), [key("x")].iter(), over_a_latch, SHORT)
-            .await;
+        let late = latches.acquire(1, txn(3), [key("x")].iter(), over_a_latch, SHORT).await;
         assert_eq!(late.unwrap_err(), LatchError::Timeout);
         drop((first, beside));
         latches
-            .acquire(1, txn(2), [key("c"), key("d")].iter(), SHORT)
+            .acquire(1, txn(2), [key("c"), key("d")].iter(), Vec::new(), SHORT)
             .await
             .unwrap();
     }
@@ -287,7 +284,10 @@ mod tests {
     #[tokio::test]
     async fn at_step_down_waiting_readers_fail_and_latches_are_void() {
         let latches = Arc::new(Latches::default());
-        let held = latches.acquire(1, txn(1), [key("a")].iter(), LONG).await.unwrap();
+        let held = latches
+            .acquire(1, txn(1), [key("a")].iter(), Vec::new(), LONG)
+            .await
+            .unwrap();
         let waiting = {
             let latches = latches.clone();
             tokio::spawn(async move { latches.wait_clear(1, None, &[Span::Key(key("a"))], LONG).await })
@@ -296,7 +296,10 @@ mod tests {
         latches.step_down(1);
         assert_eq!(waiting.await.unwrap(), Err(LatchError::SteppedDown));
         assert!(!held.is_valid());
-        let next = latches.acquire(2, txn(2), [key("a")].iter(), SHORT).await.unwrap();
+        let next = latches
+            .acquire(2, txn(2), [key("a")].iter(), Vec::new(), SHORT)
+            .await
+            .unwrap();
         drop(held);
         // News of the old step-down that come late do not touch the new leadership.
         latches.step_down(1);
@@ -309,7 +312,7 @@ mod tests {
     async fn nobody_acts_in_a_term_that_has_ended() {
         let latches = Arc::new(Latches::default());
         latches.step_down(3);
-        let late = latches.acquire(3, txn(1), [key("a")].iter(), SHORT).await;
+        let late = latches.acquire(3, txn(1), [key("a")].iter(), Vec::new(), SHORT).await;
         assert_eq!(late.unwrap_err(), LatchError::SteppedDown);
         assert_eq!(
             latches.wait_clear(2, None, &[], SHORT).await,

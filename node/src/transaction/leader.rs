@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::sightings::Sightings;
-use self::small::SmallReads;
+use self::small::{Size, SmallReads};
 use self::turns::Turns;
 use super::boundary::{Admission, GroupError, PartitionGroup, Partitions, Timestamps};
 use super::coordinator::DEADLINE;
@@ -139,10 +139,6 @@ impl PartitionLeader {
                 self.admit()?;
                 self.prepare(prepare).await.map(Reply::Prepare)
             }
-            Request::Commit(commit) => match self.propose(&Command::Commit(commit)).await? {
-                state::Answer::Commit(answer) => Ok(Reply::Commit(answer)),
-                other => Err(wrong_answer(&other)),
-            },
             Request::CheckTxn { head, push } => self.check_txn(head, push).await.map(Reply::Status),
             Request::Resolve { txn, decided } => {
                 self.propose(&Command::ResolveIntents { txn, decided }).await?;
@@ -170,7 +166,8 @@ impl PartitionLeader {
         self.group.read_barrier().await.map_err(failure)?;
         let view = self.group.view().map_err(failure)?;
         let asked = head.clone();
-        let status = blocking(move || state::status(view.as_ref(), &asked)).await?;
+        let look = move || state::status(view.as_ref(), &asked);
+        let status = self.look_at(Size::Small, look).await?;
         let snapshot = match push {
             Push::MinCommit(snapshot) => snapshot,
             Push::None | Push::AbortExpired | Push::Abort => Timestamp(u64::MAX),

@@ -1,18 +1,18 @@
 //! What the transaction layer asks of a partition's leader, and what comes back: one format byte, then postcard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{MemberId, Timestamp};
 use kotoba_state::partition::{
-    Commit, CommitAnswer, Condition, Decided, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Resolved, Span, TxnHead,
-    TxnId, TxnStatus,
+    CommitOnePhase, Condition, Decided, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Resolved, Span, TxnHead, TxnId,
+    TxnStatus,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Of requests and responses; members of one cluster may run two versions for the time of an upgrade.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// One step of the protocol at one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +23,10 @@ pub enum Request {
         reads: Vec<Read>,
     },
     Refresh(Refresh),
-    /// A whole transaction that writes this partition only.
+    /// A whole transaction, or what is left of it when all partitions but this one, its primary, are prepared.
     OnePhase(OnePhase),
+    /// At a partition that is not the primary.
     Prepare(Prepare),
-    Commit(Commit),
     /// A transaction's outcome, at its primary.
     CheckTxn {
         head: TxnHead,
@@ -71,7 +71,8 @@ pub struct Refresh {
     pub conditions: Vec<Condition>,
 }
 
-/// The transaction that commits in one phase.
+/// What a transaction does at its primary, checked and committed in one phase. Where it writes other partitions, too, those are
+/// prepared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnePhase {
     pub head: TxnHead,
@@ -81,9 +82,26 @@ pub struct OnePhase {
     pub conditions: Vec<Condition>,
     /// Read, or required, on other partitions: refreshed there by the leader while it holds the latches.
     pub elsewhere: Vec<Elsewhere>,
+    /// Slots of other partitions, in which intents wait for the outcome.
+    pub prepared: BTreeSet<u16>,
 }
 
-/// What a transaction read or requires on a partition that it does not write.
+impl OnePhase {
+    /// The entry that commits it, latched in the term `epoch`.
+    pub fn into_command(self, commit_ts: Timestamp, epoch: u64) -> CommitOnePhase {
+        CommitOnePhase {
+            head: self.head,
+            commit_ts,
+            epoch,
+            writes: self.writes,
+            reads: self.reads,
+            conditions: self.conditions,
+            prepared: self.prepared,
+        }
+    }
+}
+
+/// What must hold at the commit timestamp on a partition other than the primary, and is not sure to since it was prepared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Elsewhere {
     /// Any slot of that partition.
@@ -100,7 +118,6 @@ pub enum Reply {
     Refresh(RefreshReply),
     OnePhase(OnePhaseReply),
     Prepare(PrepareAnswer),
-    Commit(CommitAnswer),
     Status(TxnStatus),
     Resolved,
     Forgotten,

@@ -249,6 +249,14 @@ fn every_field_of_an_operation_is_checked_and_named_where_it_cannot_be_right() {
                 },
                 "16 bytes",
             ),
+            (
+                ExecuteOperationRequest {
+                    client_id: vec![7; 16].into(),
+                    home_slot: Some(4096),
+                    ..good()
+                },
+                "below 4096",
+            ),
         ];
         for (request, words) in wrong_envelopes {
             says(&send(&cluster, 1, &request).await.unwrap_err(), words);

@@ -1,12 +1,19 @@
 //! A numbered request that comes again, at whatever member and after whatever was lost, is applied once and answered alike.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use futures::future::try_join_all;
+use kotoba_node::transaction::Partitions;
 use kotoba_proto::ClusterError;
+use kotoba_proto::cluster::slot_of_entity;
 use kotoba_proto::v1::{Direction, ExecuteOperationRequest, Operation};
 
 use crate::cluster::Cluster;
 use crate::graph::{create_edge, create_node, delete_edge, delete_node, edges_of, find_nodes, update_node};
 use crate::raw::send;
-use crate::wait::run;
+use crate::settings::Pace;
+use crate::wait::{ensure, run, until};
 
 fn numbered(sequence: u64, operations: Vec<Operation>) -> ExecuteOperationRequest {
     ExecuteOperationRequest {
@@ -52,6 +59,56 @@ fn a_request_that_is_sent_again_through_another_member_gets_the_first_answer() {
             deleted.results
         );
         assert_eq!(send(&cluster, 1, &delete).await.unwrap().results, deleted.results);
+    });
+}
+
+#[test]
+fn a_request_that_has_chosen_its_slot_creates_there_and_once() {
+    run(async {
+        let cluster = Cluster::with(Pace::default(), 3, 16).await;
+        let create = ExecuteOperationRequest {
+            home_slot: Some(1_000),
+            ..numbered(1, vec![create_node("Once", []), create_node("Once", [])])
+        };
+        let first = send(&cluster, 1, &create).await.unwrap();
+        let partition_of = |slot| cluster.running(1).router.partition_of(slot);
+        for result in &first.results {
+            let slot = slot_of_entity(result.id);
+            assert_eq!(partition_of(slot), partition_of(1_000));
+        }
+        for member in 1..=3 {
+            let again = send(&cluster, member, &repeated(&create)).await.unwrap();
+            assert_eq!(again.results, first.results);
+        }
+        assert_eq!(cluster.client().count(find_nodes("Once", [])).await.unwrap(), 2);
+    });
+}
+
+#[test]
+fn what_clients_create_together_lies_together_and_in_the_end_everywhere() {
+    run(async {
+        let cluster = Cluster::with(Pace::default(), 3, 16).await;
+        let client = cluster.client();
+        let partition_of = |id| cluster.running(1).router.partition_of(slot_of_entity(id));
+        let created = Mutex::new(Vec::new());
+        until("nodes in every partition", || async {
+            let together = (0..16).map(|_| client.execute_operation(create_node("Item", [])));
+            let together = try_join_all(together).await.unwrap();
+            let mut created = created.lock().unwrap();
+            created.push(
+                together
+                    .iter()
+                    .map(|node| partition_of(node.id))
+                    .collect::<BTreeSet<_>>(),
+            );
+            let partitions: BTreeSet<_> = created.iter().flatten().collect();
+            ensure(partitions.len() == 16, || format!("{} of 16", partitions.len()))
+        })
+        .await;
+        // Anywhere, they would lie in ten partitions each time.
+        let created = created.into_inner().unwrap();
+        let apart = created.iter().map(BTreeSet::len).sum::<usize>() / created.len();
+        assert!(apart <= 4, "sixteen at once lie in {apart} partitions");
     });
 }
 

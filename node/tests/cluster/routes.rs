@@ -18,7 +18,7 @@ fn a_client_and_the_members_mean_the_same_slots() {
             client,
             sequence: number * 7_919,
         };
-        let home = request.home(&[]).number();
+        let home = request.home(&[], None).number();
         assert_eq!(slot_of_request(&client, request.sequence), home);
         let id = EntityId::for_node(number);
         assert_eq!(slot_of_entity(id.number()), id.slot().number());

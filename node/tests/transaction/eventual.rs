@@ -214,6 +214,7 @@ impl Fixture {
             reads: Vec::new(),
             conditions: conditions.into(),
             elsewhere: Vec::new(),
+            prepared: Default::default(),
         }
     }
 
@@ -227,7 +228,6 @@ impl Fixture {
     fn prepare_deletion(&self, counter: u64) -> Request {
         Request::Prepare(Prepare {
             head: self.head(counter, &name(N)),
-            participants: Default::default(),
             writes: [(name(N), Op::Delete)].into(),
             reads: Vec::new(),
             conditions: Vec::new(),

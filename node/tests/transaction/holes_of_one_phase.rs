@@ -1,6 +1,9 @@
-//! Holes 1 to 4 and 8: transactions that write one partition.
+//! Holes 1 to 4, 8 and 14: transactions that write one partition. Number 14 is not in the reference: what a one-phase transaction
+//! reads or requires beside its writes, and a writer of that with a smaller timestamp and a later entry (decision 91).
 //!
 //! "Remove the rule" was tried for each: what is then seen is said in the comment at the assertion that fails.
+
+use std::pin::pin;
 
 use kotoba_node::transaction::message::{OnePhase, OnePhaseReply};
 use kotoba_node::transaction::{Failure, ReadFrom, Reply, Request};
@@ -35,6 +38,7 @@ fn one_phase(cluster: &Cluster, counter: u64, writes: impl IntoIterator<Item = (
         reads: Vec::new(),
         conditions: Vec::new(),
         elsewhere: Vec::new(),
+        prepared: Default::default(),
     }
 }
 
@@ -52,7 +56,6 @@ fn foreign_intent(cluster: &Cluster, partition: usize, key: &Key, primary: &Key)
     };
     let prepare = Prepare {
         head: head.clone(),
-        participants: Default::default(),
         writes: [put(key, "prepared")].into(),
         reads: Vec::new(),
         conditions: Vec::new(),
@@ -144,6 +147,66 @@ async fn hole_02_the_refresh_of_a_one_phase_transaction_sees_latches_elsewhere()
     in_flight.open();
     joined(t0).await.unwrap();
     assert!(is_conflict(&t1), "committed on a stale read: {t1:?}");
+}
+
+/// One partition; a transaction that has read `r`, and writes beside it.
+async fn has_read_beside_its_write(cluster: &Cluster) -> (Key, Key) {
+    let (r, w) = (cluster.key(0, "r"), cluster.key(0, "w"));
+    cluster.wrote([put(&r, "old")]).await;
+    (r, w)
+}
+
+#[tokio::test]
+async fn hole_14_a_one_phase_commit_waits_for_a_writer_of_what_it_has_read() {
+    let cluster = Cluster::new(1);
+    let (r, w) = has_read_beside_its_write(&cluster).await;
+    let coordinator = cluster.coordinator();
+    let mut reader = coordinator.begin();
+    reader.read(vec![get(&r)]).await.unwrap();
+    // The writer has the smaller timestamp, and its entry comes later.
+    let in_flight = cluster.group(0).hold_next(is_one_phase);
+    let writer = cluster.committing(only([put(&r, "new")]));
+    in_flight.reached().await;
+    let mut commit = pin!(reader.commit(only([put(&w, "follows from old")])));
+    still_waits(&mut commit, "what it read is being written").await;
+    in_flight.open();
+    joined(writer).await.unwrap();
+    let commit = within("no end", commit).await;
+    assert!(is_conflict(&commit), "committed above what it did not read: {commit:?}");
+}
+
+#[tokio::test]
+async fn hole_14_a_writer_waits_for_a_one_phase_commit_that_has_read_what_it_writes() {
+    let cluster = Cluster::new(1);
+    let (r, w) = has_read_beside_its_write(&cluster).await;
+    let coordinator = cluster.coordinator();
+    let mut reader = coordinator.begin();
+    reader.read(vec![get(&r)]).await.unwrap();
+    let in_flight = cluster.group(0).hold_next(is_one_phase);
+    let mut commit = pin!(reader.commit(only([put(&w, "follows from old")])));
+    run_until(&in_flight, commit.as_mut()).await;
+    let mut writer = cluster.committing(only([put(&r, "new")]));
+    still_waits(&mut writer, "somebody who has read it commits").await;
+    in_flight.open();
+    let read_at = within("no end", commit).await.unwrap();
+    assert!(joined(writer).await.unwrap() > read_at);
+}
+
+#[tokio::test]
+async fn hole_14_holds_for_what_is_required_and_not_guarded() {
+    let cluster = Cluster::new(1);
+    let (absent, w) = (cluster.key(0, "absent"), cluster.key(0, "w"));
+    let in_flight = cluster.group(0).hold_next(is_one_phase);
+    let writer = cluster.committing(only([put(&absent, "now it is there")]));
+    in_flight.reached().await;
+    let mut writes = only([put(&w, "1")]);
+    writes.conditions = vec![condition(&absent, ConditionKind::Absent, false)];
+    let mut commit = cluster.committing(writes);
+    still_waits(&mut commit, "what it requires is being made false").await;
+    in_flight.open();
+    joined(writer).await.unwrap();
+    assert!(joined(commit).await.is_err());
+    assert_eq!(cluster.read_now(&w).await, None);
 }
 
 #[tokio::test]

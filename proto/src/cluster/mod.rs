@@ -10,7 +10,7 @@ mod rows;
 mod search;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use prost::Message;
@@ -30,11 +30,13 @@ use crate::v1::{
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
 use retry::{Attempt, Repeat};
-pub use routes::{ROUTE_KEY, SLOT_KEY, route, slot_of_entity, slot_of_request};
+pub use routes::{ROUTE_KEY, SLOT_KEY, SLOTS, route, slot_of_entity, slot_of_request};
 use routes::{slot_of_query, slot_of_write};
 
 /// Most operations in one transaction; the members refuse more.
 pub const MAX_OPERATIONS: usize = 1000;
+/// Writes of no more are made where others make theirs at the moment.
+const MAX_OPERATIONS_TOGETHER: usize = 16;
 
 /// As long as a member itself works on one request before it gives up.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -105,6 +107,8 @@ pub struct KotobaCluster {
 struct Session {
     id: [u8; 16],
     next_sequence: AtomicU64,
+    /// Where the newest answer said that writes go which may be made anywhere; above all slots before the first.
+    open_slot: AtomicU32,
 }
 
 impl Session {
@@ -112,6 +116,7 @@ impl Session {
         Session {
             id: rand::random(),
             next_sequence: AtomicU64::new(1),
+            open_slot: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -121,6 +126,12 @@ impl Session {
             sequence: self.next_sequence.fetch_add(1, Ordering::Relaxed),
             sent_after: None,
         }
+    }
+
+    /// The slot for a write of few operations. Many fill an entry of the log by themselves, and are better spread.
+    fn home_of(&self, operations: &[Operation]) -> Option<u32> {
+        let slot = self.open_slot.load(Ordering::Relaxed);
+        (operations.len() <= MAX_OPERATIONS_TOGETHER && slot < u32::from(SLOTS)).then_some(slot)
     }
 }
 
@@ -190,7 +201,8 @@ impl KotobaCluster {
     /// # Errors
     /// As [`Self::execute_operation`].
     pub async fn execute_operations(&self, operations: Vec<Operation>) -> Result<Vec<OperationOutcome>, ClusterError> {
-        self.execute_numbered(self.session.next(), operations).await
+        let home_slot = self.session.home_of(&operations);
+        self.execute(self.session.next(), home_slot, operations).await
     }
 
     /// As [`Self::execute_operations`], under a number of the caller's: the same operations under the same number are
@@ -204,8 +216,16 @@ impl KotobaCluster {
         number: RequestNumber,
         operations: Vec<Operation>,
     ) -> Result<Vec<OperationOutcome>, ClusterError> {
+        self.execute(number, None, operations).await
+    }
+
+    async fn execute(
+        &self,
+        number: RequestNumber,
+        home_slot: Option<u32>,
+        operations: Vec<Operation>,
+    ) -> Result<Vec<OperationOutcome>, ClusterError> {
         let expected = operations.len();
-        let slot = slot_of_write(&operations, &number.client_id, number.sequence);
         let request = ExecuteOperationRequest {
             operations,
             consistency: self.options.consistency.into(),
@@ -213,8 +233,10 @@ impl KotobaCluster {
             sequence: number.sequence,
             repeated: number.sent_after.is_some(),
             sent_after: number.sent_after.unwrap_or_default(),
+            home_slot,
         };
         check_size(&request)?;
+        let slot = slot_of_write(&request, &number);
         let response = self
             .call(Repeat::Numbered, Some(slot), move |mut client, attempt| {
                 let request = ExecuteOperationRequest {
@@ -226,6 +248,9 @@ impl KotobaCluster {
             })
             .await?;
         self.advance_bookmark(response.bookmark);
+        if let Some(slot) = response.open_slot {
+            self.session.open_slot.store(slot, Ordering::Relaxed);
+        }
         outcomes(response, expected)
     }
 

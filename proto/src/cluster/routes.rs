@@ -13,8 +13,9 @@ use http::{HeaderMap, HeaderValue};
 use tonic::body::Body;
 use tower_service::Service;
 
+use super::RequestNumber;
 use crate::calls::{CallChannel, CallError};
-use crate::v1::{NodeRef, Operation, Query, node_ref, operation, query};
+use crate::v1::{ExecuteOperationRequest, NodeRef, Operation, Query, node_ref, operation, query};
 
 /// Of a request: its slot.
 pub const SLOT_KEY: &str = "kotoba-slot";
@@ -30,7 +31,7 @@ pub fn slot_of_entity(id: u64) -> u16 {
     ((id >> SEQUENCE_BITS) % u64::from(SLOTS)) as u16
 }
 
-/// The slot of a write that names no stored entity: where its receipt will be looked for.
+/// The slot of a write that names no stored entity and has not chosen one: where its receipt will be looked for.
 pub fn slot_of_request(client_id: &[u8; 16], sequence: u64) -> u16 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(client_id).update(&sequence.to_be_bytes());
@@ -39,9 +40,12 @@ pub fn slot_of_request(client_id: &[u8; 16], sequence: u64) -> u16 {
 }
 
 /// Where a write belongs: beside the first stored entity that it names.
-pub(crate) fn slot_of_write(operations: &[Operation], client_id: &[u8; 16], sequence: u64) -> u16 {
-    let named = operations.iter().find_map(entity_of).map(slot_of_entity);
-    named.unwrap_or_else(|| slot_of_request(client_id, sequence))
+pub(crate) fn slot_of_write(request: &ExecuteOperationRequest, number: &RequestNumber) -> u16 {
+    let named = request.operations.iter().find_map(entity_of).map(slot_of_entity);
+    let chosen = request.home_slot.and_then(|slot| u16::try_from(slot).ok());
+    named
+        .or(chosen)
+        .unwrap_or_else(|| slot_of_request(&number.client_id, number.sequence))
 }
 
 /// Where a query belongs; none where it looks everywhere.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kotoba_graph::cid::VersionCid;
-use kotoba_graph::id::EntityId;
+use kotoba_graph::id::{EntityId, Slot};
 use kotoba_graph::operation::{EntityRef, Operation, OperationResult};
 use kotoba_graph::receipt::RequestId;
 use kotoba_proto::v1;
@@ -31,6 +31,7 @@ pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationR
                     .map_err(|_| Invalid::new("client_id", "has to have 16 bytes"))?,
                 sequence: sent.sequence,
             },
+            home: sent.home_slot.map(slot).transpose()?,
             content: content_of(&sent.operations),
             bytes: sent.operations.iter().map(Message::encoded_len).sum(),
             repeated: sent.repeated,
@@ -47,6 +48,11 @@ pub fn operation_request(sent: v1::ExecuteOperationRequest) -> Result<OperationR
         operations: operations(sent.operations)?,
         number,
     })
+}
+
+fn slot(sent: u32) -> Result<Slot, Invalid> {
+    let slot = u16::try_from(sent).ok().and_then(Slot::new);
+    slot.ok_or_else(|| Invalid::new("home_slot", "has to be below 4096"))
 }
 
 /// Hash of the operations as they are encoded: maps are sorted, so equal operations give equal hashes.

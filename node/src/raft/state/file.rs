@@ -21,8 +21,9 @@ use crate::raft::patient_file::{Patience, PatientFile};
 use crate::raft::room::DiskRoom;
 use crate::raft::types::{LogId, ReplicaKey, StoredMembership};
 
-/// The version of the tables below and of the keys in them. In 1 ids and timestamps had all their bytes.
-const FILE_FORMAT: u8 = 2;
+/// The version of the tables below and of what is in them. In 1 ids and timestamps had all their bytes; in 2 transactions
+/// prepared their primary, too.
+const FILE_FORMAT: u8 = 3;
 /// All keys of the state machine; the first byte of a key is its space.
 const KEYS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("keys");
 /// What Raft needs to know of them.

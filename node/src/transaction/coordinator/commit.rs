@@ -1,11 +1,11 @@
-//! The commit: one phase where one partition is written, two where several are.
+//! The commit: one phase where one partition is written; where several are, all but the primary are prepared before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{
-    Commit, CommitAnswer, Condition, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Span, TxnHead, TxnStatus, slot_of,
+    Condition, Key, Op, Prepare, PrepareAnswer, Push, Refusal, Span, TxnHead, TxnStatus, slot_of,
 };
 use tokio::time::{Instant, sleep};
 
@@ -14,8 +14,6 @@ use crate::transaction::boundary::CallError;
 use crate::transaction::message::{Elsewhere, Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
 use crate::transaction::outcomes::Phases;
 
-/// How often readers may push a commit up before it gives way to them.
-const MAX_PUSHES: u32 = 8;
 /// How long the truth about a commit is asked for before it is called unknown.
 const ASK_OUTCOME_FOR: Duration = Duration::from_secs(10);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -53,7 +51,7 @@ impl Transaction<'_> {
         };
         let head = self.head(start, primary);
         match written.as_slice() {
-            [only] => (Phases::One, self.one_phase(*only, head, parts).await),
+            [only] => (Phases::One, self.commit_at(*only, head, parts).await),
             _ => (Phases::Two, self.two_phase(head, parts).await),
         }
     }
@@ -115,102 +113,52 @@ impl Transaction<'_> {
         if parts.values().all(|part| part.conditions.is_empty()) {
             return Ok(start);
         }
-        let now = self.commit_timestamp().await?;
+        let now = self.coordinator.timestamp().await.map_err(CommitError::Unavailable)?;
         let head = self.head(start, Key::new());
-        self.refresh_all(&head, now, &parts, Guarded::Too).await?;
+        let refreshes = parts.into_iter().map(|(partition, part)| {
+            let refresh = Refresh {
+                head: head.clone(),
+                commit_ts: now,
+                spans: part.spans,
+                conditions: part.conditions,
+            };
+            (partition, Request::Refresh(refresh))
+        });
+        for answer in self.coordinator.partitions.call_all(refreshes.collect()).await {
+            still_holds(answer)?;
+        }
         Ok(now)
     }
 
-    async fn one_phase(
-        &self,
-        partition: PartitionId,
-        head: TxnHead,
-        mut parts: BTreeMap<PartitionId, Part>,
-    ) -> Result<Timestamp, CommitError> {
-        let own = parts.remove(&partition).unwrap_or_default();
-        let elsewhere = parts.into_iter().map(|(id, part)| Elsewhere {
-            slot: self.coordinator.partitions.slots_of(id).0,
-            spans: part.spans,
-            conditions: part.conditions,
-        });
-        let one_phase = OnePhase {
-            head: head.clone(),
-            writes: own.writes,
-            reads: own.spans,
-            conditions: own.conditions,
-            elsewhere: elsewhere.collect(),
-        };
-        let request = match self.acknowledgement {
-            Acknowledgement::ByMajority => Request::OnePhase(one_phase),
-            Acknowledgement::ByLeader => Request::OnePhaseEventual(one_phase),
-        };
-        match self.coordinator.partitions.call(partition, request).await {
-            Ok(Reply::OnePhase(reply)) => one_phase_outcome(reply),
-            Ok(other) => Err(CommitError::Broken(format!("{other:?} is no answer to a commit"))),
-            Err(error) if was_never_done(&error) => Err(refused_call(error)),
-            Err(error) => self.learn_outcome(partition, &head, &error.to_string()).await,
-        }
-    }
-
+    /// Prepares every written partition but the primary, which then checks and commits its own part in one phase: that entry is
+    /// the commit point. Its leader takes the timestamp, after all prepares were answered.
     async fn two_phase(&self, head: TxnHead, parts: BTreeMap<PartitionId, Part>) -> Result<Timestamp, CommitError> {
-        let participants: BTreeSet<u16> = parts
-            .values()
-            .flat_map(|part| part.writes.keys())
-            .map(|key| slot_of(key))
-            .collect();
-        if let Err(error) = self.prepare_all(&head, &participants, &parts).await {
-            // Commit was never sent, so "aborted" is true already; the tombstone follows at leisure.
-            self.coordinator.abort_in_background(head, participants);
-            return Err(error);
+        let primary = self.coordinator.partitions.partition_of(slot_of(&head.primary));
+        let prepared = prepared_slots(primary, &parts);
+        let committed = match self.prepare_all_but(primary, &head, &parts).await {
+            Ok(()) => self.commit_at(primary, head.clone(), parts).await,
+            Err(error) => Err(error),
+        };
+        match &committed {
+            Ok(at) => self.coordinator.resolve_in_background(head, prepared, *at),
+            // Told already or not, it ends only by what the primary's log says.
+            Err(_) => self.coordinator.abort_in_background(head, prepared),
         }
-        let mut pushes = 0;
-        loop {
-            let commit_ts = match self.timestamp_and_refresh(&head, &parts).await {
-                Ok(commit_ts) => commit_ts,
-                Err(error) => {
-                    self.coordinator.abort_in_background(head, participants);
-                    return Err(error);
-                }
-            };
-            let answer = match self.commit_primary(&head, commit_ts).await {
-                Ok(answer) => answer,
-                Err(error) => {
-                    // Where the primary's log says aborted, the other partitions are cleared; else this changes nothing.
-                    if matches!(error, CommitError::Conflict(_)) {
-                        self.coordinator.abort_in_background(head, participants);
-                    }
-                    return Err(error);
-                }
-            };
-            match answer {
-                CommitAnswer::Committed(at) => {
-                    self.coordinator.resolve_in_background(head, participants, at);
-                    return Ok(at);
-                }
-                CommitAnswer::Aborted => {
-                    return Err(CommitError::Conflict("rolled back by another transaction".to_owned()));
-                }
-                CommitAnswer::Gone => return Err(CommitError::UnknownOutcome("its record is collected".to_owned())),
-                CommitAnswer::Pushed(_) if pushes < MAX_PUSHES => pushes += 1,
-                CommitAnswer::Pushed(_) => {
-                    self.coordinator.abort_in_background(head, participants);
-                    return Err(CommitError::Conflict("readers of the same keys came first".to_owned()));
-                }
-            }
-        }
+        committed
     }
 
-    async fn prepare_all(
+    async fn prepare_all_but(
         &self,
+        primary: PartitionId,
         head: &TxnHead,
-        participants: &BTreeSet<u16>,
         parts: &BTreeMap<PartitionId, Part>,
     ) -> Result<(), CommitError> {
-        let written = parts.iter().filter(|(_, part)| !part.writes.is_empty());
-        let calls = written.map(|(partition, part)| {
+        let others = parts
+            .iter()
+            .filter(|(partition, part)| **partition != primary && !part.writes.is_empty());
+        let calls = others.map(|(partition, part)| {
             let prepare = Prepare {
                 head: head.clone(),
-                participants: participants.clone(),
                 writes: part.writes.clone(),
                 reads: part.spans.clone(),
                 conditions: part.conditions.clone(),
@@ -222,9 +170,6 @@ impl Transaction<'_> {
             match answer {
                 Ok(Reply::Prepare(PrepareAnswer::Prepared)) => {}
                 Ok(Reply::Prepare(PrepareAnswer::Refused(refusal))) => return Err(refused(refusal)),
-                Ok(Reply::Prepare(PrepareAnswer::Aborted | PrepareAnswer::Committed(_))) => {
-                    return Err(CommitError::Conflict("rolled back by another transaction".to_owned()));
-                }
                 Ok(other) => return Err(CommitError::Broken(format!("{other:?} is no answer to a prepare"))),
                 // Prepared or not: without a commit it is aborted.
                 Err(error) => return Err(refused_call(error)),
@@ -233,80 +178,51 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    async fn commit_timestamp(&self) -> Result<Timestamp, CommitError> {
-        self.coordinator.timestamp().await.map_err(CommitError::Unavailable)
-    }
-
-    /// The timestamp is taken after the last prepare; then everything only read must still hold there.
-    async fn timestamp_and_refresh(
+    /// Sends the commit to the primary. Once it is out, only the primary knows how it ended.
+    async fn commit_at(
         &self,
-        head: &TxnHead,
-        parts: &BTreeMap<PartitionId, Part>,
+        primary: PartitionId,
+        head: TxnHead,
+        mut parts: BTreeMap<PartitionId, Part>,
     ) -> Result<Timestamp, CommitError> {
-        let commit_ts = self.commit_timestamp().await?;
-        self.refresh_all(head, commit_ts, parts, Guarded::NotWhereWritten)
-            .await?;
-        Ok(commit_ts)
-    }
-
-    async fn refresh_all(
-        &self,
-        head: &TxnHead,
-        commit_ts: Timestamp,
-        parts: &BTreeMap<PartitionId, Part>,
-        guarded: Guarded,
-    ) -> Result<(), CommitError> {
-        let calls = parts.iter().filter_map(|(partition, part)| {
-            let skip_guarded = guarded == Guarded::NotWhereWritten && !part.writes.is_empty();
-            let conditions = part
-                .conditions
-                .iter()
-                .filter(|condition| !(condition.guarded && skip_guarded));
-            let refresh = Refresh {
-                head: head.clone(),
-                commit_ts,
-                spans: part.spans.clone(),
-                conditions: conditions.cloned().collect(),
-            };
-            let needed = !refresh.spans.is_empty() || !refresh.conditions.is_empty();
-            needed.then_some((*partition, Request::Refresh(refresh)))
-        });
-        for answer in self.coordinator.partitions.call_all(calls.collect()).await {
-            match answer {
-                Ok(Reply::Refresh(RefreshReply::Valid)) => {}
-                Ok(Reply::Refresh(RefreshReply::Changed)) => {
-                    return Err(CommitError::Conflict("what was read has changed".to_owned()));
-                }
-                Ok(Reply::Refresh(RefreshReply::ConditionFailed(key))) => {
-                    return Err(CommitError::ConditionFailed(key));
-                }
-                Ok(other) => return Err(CommitError::Broken(format!("{other:?} is no answer to a refresh"))),
-                Err(error) => return Err(refused_call(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends the commit. Once it is out, only the primary knows how it ended.
-    async fn commit_primary(&self, head: &TxnHead, commit_ts: Timestamp) -> Result<CommitAnswer, CommitError> {
-        let partition = self.coordinator.partitions.partition_of(slot_of(&head.primary));
-        let commit = Commit {
+        let prepared = prepared_slots(primary, &parts);
+        let own = parts.remove(&primary).unwrap_or_default();
+        let one_phase = OnePhase {
             head: head.clone(),
-            commit_ts,
+            writes: own.writes,
+            reads: own.spans,
+            conditions: own.conditions,
+            elsewhere: parts
+                .into_iter()
+                .filter_map(|(id, part)| self.elsewhere(id, part))
+                .collect(),
+            prepared,
         };
-        match self
-            .coordinator
-            .partitions
-            .call(partition, Request::Commit(commit))
-            .await
-        {
-            Ok(Reply::Commit(answer)) => Ok(answer),
+        let request = match self.acknowledgement {
+            Acknowledgement::ByMajority => Request::OnePhase(one_phase),
+            Acknowledgement::ByLeader => Request::OnePhaseEventual(one_phase),
+        };
+        match self.coordinator.partitions.call(primary, request).await {
+            Ok(Reply::OnePhase(reply)) => one_phase_outcome(reply),
             Ok(other) => Err(CommitError::Broken(format!("{other:?} is no answer to a commit"))),
-            Err(error) => self
-                .learn_outcome(partition, head, &error.to_string())
-                .await
-                .map(CommitAnswer::Committed),
+            Err(error) if was_never_done(&error) => Err(refused_call(error)),
+            Err(error) => self.learn_outcome(primary, &head, &error.to_string()).await,
         }
+    }
+
+    /// What is refreshed on another partition. Where the transaction has left intents, guarded conditions hold anyway.
+    fn elsewhere(&self, partition: PartitionId, part: Part) -> Option<Elsewhere> {
+        let is_prepared = !part.writes.is_empty();
+        let conditions = part.conditions.into_iter();
+        let elsewhere = Elsewhere {
+            slot: self.coordinator.partitions.slots_of(partition).0,
+            spans: part.spans,
+            conditions: conditions
+                .filter(|condition| !(is_prepared && condition.guarded))
+                .collect(),
+        };
+        let needed = !elsewhere.spans.is_empty() || !elsewhere.conditions.is_empty();
+        needed.then_some(elsewhere)
     }
 
     /// Asks the primary for the truth, aborting what has no outcome: its answer is in the log and final.
@@ -335,11 +251,23 @@ impl Transaction<'_> {
     }
 }
 
-/// Whether guarded conditions are refreshed: they need it only where the transaction leaves no intent beside them.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Guarded {
-    Too,
-    NotWhereWritten,
+/// Slots that are written on other partitions than the primary.
+fn prepared_slots(primary: PartitionId, parts: &BTreeMap<PartitionId, Part>) -> BTreeSet<u16> {
+    let others = parts.iter().filter(|(partition, _)| **partition != primary);
+    others
+        .flat_map(|(_, part)| part.writes.keys())
+        .map(|key| slot_of(key))
+        .collect()
+}
+
+fn still_holds(answer: Result<Reply, CallError>) -> Result<(), CommitError> {
+    match answer {
+        Ok(Reply::Refresh(RefreshReply::Valid)) => Ok(()),
+        Ok(Reply::Refresh(RefreshReply::Changed)) => Err(CommitError::Conflict("what was read has changed".to_owned())),
+        Ok(Reply::Refresh(RefreshReply::ConditionFailed(key))) => Err(CommitError::ConditionFailed(key)),
+        Ok(other) => Err(CommitError::Broken(format!("{other:?} is no answer to a refresh"))),
+        Err(error) => Err(refused_call(error)),
+    }
 }
 
 fn one_phase_outcome(reply: OnePhaseReply) -> Result<Timestamp, CommitError> {

@@ -1,6 +1,6 @@
-//! Writing: Prepare, and the whole transaction in one phase.
+//! Writing: Prepare, and the commit, in one phase, of a transaction that writes here alone or here last.
 //!
-//! One phase: latch the written keys, then take the commit timestamp, then refresh elsewhere, then propose; the latches
+//! One phase: latch the written keys and guard what is read beside them, then take the commit timestamp, then refresh elsewhere, then propose; the latches
 //! go only when the result is visible, or the leadership has ended.
 
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use std::time::Duration;
 use futures::future::join_all;
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{
-    self as state, Command, CommitOnePhase, Condition, Key, MetIntent, OnePhaseAnswer, Prepare, PrepareAnswer, Refusal,
-    intent_of,
+    self as state, Command, Condition, Key, MetIntent, OnePhaseAnswer, Prepare, PrepareAnswer, Refusal, Span, intent_of,
 };
 use tokio::time::{Instant, sleep};
 
 use super::settle::Met;
-use super::{PartitionLeader, blocking, failure, latch_failure, wrong_answer};
+use super::small::Size;
+use super::{PartitionLeader, failure, latch_failure, wrong_answer};
 use crate::transaction::latch::{Held, LatchError};
 use crate::transaction::message::{Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
 
@@ -66,7 +66,13 @@ impl PartitionLeader {
             let term = self.leading_term()?;
             let held = self
                 .latches
-                .acquire(term, request.head.txn, request.writes.keys(), WRITE_WAIT)
+                .acquire(
+                    term,
+                    request.head.txn,
+                    request.writes.keys(),
+                    beside_writes(&request),
+                    WRITE_WAIT,
+                )
                 .await;
             let held = match held {
                 // An earlier attempt is still under way, so "nothing was done" would not be true.
@@ -102,14 +108,7 @@ impl PartitionLeader {
         term: u64,
         held: Held,
     ) -> Result<OnePhaseAnswer, Failure> {
-        let command = Command::CommitOnePhase(CommitOnePhase {
-            head: request.head.clone(),
-            commit_ts,
-            epoch: term,
-            writes: request.writes.clone(),
-            reads: request.reads.clone(),
-            conditions: request.conditions.clone(),
-        });
+        let command = Command::CommitOnePhase(request.clone().into_command(commit_ts, term));
         match self.propose_latched(&command).await {
             Ok(state::Answer::OnePhase(answer)) => Ok(answer),
             Ok(other) => Err(wrong_answer(&other)),
@@ -168,7 +167,8 @@ impl PartitionLeader {
                 return Ok(());
             }
             let asked = request.clone();
-            let foreseen = blocking(move || {
+            let keys = request.writes.len() + request.conditions.len();
+            let foreseen = self.look_at(Size::of_spans(keys, &request.reads), move || {
                 state::foresee(
                     view.as_ref(),
                     &asked.head,
@@ -192,15 +192,16 @@ impl PartitionLeader {
         loop {
             let view = self.group.view().map_err(failure)?;
             let looked = keys.clone();
-            let met = blocking(move || {
+            let size = Size::of_spans(keys.len(), []);
+            let looking = self.look_at(size, move || {
                 let mut met = Vec::new();
                 for key in looked {
                     let intent = intent_of(view.as_ref(), &key)?;
                     met.extend(intent.map(|intent| MetIntent { key, intent }));
                 }
                 Ok::<_, kotoba_state::store::StoreError>(met)
-            })
-            .await?;
+            });
+            let met = looking.await?;
             if met.is_empty() || Instant::now() >= deadline {
                 return Ok(());
             }
@@ -209,6 +210,17 @@ impl PartitionLeader {
             }
         }
     }
+}
+
+/// What it reads or requires here and does not write. A writer of that could have an earlier timestamp and be applied later:
+/// then what was read would be wrong at the timestamp of this commit, and the log would not show it. Guarded conditions are safe,
+/// as whoever makes them false reads what is latched here.
+fn beside_writes(request: &OnePhase) -> Vec<Span> {
+    let required = request.conditions.iter().filter(|condition| !condition.guarded);
+    let required = required.map(|condition| Span::Key(condition.key.clone()));
+    let is_written = |span: &Span| matches!(span, Span::Key(key) if request.writes.contains_key(key));
+    let beside = request.reads.iter().cloned().chain(required);
+    beside.filter(|span| !is_written(span)).collect()
 }
 
 fn condition_failed(request: &OnePhase, key: Key) -> Refusal {

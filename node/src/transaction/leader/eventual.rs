@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::commit::WRITE_WAIT;
-use super::{PartitionLeader, blocking, failure};
+use super::small::Size;
+use super::{PartitionLeader, failure};
 use crate::transaction::latch::Held;
 use crate::transaction::message::{Failure, OnePhase, OnePhaseReply};
 
@@ -42,7 +43,7 @@ impl PartitionLeader {
     }
 
     async fn commit_early(self: &Arc<Self>, request: OnePhase) -> Result<Early, Failure> {
-        if !request.elsewhere.is_empty() {
+        if !request.elsewhere.is_empty() || !request.prepared.is_empty() {
             return Ok(Early::NotNow);
         }
         let request = Arc::new(request);
@@ -52,7 +53,7 @@ impl PartitionLeader {
         let (txn, keys) = (request.head.txn, request.writes.keys());
         let held = self
             .latches
-            .acquire_guarded(term, txn, keys, guards(&request), WRITE_WAIT)
+            .acquire(term, txn, keys, guards(&request), WRITE_WAIT)
             .await;
         let (Ok(held), Some(_turn)) = (held, self.turns.try_eventual()) else {
             return Ok(Early::NotNow);
@@ -60,7 +61,7 @@ impl PartitionLeader {
         let Ok(commit_ts) = self.timestamps.take().await else {
             return Ok(Early::NotNow);
         };
-        let command = one_phase_command(Arc::unwrap_or_clone(request), commit_ts, term);
+        let command = Arc::unwrap_or_clone(request).into_command(commit_ts, term);
         if !self.would_commit(term, command.clone()).await? || !held.is_valid() {
             return Ok(Early::NotNow);
         }
@@ -87,7 +88,9 @@ impl PartitionLeader {
 
     async fn would_commit(&self, term: u64, command: CommitOnePhase) -> Result<bool, Failure> {
         let view = self.group.view().map_err(failure)?;
-        blocking(move || would_commit(view.as_ref(), term, &command)).await
+        let size = Size::of_spans(command.writes.len() + command.conditions.len(), &command.reads);
+        self.look_at(size, move || would_commit(view.as_ref(), term, &command))
+            .await
     }
 
     /// Proposes, and holds the latches until the result is visible or never will be.
@@ -124,17 +127,6 @@ fn guards(request: &OnePhase) -> Vec<Span> {
         .iter()
         .map(|condition| Span::Key(condition.key.clone()));
     request.reads.iter().cloned().chain(required).collect()
-}
-
-fn one_phase_command(request: OnePhase, commit_ts: Timestamp, epoch: u64) -> CommitOnePhase {
-    CommitOnePhase {
-        head: request.head,
-        commit_ts,
-        epoch,
-        writes: request.writes,
-        reads: request.reads,
-        conditions: request.conditions,
-    }
 }
 
 fn ended(answer: OnePhaseAnswer) -> Result<Early, Failure> {

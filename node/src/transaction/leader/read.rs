@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::evaluate::{self, Evaluated};
 use super::settle::Met;
 use super::small::Size;
-use super::{PartitionLeader, blocking, failure, latch_failure};
+use super::{PartitionLeader, failure, latch_failure};
 use crate::transaction::coordinator::span_of;
 use crate::transaction::latch::LatchError;
 use crate::transaction::message::{Failure, Refresh, RefreshReply, Reply};
@@ -126,7 +126,7 @@ impl PartitionLeader {
             let view = self.group.view().map_err(failure)?;
             self.note_seen(refresh.commit_ts);
             let asked = refresh.clone();
-            let outcome = blocking(move || {
+            let outcome = self.look_at(Size::of_spans(0, &spans), move || {
                 state::refresh(
                     view.as_ref(),
                     &asked.head,

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kotoba_graph::read::Read;
+use kotoba_state::partition::Span;
 
 use super::{PartitionLeader, blocking};
 use crate::transaction::message::Failure;
@@ -36,7 +37,21 @@ impl Size {
             Read::Scan { .. } => KEYS_OF_A_RANGE,
             Read::ScanSlots(_) => SMALL_KEYS + 1,
         };
-        match reads.iter().map(keys).sum::<usize>() <= SMALL_KEYS {
+        Size::of_keys(reads.iter().map(keys).sum())
+    }
+
+    /// Of single keys and spans that are looked at together.
+    pub fn of_spans<'s>(keys: usize, spans: impl IntoIterator<Item = &'s Span>) -> Self {
+        let inside = |span: &Span| match span {
+            Span::Key(_) => 1,
+            Span::Range { .. } => KEYS_OF_A_RANGE,
+            Span::Slots { .. } => SMALL_KEYS + 1,
+        };
+        Size::of_keys(keys + spans.into_iter().map(inside).sum::<usize>())
+    }
+
+    fn of_keys(keys: usize) -> Self {
+        match keys <= SMALL_KEYS {
             true => Size::Small,
             false => Size::Large,
         }

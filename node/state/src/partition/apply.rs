@@ -2,12 +2,12 @@
 
 use super::check_txn::check_txn;
 use super::command::{Answer, Command};
-use super::commit::{commit, forget};
 use super::digest::note_digest;
 use super::floors::{close_ts, raise_record_floor, raise_version_floor};
 use super::intents;
 use super::one_phase::commit_one_phase;
 use super::prepare::prepare;
+use super::records::forget;
 use crate::machine::{EntryPosition, StateMachine};
 use crate::store::{StoreError, Write};
 
@@ -25,7 +25,6 @@ impl PartitionMachine {
     ) -> Result<Answer, StoreError> {
         match command {
             Command::Prepare(command) => prepare(store, command).map(Answer::Prepare),
-            Command::Commit(command) => commit(store, &command).map(Answer::Commit),
             Command::CheckTxn(command) => check_txn(store, &command).map(Answer::CheckTxn),
             Command::ResolveIntents { txn, decided } => intents::resolve(store, txn, decided).map(|_| Answer::Resolved),
             Command::Forget(resolved) => {

@@ -3,8 +3,6 @@
 //! "No record" never means aborted by itself: it is either still open, and then the asker leaves a trace in the
 //! log, or below the record floor, and then its outcome is final and resolved.
 
-use std::collections::BTreeSet;
-
 use super::command::{CheckTxn, Decided, Push, TxnHead, TxnStatus};
 use super::floors::record_floor;
 use super::intents;
@@ -26,7 +24,6 @@ pub enum Status {
     /// No record, and one may still come.
     Absent,
     Pending {
-        prepared: bool,
         deadline_ms: u64,
         min_commit_ts: Timestamp,
         pushes: u32,
@@ -48,8 +45,8 @@ impl Status {
 
 /// Finds out about a transaction; only its primary partition may be asked.
 ///
-/// A one-phase commit leaves no record: the version it wrote on its primary key stands for it, and is not collected
-/// before the record floor has passed its start.
+/// A commit that prepared nothing elsewhere leaves no record: the version it wrote on its primary key stands for it, and is
+/// not collected before the record floor has passed its start.
 pub fn status(store: &dyn Read, head: &TxnHead) -> Result<Status, StoreError> {
     if let Some(record) = records::load(store, head.txn)? {
         return Ok(of_record(&record));
@@ -65,13 +62,7 @@ pub fn status(store: &dyn Read, head: &TxnHead) -> Result<Status, StoreError> {
 
 fn of_record(record: &Record) -> Status {
     match record.state {
-        State::Pending {
-            prepared,
-            min_commit_ts,
-            pushes,
-            ..
-        } => Status::Pending {
-            prepared,
+        State::Pending { min_commit_ts, pushes } => Status::Pending {
             deadline_ms: record.head.deadline_ms,
             min_commit_ts,
             pushes,
@@ -129,15 +120,13 @@ fn push_above(store: &mut dyn Write, head: &TxnHead, snapshot: Timestamp) -> Res
     Ok(TxnStatus::PendingAbove(snapshot))
 }
 
-/// A mark for a transaction whose Prepare has not come to its primary yet.
+/// A mark for a transaction that has not come to its primary yet.
 fn stub(head: &TxnHead) -> Record {
     Record {
         head: head.clone(),
         state: State::Pending {
-            prepared: false,
             min_commit_ts: Timestamp(0),
             pushes: 0,
-            participants: BTreeSet::new(),
         },
     }
 }

@@ -13,7 +13,7 @@ use super::span::Span;
 use crate::ids::{MemberId, Timestamp};
 
 /// Of commands, and of answers; a build that changes the shape of either writes another number.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// An ordered key; its first two bytes are the slot, big-endian.
 pub type Key = Vec<u8>;
@@ -70,25 +70,16 @@ pub struct Condition {
     pub guarded: bool,
 }
 
-/// Puts intents on a partition, after checking everything; all or nothing.
+/// Puts intents on a partition that is not the primary, after checking everything; all or nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepare {
     pub head: TxnHead,
-    /// Slots written anywhere; the partition of the primary keeps them to know who is unresolved.
-    pub participants: BTreeSet<u16>,
     pub writes: BTreeMap<Key, Op>,
     /// What the transaction read on this partition, gaps of ranges included.
     pub reads: Vec<Span>,
     pub conditions: Vec<Condition>,
     /// One above the largest snapshot the leader has served: such readers need not ask about the intents.
     pub min_commit_hint: Timestamp,
-}
-
-/// The commit point of a transaction that writes several partitions; at the primary.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Commit {
-    pub head: TxnHead,
-    pub commit_ts: Timestamp,
 }
 
 /// What an asker does to a transaction that has no outcome yet.
@@ -119,7 +110,8 @@ pub enum Decided {
     Aborted,
 }
 
-/// A whole transaction that writes one partition only.
+/// Checks and commits what a transaction does at its primary, in one phase: the commit point. Where it writes other
+/// partitions, too, those were prepared before its timestamp was taken, and the primary takes part last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitOnePhase {
     pub head: TxnHead,
@@ -129,6 +121,8 @@ pub struct CommitOnePhase {
     pub writes: BTreeMap<Key, Op>,
     pub reads: Vec<Span>,
     pub conditions: Vec<Condition>,
+    /// Slots of other partitions, in which intents wait for this outcome.
+    pub prepared: BTreeSet<u16>,
 }
 
 /// Slots in which nothing is left to resolve of a committed transaction.
@@ -141,7 +135,6 @@ pub struct Resolved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     Prepare(Prepare),
-    Commit(Commit),
     CheckTxn(CheckTxn),
     /// Turns a transaction's intents into versions, or drops them.
     ResolveIntents {
@@ -189,20 +182,7 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PrepareAnswer {
     Prepared,
-    Aborted,
-    Committed(Timestamp),
     Refused(Refusal),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CommitAnswer {
-    /// Also when it was committed before, then at the first timestamp.
-    Committed(Timestamp),
-    Aborted,
-    /// It has no record and is below the record floor: final, and no longer known how it ended.
-    Gone,
-    /// A reader moved it: commit at this timestamp or above.
-    Pushed(Timestamp),
 }
 
 /// What a primary knows of a transaction.
@@ -235,7 +215,6 @@ pub enum OnePhaseAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     Prepare(PrepareAnswer),
-    Commit(CommitAnswer),
     CheckTxn(TxnStatus),
     Resolved,
     Forgotten,

@@ -9,7 +9,6 @@ mod apply;
 mod check_txn;
 mod collect;
 mod command;
-mod commit;
 mod conflict;
 mod digest;
 mod floors;
@@ -29,8 +28,8 @@ mod versions;
 pub use apply::PartitionMachine;
 pub use check_txn::{Status, status};
 pub use command::{
-    Answer, CheckTxn, Command, Commit, CommitAnswer, CommitOnePhase, Condition, ConditionKind, Decided, FormatError,
-    Key, OnePhaseAnswer, Op, Prepare, PrepareAnswer, Push, Refusal, Resolved, TxnHead, TxnId, TxnStatus, Value,
+    Answer, CheckTxn, Command, CommitOnePhase, Condition, ConditionKind, Decided, FormatError, Key, OnePhaseAnswer, Op,
+    Prepare, PrepareAnswer, Push, Refusal, Resolved, TxnHead, TxnId, TxnStatus, Value,
 };
 pub use conflict::foresee;
 pub use digest::{DigestScan, NotedDigest, StateDigest, digest, digest_by_scan, noted_digest};

@@ -1,11 +1,13 @@
-//! CommitOnePhase: a transaction that writes one partition, checked and committed by one entry.
+//! CommitOnePhase: the commit point of every transaction, at its primary. It checks what is done there and commits it by one
+//! entry; other partitions, if any, are prepared already.
 
 use super::check_txn::{Status, status};
 use super::command::{CommitOnePhase, OnePhaseAnswer, Refusal};
 use super::conflict::{Before, Wanted, check};
 use super::floors::closed_ts;
-use super::records;
+use super::records::{self, Record, State};
 use super::versions::write_versions;
+use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
 pub(super) fn commit_one_phase(
@@ -24,6 +26,11 @@ pub(super) fn commit_one_phase(
     };
     let CommitOnePhase { head, commit_ts, .. } = command;
     write_versions(store, head.txn, commit_ts, command.writes.into_iter().zip(before))?;
+    if !command.prepared.is_empty() {
+        let unresolved = command.prepared;
+        let state = State::Committed { commit_ts, unresolved };
+        records::save(store, &Record { head, state })?;
+    }
     Ok(OnePhaseAnswer::Committed(commit_ts))
 }
 
@@ -45,8 +52,8 @@ fn judge(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<Judgem
         Status::Committed(commit_ts) => Some(OnePhaseAnswer::Committed(commit_ts)),
         Status::Aborted => Some(OnePhaseAnswer::Aborted),
         Status::Gone => Some(OnePhaseAnswer::TooOld),
-        Status::Absent | Status::Pending { .. } if must_retry(store, term, command)? => Some(OnePhaseAnswer::Retry),
-        Status::Absent | Status::Pending { .. } => None,
+        Status::Absent => retry(store, term, command, Timestamp(0))?,
+        Status::Pending { min_commit_ts, .. } => retry(store, term, command, min_commit_ts)?,
     };
     if let Some(answer) = decided {
         return Ok(Judgement::Decided(answer));
@@ -61,8 +68,16 @@ fn judge(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<Judgem
     Ok(check(store, &wanted)?.map_or_else(Judgement::Refused, Judgement::Commits))
 }
 
-/// Latched under another leadership, so that readers may have passed; or below what followers already show.
-fn must_retry(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<bool, StoreError> {
-    let floor = closed_ts(store)?.max(command.head.start_ts);
-    Ok(command.epoch != term || command.commit_ts <= floor)
+/// Latched under another leadership, so that readers may have passed; below what followers already show; or below what a
+/// reader was told that met one of its intents.
+fn retry(
+    store: &dyn Read,
+    term: u64,
+    command: &CommitOnePhase,
+    min_commit_ts: Timestamp,
+) -> Result<Option<OnePhaseAnswer>, StoreError> {
+    let CommitOnePhase { head, commit_ts, .. } = command;
+    let must =
+        command.epoch != term || *commit_ts <= closed_ts(store)?.max(head.start_ts) || *commit_ts < min_commit_ts;
+    Ok(must.then_some(OnePhaseAnswer::Retry))
 }

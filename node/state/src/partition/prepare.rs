@@ -1,18 +1,11 @@
-//! Prepare: the first phase of a transaction that writes several partitions.
+//! Prepare: the first phase of a transaction that writes several partitions, at all of them but its primary.
 
-use super::check_txn::{Status, status};
-use super::command::{Prepare, PrepareAnswer, Refusal};
+use super::command::{Prepare, PrepareAnswer};
 use super::conflict::{Before, Wanted, check};
 use super::intents::{self, Intent};
-use super::records::{self, Record, State};
-use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
 pub(super) fn prepare(store: &mut dyn Write, command: Prepare) -> Result<PrepareAnswer, StoreError> {
-    let is_primary = command.writes.contains_key(&command.head.primary);
-    if is_primary && let Some(answer) = decided_before(store, &command)? {
-        return Ok(answer);
-    }
     if is_duplicate(store, &command)? {
         return Ok(PrepareAnswer::Prepared);
     }
@@ -27,21 +20,8 @@ pub(super) fn prepare(store: &mut dyn Write, command: Prepare) -> Result<Prepare
         Ok(before) => before,
         Err(refusal) => return Ok(PrepareAnswer::Refused(refusal)),
     };
-    if is_primary {
-        put_record(store, &command)?;
-    }
     put_intents(store, command, &before)?;
     Ok(PrepareAnswer::Prepared)
-}
-
-/// A Prepare that comes after its transaction's end must not raise it from the dead.
-fn decided_before(store: &dyn Read, command: &Prepare) -> Result<Option<PrepareAnswer>, StoreError> {
-    Ok(match status(store, &command.head)? {
-        Status::Committed(commit_ts) => Some(PrepareAnswer::Committed(commit_ts)),
-        Status::Aborted => Some(PrepareAnswer::Aborted),
-        Status::Gone => Some(PrepareAnswer::Refused(Refusal::TooOld)),
-        Status::Absent | Status::Pending { .. } => None,
-    })
 }
 
 fn is_duplicate(store: &dyn Read, command: &Prepare) -> Result<bool, StoreError> {
@@ -52,29 +32,6 @@ fn is_duplicate(store: &dyn Read, command: &Prepare) -> Result<bool, StoreError>
         }
     }
     Ok(!command.writes.is_empty())
-}
-
-/// Opens the record, keeping the mark that a reader may have left before.
-fn put_record(store: &mut dyn Write, command: &Prepare) -> Result<(), StoreError> {
-    let mut marked = (Timestamp(0), 0);
-    if let Some(stub) = records::load(store, command.head.txn)? {
-        if let State::Pending {
-            min_commit_ts, pushes, ..
-        } = stub.state
-        {
-            marked = (min_commit_ts, pushes);
-        }
-        records::drop_record(store, &stub.head)?;
-    }
-    let (min_commit_ts, pushes) = marked;
-    let state = State::Pending {
-        prepared: true,
-        min_commit_ts,
-        pushes,
-        participants: command.participants.clone(),
-    };
-    let head = command.head.clone();
-    records::save(store, &Record { head, state })
 }
 
 fn put_intents(store: &mut dyn Write, command: Prepare, before: &Before) -> Result<(), StoreError> {

@@ -4,23 +4,18 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{TxnHead, TxnId};
+use super::command::{Resolved, TxnHead, TxnId};
 use super::keys;
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// What is known of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum State {
-    Pending {
-        /// False where a reader left its mark before the primary's Prepare came: that alone cannot commit.
-        prepared: bool,
-        min_commit_ts: Timestamp,
-        pushes: u32,
-        participants: BTreeSet<u16>,
-    },
+    /// The mark of a reader that met an intent before the transaction came to its primary.
+    Pending { min_commit_ts: Timestamp, pushes: u32 },
     Committed {
         commit_ts: Timestamp,
         /// Slots whose intents may still be there.
@@ -122,6 +117,19 @@ pub(super) fn drop_record(store: &mut dyn Write, head: &TxnHead) -> Result<(), S
     store.delete(&keys::unfinished_by_start(head.start_ts, head.txn))?;
     store.delete(&keys::record_by_start(head.start_ts, head.txn))?;
     store.delete(&keys::record(head.txn))
+}
+
+/// Takes slots off the list of unresolved ones. The record itself stays until the record floor passes it, so that
+/// a late asker hears the truth.
+pub(super) fn forget(store: &mut dyn Write, resolved: &Resolved) -> Result<(), StoreError> {
+    let Some(mut record) = load(store, resolved.txn)? else {
+        return Ok(());
+    };
+    if let State::Committed { unresolved, .. } = &mut record.state {
+        unresolved.retain(|slot| !resolved.slots.contains(slot));
+        save(store, &record)?;
+    }
+    Ok(())
 }
 
 /// Writes the tombstone.

@@ -54,7 +54,7 @@ pub async fn joined<T>(task: JoinHandle<T>) -> T {
 }
 
 /// Sees that a task does not end while what it has to wait for is still there.
-pub async fn still_waits<T: std::fmt::Debug>(task: &mut JoinHandle<T>, why: &str) {
+pub async fn still_waits<T: std::fmt::Debug>(task: &mut (impl Future<Output = T> + Unpin), why: &str) {
     if let Ok(ended) = tokio::time::timeout(WATCHED, task).await {
         panic!("{why}, but it did not wait: {ended:?}");
     }

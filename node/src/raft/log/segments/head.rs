@@ -18,8 +18,8 @@ use super::super::disk::LogError;
 use super::frame::SECTOR;
 use crate::raft::codec::Coded;
 
-/// The version of all that is in a segment. 1 was a redb file.
-pub const FORMAT: u8 = 2;
+/// The version of all that is in a segment. 1 was a redb file; in 2 transactions prepared their primary, too.
+pub const FORMAT: u8 = 3;
 const MAGIC: [u8; 8] = *b"kotobalg";
 const CHECKED_BYTES: usize = SECTOR - 4;
 

@@ -26,9 +26,7 @@ enum Step {
         reads: Vec<Span>,
         conditions: Vec<Condition>,
         old_epoch: bool,
-    },
-    Commit {
-        txn: u64,
+        elsewhere: bool,
     },
     Check {
         txn: u64,
@@ -82,9 +80,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (txn.clone(), writes(), reads(), conditions(), any::<bool>()).prop_map(
             |(txn, writes, reads, conditions, hint)| Step::Prepare { txn, writes, reads, conditions, hint }),
-        5 => (txn.clone(), writes(), reads(), conditions(), prop::bool::weighted(0.1)).prop_map(
-            |(txn, writes, reads, conditions, old_epoch)| Step::OnePhase { txn, writes, reads, conditions, old_epoch }),
-        5 => txn.clone().prop_map(|txn| Step::Commit { txn }),
+        8 => (txn.clone(), writes(), reads(), conditions(), prop::bool::weighted(0.1), any::<bool>()).prop_map(
+            |(txn, writes, reads, conditions, old_epoch, elsewhere)| Step::OnePhase {
+                txn, writes, reads, conditions, old_epoch, elsewhere,
+            }),
         3 => (txn.clone(), 0u8..4, any::<bool>()).prop_map(|(txn, push, expired)| Step::Check { txn, push, expired }),
         3 => (txn.clone(), any::<bool>()).prop_map(|(txn, committed)| Step::Resolve { txn, committed }),
         2 => (txn, 0..KEYS.len()).prop_map(|(txn, key)| Step::Forget { txn, key }),
@@ -108,11 +107,11 @@ impl Script {
         self.clock
     }
 
-    /// The head of a transaction, made at its first use: one-phase or two-phase for its whole life.
-    fn head(&mut self, slot: u64, writes: &[(usize, bool)], one_phase: bool) -> TxnHead {
+    /// The head of a transaction, made at its first use: this partition is its primary for its whole life, or never.
+    fn head(&mut self, slot: u64, writes: &[(usize, bool)], at_primary: bool) -> TxnHead {
         let id = *self.ids.entry(slot).or_insert(self.next_txn);
         self.next_txn = self.next_txn.max(id + 1);
-        let known = self.starts.get(&id).filter(|(_, kind)| *kind == one_phase);
+        let known = self.starts.get(&id).filter(|(_, primary)| *primary == at_primary);
         if let Some((head, _)) = known {
             return head.clone();
         }
@@ -121,24 +120,19 @@ impl Script {
         self.ids.insert(slot, id);
         let start = self.tick();
         let first = writes.iter().map(|(at, _)| KEYS[*at]).min().unwrap_or(KEYS[0]);
-        // Some two-phase transactions have their primary on another partition.
-        let primary = if !one_phase && id.is_multiple_of(3) {
-            ELSEWHERE
-        } else {
-            first
-        };
+        let primary = if at_primary { first } else { ELSEWHERE };
         let head = head(id, start, primary);
-        self.starts.insert(id, (head.clone(), one_phase));
+        self.starts.insert(id, (head.clone(), at_primary));
         head
     }
 
     fn known_head(&mut self, slot: u64) -> TxnHead {
-        let one_phase = self
+        let at_primary = self
             .ids
             .get(&slot)
             .and_then(|id| self.starts.get(id))
-            .is_some_and(|(_, kind)| *kind);
-        self.head(slot, &[], one_phase)
+            .is_some_and(|(_, primary)| *primary);
+        self.head(slot, &[], at_primary)
     }
 
     fn command(&mut self, step: Step) -> Command {
@@ -152,7 +146,6 @@ impl Script {
             } => {
                 let head = self.head(txn, &writes, false);
                 let mut command = prepare(head, ops(&writes));
-                command.participants.extend([1, 2]);
                 command.reads = reads;
                 command.conditions = conditions;
                 command.min_commit_hint = ts(if hint { self.clock } else { 0 });
@@ -164,6 +157,7 @@ impl Script {
                 reads,
                 conditions,
                 old_epoch,
+                elsewhere,
             } => {
                 let head = self.head(txn, &writes, true);
                 let at = self.tick();
@@ -174,12 +168,10 @@ impl Script {
                 command.epoch = TERM - u64::from(old_epoch);
                 command.reads = reads;
                 command.conditions = conditions;
+                command
+                    .prepared
+                    .extend(elsewhere.then_some([1, 2]).into_iter().flatten());
                 Command::CommitOnePhase(command)
-            }
-            Step::Commit { txn } => {
-                let head = self.known_head(txn);
-                let commit_ts = ts(self.tick());
-                Command::Commit(Commit { head, commit_ts })
             }
             Step::Check { txn, push, expired } => {
                 let head = self.known_head(txn);

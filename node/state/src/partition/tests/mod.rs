@@ -109,17 +109,6 @@ impl Partition {
         }
     }
 
-    pub fn commit(&mut self, head: &TxnHead, commit: u64) -> CommitAnswer {
-        let command = Commit {
-            head: head.clone(),
-            commit_ts: ts(commit),
-        };
-        match self.apply(Command::Commit(command)) {
-            Answer::Commit(answer) => answer,
-            other => panic!("{other:?}"),
-        }
-    }
-
     pub fn check(&mut self, head: &TxnHead, now_ms: u64, push: Push) -> TxnStatus {
         let head = head.clone();
         match self.apply(Command::CheckTxn(CheckTxn { head, now_ms, push })) {
@@ -203,7 +192,6 @@ pub(super) fn prepare(head: TxnHead, writes: impl IntoIterator<Item = (Key, Op)>
     let writes: BTreeMap<Key, Op> = writes.into_iter().collect();
     Prepare {
         head,
-        participants: writes.keys().map(|key| slot_of(key)).collect(),
         writes,
         reads: Vec::new(),
         conditions: Vec::new(),
@@ -222,6 +210,7 @@ pub(super) fn one_phase(head: TxnHead, commit: u64, writes: impl IntoIterator<It
         writes,
         reads: Vec::new(),
         conditions: Vec::new(),
+        prepared: BTreeSet::new(),
     }
 }
 

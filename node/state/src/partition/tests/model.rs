@@ -11,16 +11,8 @@ const MAX_PUSHES: u32 = 16;
 
 #[derive(Clone, Debug)]
 enum Record {
-    Pending {
-        prepared: bool,
-        min: Timestamp,
-        pushes: u32,
-        participants: BTreeSet<u16>,
-    },
-    Committed {
-        at: Timestamp,
-        unresolved: BTreeSet<u16>,
-    },
+    Pending { min: Timestamp, pushes: u32 },
+    Committed { at: Timestamp, unresolved: BTreeSet<u16> },
     Aborted,
 }
 
@@ -61,7 +53,6 @@ impl Model {
     pub fn apply(&mut self, term: u64, command: &Command) -> Answer {
         match command {
             Command::Prepare(command) => Answer::Prepare(self.prepare(command)),
-            Command::Commit(command) => Answer::Commit(self.commit(command)),
             Command::CheckTxn(command) => Answer::CheckTxn(self.check(command)),
             Command::ResolveIntents { txn, decided } => {
                 self.resolve(*txn, *decided);
@@ -104,34 +95,12 @@ impl Model {
 
     fn prepare(&mut self, command: &Prepare) -> PrepareAnswer {
         let Prepare { head, writes, .. } = command;
-        let primary = writes.contains_key(&head.primary);
-        if primary {
-            match self.known(head) {
-                Known::Committed(at) => return PrepareAnswer::Committed(at),
-                Known::Aborted => return PrepareAnswer::Aborted,
-                Known::Gone => return PrepareAnswer::Refused(Refusal::TooOld),
-                Known::Open => {}
-            }
-        }
         let own = |key| self.intents.get(key).is_some_and(|intent| intent.head.txn == head.txn);
         if writes.keys().all(own) {
             return PrepareAnswer::Prepared;
         }
         if let Some(refusal) = self.refusal(head, writes, &command.reads, &command.conditions, None) {
             return PrepareAnswer::Refused(refusal);
-        }
-        if primary {
-            let (min, pushes) = match self.records.get(&head.txn) {
-                Some((_, Record::Pending { min, pushes, .. })) => (*min, *pushes),
-                _ => (ts(0), 0),
-            };
-            let record = Record::Pending {
-                prepared: true,
-                min,
-                pushes,
-                participants: command.participants.clone(),
-            };
-            self.records.insert(head.txn, (head.clone(), record));
         }
         for (key, op) in writes {
             let intent = ModelIntent {
@@ -205,38 +174,6 @@ impl Model {
         }
     }
 
-    fn commit(&mut self, command: &Commit) -> CommitAnswer {
-        let head = &command.head;
-        match self.known(head) {
-            Known::Committed(at) => return CommitAnswer::Committed(at),
-            Known::Aborted => return CommitAnswer::Aborted,
-            Known::Gone => return CommitAnswer::Gone,
-            Known::Open => {}
-        }
-        let (min, participants) = match self.records.get(&head.txn) {
-            Some((
-                _,
-                Record::Pending {
-                    prepared: true,
-                    min,
-                    participants,
-                    ..
-                },
-            )) => (*min, participants.clone()),
-            _ => return CommitAnswer::Aborted,
-        };
-        let least = min.max(ts(head.start_ts.0 + 1));
-        if command.commit_ts < least {
-            return CommitAnswer::Pushed(least);
-        }
-        let here = self.resolve(head.txn, Decided::Committed(command.commit_ts));
-        let unresolved = participants.difference(&here).copied().collect();
-        let at = command.commit_ts;
-        self.records
-            .insert(head.txn, (head.clone(), Record::Committed { at, unresolved }));
-        CommitAnswer::Committed(at)
-    }
-
     fn check(&mut self, command: &CheckTxn) -> TxnStatus {
         let head = &command.head;
         match self.known(head) {
@@ -263,16 +200,11 @@ impl Model {
 
     fn push(&mut self, head: &TxnHead, snapshot: Timestamp) -> TxnStatus {
         let stub = || {
-            let record = Record::Pending {
-                prepared: false,
-                min: ts(0),
-                pushes: 0,
-                participants: BTreeSet::new(),
-            };
+            let record = Record::Pending { min: ts(0), pushes: 0 };
             (head.clone(), record)
         };
         let (_, record) = self.records.entry(head.txn).or_insert_with(stub);
-        let Record::Pending { min, pushes, .. } = record else {
+        let Record::Pending { min, pushes } = record else {
             unreachable!("it is open");
         };
         if *min <= snapshot {
@@ -294,7 +226,11 @@ impl Model {
             Known::Open => {}
         }
         let at = command.commit_ts;
-        if command.epoch != term || at <= self.closed || at <= head.start_ts {
+        let least = match self.records.get(&head.txn) {
+            Some((_, Record::Pending { min, .. })) => *min,
+            _ => ts(0),
+        };
+        if command.epoch != term || at <= self.closed || at <= head.start_ts || at < least {
             return OnePhaseAnswer::Retry;
         }
         let refusal = self.refusal(head, &command.writes, &command.reads, &command.conditions, Some(at));
@@ -304,6 +240,11 @@ impl Model {
         }
         for (key, op) in &command.writes {
             self.write(key, head.txn, at, op.clone());
+        }
+        if !command.prepared.is_empty() {
+            let unresolved = command.prepared.clone();
+            self.records
+                .insert(head.txn, (head.clone(), Record::Committed { at, unresolved }));
         }
         OnePhaseAnswer::Committed(at)
     }

@@ -1,139 +1,108 @@
-//! Commit, CheckTxn, ResolveIntents, Forget: every outcome leaves a trace, and no trace is lost too early.
+//! The commit of a transaction that has prepared other partitions, CheckTxn, ResolveIntents, Forget: every outcome leaves a
+//! trace, and no trace is lost too early.
 
 use super::*;
 
-fn prepared(partition: &mut Partition, counter: u64, start: u64) -> TxnHead {
-    let head = head(counter, start, "a");
-    let mut command = prepare(head.clone(), [put("a"), put("ab")]);
-    command.participants = slots(&["a", "other1", "wide2"]);
-    assert_eq!(partition.prepare(command), PrepareAnswer::Prepared);
-    head
+/// The part of a transaction at its primary, after the partitions of `other1` and `wide2` were prepared.
+fn last(counter: u64, start: u64, commit: u64) -> CommitOnePhase {
+    let mut command = one_phase(head(counter, start, "a"), commit, [put("a"), put("ab")]);
+    command.prepared = slots(&["other1", "wide2"]);
+    command
 }
 
 #[test]
-fn a_commit_turns_the_intents_of_the_primary_into_versions() {
+fn a_primary_commits_its_part_in_one_phase_and_knows_who_waits_for_the_outcome() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    assert_eq!(partition.commit(&head, 7), CommitAnswer::Committed(ts(7)));
-    assert!(!partition.has_intent("a") && !partition.has_intent("ab"));
+    assert_eq!(partition.one_phase(last(1, 4, 7)), OnePhaseAnswer::Committed(ts(7)));
     assert_eq!(partition.read("a", 6), None);
     assert_eq!(partition.read("ab", 7), Some("value of ab".to_owned()));
+    let waits = Unfinished::Unresolved {
+        head: head(1, 4, "a"),
+        commit_ts: ts(7),
+        slots: slots(&["other1", "wide2"]),
+    };
+    assert_eq!(unfinished(&partition.store, 10).unwrap(), vec![waits]);
 }
 
 #[test]
 fn a_repeated_commit_answers_the_first_timestamp() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    partition.commit(&head, 7);
+    partition.one_phase(last(1, 4, 7));
     let before = partition.store.clone();
-    assert_eq!(partition.commit(&head, 9), CommitAnswer::Committed(ts(7)));
+    assert_eq!(partition.one_phase(last(1, 4, 9)), OnePhaseAnswer::Committed(ts(7)));
     assert_eq!(partition.store, before);
-}
-
-#[test]
-fn a_commit_never_creates_a_record() {
-    let mut partition = Partition::default();
-    let head = head(1, 4, "a");
-    assert_eq!(partition.commit(&head, 7), CommitAnswer::Aborted);
-    assert_eq!(partition.store, MemoryStore::default());
-    partition.check(&head, 0, Push::MinCommit(ts(5)));
-    assert_eq!(
-        partition.commit(&head, 7),
-        CommitAnswer::Aborted,
-        "a reader's mark is no prepare"
-    );
 }
 
 #[test]
 fn a_commit_after_the_tombstone_is_aborted() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    assert_eq!(partition.abort(&head), TxnStatus::Aborted);
-    assert!(!partition.has_intent("a"));
-    assert_eq!(partition.commit(&head, 7), CommitAnswer::Aborted);
+    let command = last(1, 4, 7);
+    assert_eq!(partition.abort(&command.head), TxnStatus::Aborted);
+    assert_eq!(partition.one_phase(command), OnePhaseAnswer::Aborted);
     assert_eq!(partition.read("a", 9), None);
 }
 
 #[test]
 fn an_abort_that_comes_after_the_commit_hears_that_it_is_committed() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    partition.commit(&head, 7);
-    assert_eq!(partition.abort(&head), TxnStatus::Committed(ts(7)));
+    partition.one_phase(last(1, 4, 7));
+    assert_eq!(partition.abort(&head(1, 4, "a")), TxnStatus::Committed(ts(7)));
 }
 
 #[test]
-fn an_abort_of_an_absent_transaction_leaves_a_tombstone() {
+fn an_abort_drops_the_intents_that_are_here() {
     let mut partition = Partition::default();
-    let command = prepare(head(1, 4, "a"), [put("a")]);
+    let command = prepare(head(1, 4, ELSEWHERE), [put("a")]);
+    partition.prepare(command.clone());
     assert_eq!(partition.abort(&command.head), TxnStatus::Aborted);
-    assert_eq!(partition.prepare(command), PrepareAnswer::Aborted);
+    assert!(!partition.has_intent("a"));
 }
 
 #[test]
 fn an_asker_rolls_back_only_what_is_past_its_deadline() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    let pending = partition.check(&head, DEADLINE_MS, Push::AbortExpired);
+    let command = last(1, 4, 7);
+    let pending = partition.check(&command.head, DEADLINE_MS, Push::AbortExpired);
     assert_eq!(pending, TxnStatus::Pending);
-    assert!(partition.has_intent("a"));
-    let expired = partition.check(&head, DEADLINE_MS + 1, Push::AbortExpired);
+    let expired = partition.check(&command.head, DEADLINE_MS + 1, Push::AbortExpired);
     assert_eq!(expired, TxnStatus::Aborted);
-    assert!(!partition.has_intent("a"));
+    assert_eq!(partition.one_phase(command), OnePhaseAnswer::Aborted);
 }
 
 #[test]
 fn asking_alone_changes_nothing() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    let before = partition.store.clone();
-    assert_eq!(partition.check(&head, u64::MAX, Push::None), TxnStatus::Pending);
-    assert_eq!(partition.store, before);
+    let asked = partition.check(&head(1, 4, "a"), u64::MAX, Push::None);
+    assert_eq!(asked, TxnStatus::Pending);
+    assert_eq!(partition.store, MemoryStore::default());
 }
 
 #[test]
 fn a_pushed_transaction_commits_above_the_reader() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    let pushed = partition.check(&head, 0, Push::MinCommit(ts(10)));
+    let pushed = partition.check(&head(1, 4, "a"), 0, Push::MinCommit(ts(10)));
     assert_eq!(pushed, TxnStatus::PendingAbove(ts(10)));
-    assert_eq!(partition.commit(&head, 10), CommitAnswer::Pushed(ts(11)));
-    assert!(partition.has_intent("a"));
-    assert_eq!(partition.commit(&head, 11), CommitAnswer::Committed(ts(11)));
-}
-
-#[test]
-fn a_push_before_the_prepare_is_not_forgotten_by_it() {
-    let mut partition = Partition::default();
-    partition.check(&head(1, 4, "a"), 0, Push::MinCommit(ts(10)));
-    let head = prepared(&mut partition, 1, 4);
-    assert_eq!(partition.commit(&head, 10), CommitAnswer::Pushed(ts(11)));
+    assert_eq!(partition.one_phase(last(1, 4, 10)), OnePhaseAnswer::Retry);
+    assert_eq!(partition.read("a", 10), None);
+    assert_eq!(partition.one_phase(last(1, 4, 11)), OnePhaseAnswer::Committed(ts(11)));
+    assert_eq!(partition.abort(&head(1, 4, "a")), TxnStatus::Committed(ts(11)));
 }
 
 #[test]
 fn readers_cannot_push_a_transaction_for_ever() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
+    let pushed = head(1, 4, "a");
     let mut pushes = 0;
-    while partition.check(&head, 0, Push::MinCommit(ts(10 + pushes))) != TxnStatus::Pending {
+    while partition.check(&pushed, 0, Push::MinCommit(ts(10 + pushes))) != TxnStatus::Pending {
         pushes += 1;
         assert!(pushes < 1_000, "no bound");
     }
     assert!(pushes > 1);
     // A reader below the last push still need not wait.
-    let below = partition.check(&head, 0, Push::MinCommit(ts(5)));
+    let below = partition.check(&pushed, 0, Push::MinCommit(ts(5)));
     assert_eq!(below, TxnStatus::PendingAbove(ts(5)));
-    assert_eq!(
-        partition.commit(&head, 10 + pushes),
-        CommitAnswer::Committed(ts(10 + pushes))
-    );
-}
-
-#[test]
-fn a_commit_at_or_below_the_start_is_pushed_up() {
-    let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    assert_eq!(partition.commit(&head, 4), CommitAnswer::Pushed(ts(5)));
+    let commit = last(1, 4, 10 + pushes);
+    assert_eq!(partition.one_phase(commit), OnePhaseAnswer::Committed(ts(10 + pushes)));
 }
 
 #[test]
@@ -164,8 +133,8 @@ fn a_repeated_resolution_is_a_no_op_even_after_others_have_written() {
 #[test]
 fn a_committed_record_outlives_its_last_intent() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
-    partition.commit(&head, 7);
+    let head = head(1, 4, "a");
+    partition.one_phase(last(1, 4, 7));
     let (floor, blocked_by) = partition.record_floor(20);
     assert_eq!((floor, blocked_by), (ts(3), Some(head.clone())));
     partition.forget(1, slots(&["other1"]));
@@ -189,7 +158,8 @@ fn a_committed_record_outlives_its_last_intent() {
 #[test]
 fn the_record_floor_waits_for_a_pending_transaction() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
+    let head = head(1, 4, "a");
+    partition.check(&head, 0, Push::MinCommit(ts(5)));
     assert_eq!(partition.record_floor(4), (ts(3), Some(head.clone())));
     let left = unfinished(&partition.store, 10).unwrap();
     assert_eq!(left, vec![Unfinished::Pending(head.clone())]);
@@ -200,13 +170,13 @@ fn the_record_floor_waits_for_a_pending_transaction() {
 #[test]
 fn a_dropped_tombstone_means_gone_and_never_absent() {
     let mut partition = Partition::default();
-    let head = prepared(&mut partition, 1, 4);
+    let head = head(1, 4, "a");
     partition.abort(&head);
     partition.record_floor(4);
     for push in [Push::None, Push::Abort, Push::MinCommit(ts(50))] {
         assert_eq!(partition.check(&head, u64::MAX, push), TxnStatus::Gone);
     }
-    assert_eq!(partition.commit(&head, 9), CommitAnswer::Gone);
+    assert_eq!(partition.one_phase(last(1, 4, 9)), OnePhaseAnswer::TooOld);
 }
 
 #[test]

@@ -118,30 +118,6 @@ fn a_repeated_prepare_answers_as_the_first_and_changes_nothing() {
 }
 
 #[test]
-fn a_prepare_of_a_transaction_that_ended_hears_its_end() {
-    let mut partition = Partition::default();
-    let command = prepare(head(1, 4, "a"), [put("a")]);
-    partition.prepare(command.clone());
-    partition.commit(&command.head, 6);
-    assert_eq!(partition.prepare(command), PrepareAnswer::Committed(ts(6)));
-
-    let aborted = prepare(head(2, 7, "b"), [put("b")]);
-    partition.abort(&aborted.head);
-    assert_eq!(partition.prepare(aborted), PrepareAnswer::Aborted);
-    assert!(!partition.has_intent("b"));
-}
-
-#[test]
-fn a_late_prepare_below_the_record_floor_is_too_old_at_the_primary() {
-    let mut partition = Partition::default();
-    partition.record_floor(9);
-    let late = prepare(head(1, 9, "a"), [put("a")]);
-    assert_eq!(partition.prepare(late), PrepareAnswer::Refused(Refusal::TooOld));
-    let secondary = prepare(head(2, 9, ELSEWHERE), [put("a")]);
-    assert_eq!(partition.prepare(secondary), PrepareAnswer::Prepared);
-}
-
-#[test]
 fn a_prepare_below_the_version_floor_is_too_old() {
     let mut partition = Partition::default();
     partition.version_floor(9, 100);

@@ -4,7 +4,7 @@
 //! A repeated request that is refused writes a receipt of the refusal before it is told: an attempt that is still under
 //! way somewhere cannot be applied after its client has heard that it was refused.
 
-use kotoba_graph::operation::Error as GraphError;
+use kotoba_graph::operation::{Error as GraphError, Operation};
 use kotoba_graph::read::Read;
 use kotoba_graph::receipt::{Outcome as Told, Receipt};
 use kotoba_state::partition::{Condition, ConditionKind, Key, Op};
@@ -12,15 +12,17 @@ use kotoba_state::partition::{Condition, ConditionKind, Key, Op};
 use super::Gateway;
 use super::operations::{Numbered, OperationError, Outcome};
 use super::refusal::kind_of_refusal;
+use super::service::with_causes;
 use crate::transaction::{CommitError, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Writes};
 
-/// Where a request's receipt lies.
-pub struct Place {
+/// Where a request's receipt lies, and what it is of.
+pub struct Place<'a> {
     pub key: Key,
     pub number: Numbered,
+    pub operations: &'a [Operation],
 }
 
-impl Place {
+impl Place<'_> {
     /// Adds the receipt to a transaction's writes. Whoever breaks the condition writes the same key, so that it is guarded.
     pub fn put(&self, writes: &mut Writes, told: Told) {
         let receipt = Receipt {
@@ -42,7 +44,7 @@ impl Gateway {
     /// What an earlier attempt did; none where no attempt was applied or refused for good.
     pub(super) async fn earlier_outcome(
         &self,
-        place: &Place,
+        place: &Place<'_>,
     ) -> Result<Option<Result<Outcome, OperationError>>, OperationError> {
         let snapshot = self.coordinator.take_snapshot().await?;
         let get = Read::Get { key: place.key.clone() };
@@ -61,18 +63,22 @@ impl Gateway {
         if receipt.content != place.number.content {
             return Err(OperationError::OtherContent(place.number.id.sequence));
         }
-        Ok(Some(match receipt.outcome {
-            Told::Applied(results) => Ok(Outcome {
-                results,
-                bookmark: snapshot,
-            }),
-            Told::Refused { kind, message } => Err(OperationError::RefusedBefore { kind, message }),
-        }))
+        let results = match receipt.outcome {
+            Told::Applied(results) => results,
+            Told::Created(created) => created
+                .results(place.operations)
+                .map_err(|error| OperationError::Broken(with_causes(&error)))?,
+            Told::Refused { kind, message } => return Ok(Some(Err(OperationError::RefusedBefore { kind, message }))),
+        };
+        Ok(Some(Ok(Outcome {
+            results,
+            bookmark: snapshot,
+        })))
     }
 
     /// That there is no receipt says that no attempt was applied only while receipts as old as the first attempt are kept:
     /// while its partition can still be read as of then. Asked after the receipt was looked for, not before.
-    pub(super) async fn no_receipt_was_dropped(&self, place: &Place) -> Result<(), OperationError> {
+    pub(super) async fn no_receipt_was_dropped(&self, place: &Place<'_>) -> Result<(), OperationError> {
         let Some(sent_after) = place.number.sent_after else {
             return Ok(());
         };
@@ -91,7 +97,7 @@ impl Gateway {
     }
 
     /// The receipt that a commit has met.
-    pub(super) async fn told_again(&self, place: &Place) -> Result<Outcome, OperationError> {
+    pub(super) async fn told_again(&self, place: &Place<'_>) -> Result<Outcome, OperationError> {
         match self.earlier_outcome(place).await? {
             Some(outcome) => outcome,
             None => Err(OperationError::UnknownOutcome("its receipt has expired".to_owned())),
@@ -99,7 +105,7 @@ impl Gateway {
     }
 
     /// Tells a refusal, unless an earlier attempt was applied and caused it.
-    pub(super) async fn refuse(&self, place: &Place, refusal: GraphError) -> Result<Outcome, OperationError> {
+    pub(super) async fn refuse(&self, place: &Place<'_>, refusal: GraphError) -> Result<Outcome, OperationError> {
         if let Some(outcome) = self.earlier_outcome(place).await? {
             return outcome;
         }

@@ -101,6 +101,7 @@ impl Gateway {
         let place = Place {
             key: number.id.key(home),
             number,
+            operations: &request.operations,
         };
         if number.repeated {
             if let Some(outcome) = self.earlier_outcome(&place).await? {
@@ -122,7 +123,7 @@ impl Gateway {
         &self,
         request: &OperationRequest,
         sequences: &[u64],
-        place: Option<&Place>,
+        place: Option<&Place<'_>>,
     ) -> Result<Outcome, OperationError> {
         let deadline = Instant::now() + self.request_timeout;
         let mut pause = FIRST_PAUSE;
@@ -145,7 +146,7 @@ impl Gateway {
     /// One sequence per creation. Where the receipt may lie anywhere, the nodes are made to live beside it: creating one, or
     /// a thousand of them, is then a transaction on one partition.
     async fn sequences_for(&self, operations: &[Operation], near: Option<Slot>) -> Result<Vec<u64>, OperationError> {
-        let wanted = operations.iter().filter(|operation| creates(operation)).count() as u64;
+        let wanted = operations.iter().filter(|operation| operation.creates()).count() as u64;
         let taken = match near {
             Some(slot) => {
                 let partition_of = |slot: Slot| self.coordinator.partition_of(slot.number());
@@ -160,7 +161,7 @@ impl Gateway {
         &self,
         request: &OperationRequest,
         sequences: &[u64],
-        place: Option<&Place>,
+        place: Option<&Place<'_>>,
     ) -> Result<Outcome, OperationError> {
         let mut sequences = sequences.iter().copied();
         let mut next = || sequences.next().expect("a sequence was taken for every creation");
@@ -186,23 +187,13 @@ impl Gateway {
             conditions: conditions.iter().map(on_keys).collect(),
         };
         if let Some(place) = place {
-            place.put(&mut writes, Told::Applied(results.clone()));
+            place.put(&mut writes, Told::of(place.operations, &results));
         }
         let bookmark = transaction
             .commit(writes)
             .await
             .map_err(|error| explain(error, &conditions, place))?;
         Ok(Outcome { results, bookmark })
-    }
-}
-
-fn creates(operation: &Operation) -> bool {
-    match operation {
-        Operation::CreateNode { .. } | Operation::CreateEdge { .. } => true,
-        Operation::UpdateNode { .. }
-        | Operation::DeleteNode { .. }
-        | Operation::UpdateEdge { .. }
-        | Operation::DeleteEdge { .. } => false,
     }
 }
 
@@ -218,7 +209,7 @@ fn on_keys(condition: &Condition) -> KeyCondition {
 }
 
 /// A condition that failed is told in the words of the graph: which operation misses which node.
-fn explain(error: CommitError, conditions: &[Condition], place: Option<&Place>) -> OperationError {
+fn explain(error: CommitError, conditions: &[Condition], place: Option<&Place<'_>>) -> OperationError {
     match error {
         CommitError::ConditionFailed(key) if place.is_some_and(|place| place.key == key) => OperationError::Repeated,
         CommitError::ConditionFailed(key) => match conditions.iter().find(|condition| condition.key == key) {

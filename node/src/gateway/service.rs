@@ -276,7 +276,7 @@ fn query_status(error: QueryError) -> Status {
 }
 
 /// The message with those of its causes behind it: a client gets one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

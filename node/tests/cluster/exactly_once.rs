@@ -7,10 +7,12 @@ use futures::future::try_join_all;
 use kotoba_node::transaction::Partitions;
 use kotoba_proto::ClusterError;
 use kotoba_proto::cluster::slot_of_entity;
-use kotoba_proto::v1::{Direction, ExecuteOperationRequest, Operation};
+use kotoba_proto::v1::{Direction, ExecuteOperationRequest, NodeRef, Operation};
 
 use crate::cluster::Cluster;
-use crate::graph::{create_edge, create_node, delete_edge, delete_node, edges_of, find_nodes, update_node};
+use crate::graph::{
+    create_edge, create_edge_between, create_node, delete_edge, delete_node, edges_of, find_nodes, update_node,
+};
 use crate::raw::send;
 use crate::settings::Pace;
 use crate::wait::{ensure, run, until};
@@ -35,7 +37,14 @@ fn repeated(request: &ExecuteOperationRequest) -> ExecuteOperationRequest {
 fn a_request_that_is_sent_again_through_another_member_gets_the_first_answer() {
     run(async {
         let cluster = Cluster::of(3).await;
-        let create = numbered(1, vec![create_node("Once", []), create_node("Once", [])]);
+        let create = numbered(
+            1,
+            vec![
+                create_node("Once", [("n", 1.into()), ("nan", f64::NAN.into())]),
+                create_node("Once", []),
+                create_edge_between("S", NodeRef::operation(1), NodeRef::operation(0)),
+            ],
+        );
         let first = send(&cluster, 1, &create).await.unwrap();
         for member in 1..=3 {
             for again in [create.clone(), repeated(&create)] {
@@ -51,6 +60,20 @@ fn a_request_that_is_sent_again_through_another_member_gets_the_first_answer() {
         let edge = send(&cluster, 2, &connect).await.unwrap();
         assert_eq!(send(&cluster, 3, &connect).await.unwrap().results, edge.results);
         assert_eq!(client.count(edges_of(source, Direction::Out)).await.unwrap(), 1);
+        // A version is told of by its receipt, though by now the node has another one.
+        let update = numbered(
+            4,
+            vec![create_node("Other", []), update_node(source, [("n", 2.into())])],
+        );
+        let updated = send(&cluster, 2, &update).await.unwrap();
+        assert_eq!(
+            send(&cluster, 3, &repeated(&update)).await.unwrap().results,
+            updated.results
+        );
+        assert_eq!(
+            send(&cluster, 3, &repeated(&create)).await.unwrap().results,
+            first.results
+        );
         // By now the node is gone, and still the deletion is answered as it was.
         let delete = numbered(3, vec![delete_node(target, true)]);
         let deleted = send(&cluster, 3, &delete).await.unwrap();

@@ -79,3 +79,16 @@ pub enum Operation {
         expected: Option<VersionCid>,
     },
 }
+
+impl Operation {
+    /// Whether a node or an edge comes of it, which takes a sequence.
+    pub fn creates(&self) -> bool {
+        match self {
+            Operation::CreateNode { .. } | Operation::CreateEdge { .. } => true,
+            Operation::UpdateNode { .. }
+            | Operation::DeleteNode { .. }
+            | Operation::UpdateEdge { .. }
+            | Operation::DeleteEdge { .. } => false,
+        }
+    }
+}

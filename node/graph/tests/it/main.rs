@@ -14,5 +14,6 @@ mod pages;
 mod paths;
 mod queries;
 mod questions;
+mod receipts;
 mod store;
 mod vectors;

@@ -3,13 +3,18 @@
 //! A request that is sent again finds the receipt instead of being applied again. The receipt lies where any attempt looks
 //! for it without knowing what earlier ones chose: in a slot that the request writes anyway.
 
+mod created;
+
 use serde::{Deserialize, Serialize};
+
+pub use created::Created;
 
 use crate::id::{EntityId, SLOTS, Slot};
 use crate::key;
-use crate::operation::{EntityRef, Operation, OperationResult};
+use crate::operation::{self, EntityRef, Operation, OperationResult};
 
-const FORMAT: u8 = 1;
+/// 2: of a request that only creates nothing is kept that follows from its operations.
+const FORMAT: u8 = 2;
 
 /// Names one request for good: no two requests of a client have the same sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,17 +36,33 @@ pub struct Receipt {
 pub enum Outcome {
     /// One result per operation, in order.
     Applied(Vec<OperationResult>),
+    /// As `Applied`, where all operations were creations.
+    Created(Created),
     /// Refused when it was asked about again: no attempt that is still under way can apply it after that.
     Refused { kind: u8, message: String },
 }
 
-/// Bytes that are no receipt of a version this build knows.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+/// A receipt that this build cannot answer from.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("a receipt has format {0}, which this build does not know: it was written by a newer version")]
+    #[error("a receipt has format {0}, this version reads format {FORMAT}: ask a member of the version that wrote it")]
     Format(u8),
     #[error("a receipt is empty or damaged")]
     Damaged,
+    #[error("a receipt is of other operations than those it is asked about")]
+    OtherOperations,
+    #[error("what a receipt is of was applied by another version, and is refused by this one")]
+    MakeAgain(#[source] operation::Error),
+}
+
+impl Outcome {
+    /// What is kept of a request that was applied.
+    pub fn of(operations: &[Operation], results: &[OperationResult]) -> Self {
+        match Created::of(operations, results) {
+            Some(created) => Outcome::Created(created),
+            None => Outcome::Applied(results.to_vec()),
+        }
+    }
 }
 
 impl RequestId {
@@ -104,6 +125,7 @@ mod tests {
 
     use super::*;
     use crate::cid::VersionCid;
+    use crate::key::printable;
     use crate::value::Properties;
 
     const REQUEST: RequestId = RequestId {
@@ -150,21 +172,44 @@ mod tests {
     #[test]
     fn the_slot_of_a_request_and_the_stored_form_are_frozen() {
         assert_eq!(REQUEST.slot().number(), 3834);
-        let receipt = Receipt {
-            content: [1; 32],
-            outcome: Outcome::Applied(vec![OperationResult {
-                id: EntityId::for_node(5),
-                cid: VersionCid::of_block(b"x"),
-            }]),
+        let result = |sequence| OperationResult {
+            id: EntityId::for_node(sequence),
+            cid: VersionCid::of_block(b"x"),
         };
-        let bytes = receipt.encode();
-        let fingerprint = VersionCid::of_block(&bytes).to_string();
-        assert_eq!(
-            fingerprint,
-            "bafyr4iewlmtmurohwpjrkmwr2e53vocetp5hceobvigufw6eg35wcumzyy"
-        );
-        assert_eq!(Receipt::decode(&bytes).unwrap(), receipt);
-        assert_eq!(Receipt::decode(&[9]), Err(Error::Format(9)));
-        assert_eq!(Receipt::decode(&[]), Err(Error::Damaged));
+        let delete = Operation::DeleteNode {
+            node: node(5),
+            detach: false,
+            expected: None,
+        };
+        let created = Outcome::of(&[create_node(), create_node()], &[result(500), result(499)]);
+        let applied = Outcome::of(&[create_node(), delete], &[result(500), result(5)]);
+        let refused = Outcome::Refused {
+            kind: 3,
+            message: "no".to_owned(),
+        };
+        let content = "01".repeat(32);
+        let cid = printable(&result(0).cid.to_bytes()[4..]);
+        let forms = [
+            (created, "0102e80701".to_owned()),
+            (applied, format!("0002f4838080808080d079{cid}858080808080808c7d{cid}")),
+            (refused, "0203026e6f".to_owned()),
+        ];
+        for (outcome, form) in forms {
+            let receipt = Receipt {
+                content: [1; 32],
+                outcome,
+            };
+            let bytes = receipt.encode();
+            assert_eq!(printable(&bytes), format!("02{content}{form}"));
+            assert_eq!(Receipt::decode(&bytes).unwrap(), receipt);
+        }
+    }
+
+    #[test]
+    fn receipts_of_other_formats_and_damaged_ones_are_refused() {
+        assert!(matches!(Receipt::decode(&[1]), Err(Error::Format(1))));
+        assert!(matches!(Receipt::decode(&[9]), Err(Error::Format(9))));
+        assert!(matches!(Receipt::decode(&[]), Err(Error::Damaged)));
+        assert!(matches!(Receipt::decode(&[FORMAT, 1]), Err(Error::Damaged)));
     }
 }

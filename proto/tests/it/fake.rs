@@ -207,7 +207,11 @@ impl ClusterService for Script {
             cid: vec![1, 0x71, 0x1e, index as u8].into(),
         });
         let results = results.collect();
-        Ok(Response::new(ExecuteOperationResponse { results, bookmark: 55 }))
+        Ok(Response::new(ExecuteOperationResponse {
+            results,
+            bookmark: 55,
+            open_slot: None,
+        }))
     }
 
     async fn execute_query(

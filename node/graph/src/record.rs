@@ -131,9 +131,13 @@ fn without_nulls(properties: Properties) -> Properties {
         .collect()
 }
 
+/// Room for what most records take: growing into it step by step copies them several times.
+const MOST_BYTES: usize = 512;
+
 fn encode(record: &impl Serialize) -> Vec<u8> {
-    postcard::to_extend(record, vec![FORMAT])
-        .expect("sequences and maps know their length, and a vector takes every byte")
+    let mut bytes = Vec::with_capacity(MOST_BYTES);
+    bytes.push(FORMAT);
+    postcard::to_extend(record, bytes).expect("sequences and maps know their length, and a vector takes every byte")
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

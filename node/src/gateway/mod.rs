@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use history::Subject;
-use kotoba_graph::id::Slot;
 use opening::Opening;
 pub use operations::OperationError;
 pub use queries::{Ask, QueryError, QueryLimits, RowBatch};
@@ -62,9 +61,9 @@ impl Gateway {
         self.coordinator.outcomes()
     }
 
-    /// Where writes that may be made anywhere are best made now.
-    pub fn open_slot(&self) -> Slot {
-        self.opening.slot(Instant::now())
+    /// Counts a write; says in how many slots those are best made that may be made anywhere.
+    pub fn note_write(&self) -> u32 {
+        self.opening.note_write(Instant::now())
     }
 
     fn snapshots(&self) -> Snapshots<'_> {

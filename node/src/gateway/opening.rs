@@ -1,55 +1,91 @@
-//! The slot that is open: where writes that may be made anywhere are best made for the moment.
+//! In how many slots at a time those writes are made that may be made anywhere.
 //!
-//! What clients create together then lies in the same entries of one partition's log, instead of an entry, two messages and two
-//! syncs of each partition's own. Each member opens one slot after the other, every slot as often as any other, so that over a
-//! second all partitions have their share; and it is a hint: whoever writes elsewhere is served as well.
+//! What clients create at the same moment lies in the same entries of one partition's log then, instead of an entry, two messages and
+//! two syncs of each partition's own. Which slots are open follows from the time, every slot as often as any other, so that over a
+//! second all partitions have their share. How many follows from what this member serves, and its answers say so; they are hints:
+//! whoever writes elsewhere is served as well.
 
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-use kotoba_graph::id::{SLOTS, Slot};
+use kotoba_proto::cluster::OPEN_FOR;
 
-/// Longer than a write takes under load, so that most of those under way share a partition; short, so that none has them all.
-const OPEN_FOR: Duration = Duration::from_millis(50);
-/// From one slot to the next: far enough for another partition, and odd, so that all slots have their turn.
-const STRIDE: u128 = 1_597;
+/// Writes of one turn above which another slot is opened beside one: 20,000 a second, which keep a leader and its log busy.
+const WRITES_OF_A_SLOT: u32 = 1_000;
+const MAX_OPEN: u32 = 64;
 
-/// The order in which one member opens slots.
+/// Counts the writes that a member serves, turn by turn.
 pub struct Opening {
     since: Instant,
-    first: u16,
+    turn: Mutex<Turn>,
+}
+
+struct Turn {
+    number: u128,
+    writes: u32,
+    open: u32,
 }
 
 impl Opening {
-    /// Begins at a slot of its own, so that members open different ones.
     pub fn begin() -> Self {
+        let turn = Turn {
+            number: 0,
+            writes: 0,
+            open: 1,
+        };
         Opening {
             since: Instant::now(),
-            first: rand::random(),
+            turn: Mutex::new(turn),
         }
     }
 
-    pub fn slot(&self, now: Instant) -> Slot {
-        let turns = now.saturating_duration_since(self.since).as_millis() / OPEN_FOR.as_millis();
-        let number = (u128::from(self.first) + turns * STRIDE) % u128::from(SLOTS);
-        let slot = u16::try_from(number).ok().and_then(Slot::new);
-        slot.expect("a remainder of the number of slots is a slot")
+    /// Counts one write; answers how many slots are open.
+    pub fn note_write(&self, now: Instant) -> u32 {
+        let number = now.saturating_duration_since(self.since).as_millis() / OPEN_FOR.as_millis();
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if number != turn.number {
+            *turn = Turn {
+                number,
+                writes: 0,
+                open: open_after(&turn),
+            };
+        }
+        turn.writes = turn.writes.saturating_add(1);
+        turn.open
     }
+}
+
+/// One of several slots has its share of the writes only, so those of all are reckoned by it.
+fn open_after(turn: &Turn) -> u32 {
+    let all = turn.writes.saturating_mul(turn.open);
+    all.div_ceil(WRITES_OF_A_SLOT).clamp(1, MAX_OPEN).next_power_of_two()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
-    #[test]
-    fn a_slot_stays_open_for_its_time_and_every_other_comes_before_it_is_again() {
+    /// How many slots are open in each turn, where the member serves so many writes, shared by the slots that are open.
+    fn open_in_turns(writes: impl IntoIterator<Item = u32>) -> Vec<u32> {
         let opening = Opening::begin();
-        let at = |turns: u32| opening.slot(opening.since + turns * OPEN_FOR);
-        let nearly = opening.since + OPEN_FOR - Duration::from_millis(1);
-        assert_eq!(opening.slot(nearly), at(0));
-        let all: BTreeSet<u16> = (0..u32::from(SLOTS)).map(|turns| at(turns).number()).collect();
-        assert_eq!(all.len(), usize::from(SLOTS));
-        assert_eq!(at(u32::from(SLOTS)), at(0));
+        let turns = writes.into_iter().enumerate().map(|(turn, writes): (usize, u32)| {
+            let now = opening.since + OPEN_FOR * u32::try_from(turn).unwrap();
+            let open = opening.note_write(now);
+            (1..writes / open).for_each(|_| assert_eq!(opening.note_write(now), open));
+            open
+        });
+        turns.collect()
+    }
+
+    #[test]
+    fn one_slot_is_open_until_it_has_all_it_can_bear() {
+        assert_eq!(open_in_turns([0, 10, 999, 1_000, 1_000]), [1, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn more_are_open_the_more_is_written_and_fewer_again_when_it_is_less() {
+        assert_eq!(open_in_turns([3_000, 3_000, 3_000]), [1, 4, 4]);
+        assert_eq!(open_in_turns([3_000, 3_000, 10, 10]), [1, 4, 4, 1]);
+        assert_eq!(open_in_turns([1_000_000, 1, 1])[1], MAX_OPEN);
     }
 }

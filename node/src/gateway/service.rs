@@ -67,7 +67,7 @@ impl ClusterService for ClientEndpoint {
 
     async fn execute_operation(&self, request: Request<ExecuteOperationRequest>) -> Answer<ExecuteOperationResponse> {
         let gateway = self.gateway()?;
-        let open_slot = Some(gateway.open_slot().number().into());
+        let open_slots = Some(gateway.note_write());
         let way = self.way(request.metadata());
         let request = convert::operation_request(request.into_inner()).map_err(invalid)?;
         // Runs on where the client goes away: a commit must not be cut off in the middle.
@@ -79,7 +79,7 @@ impl ClusterService for ClientEndpoint {
             ExecuteOperationResponse {
                 results: convert::results(&outcome.results),
                 bookmark: outcome.bookmark.0,
-                open_slot,
+                open_slots,
             },
         ))
     }

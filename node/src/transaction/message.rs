@@ -201,8 +201,13 @@ pub enum DecodeError {
     Damaged,
 }
 
+/// Room for what most messages take: growing into it step by step copies them several times.
+const MOST_BYTES: usize = 1_024;
+
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    postcard::to_extend(message, vec![FORMAT]).expect("memory takes every byte, and every field has a postcard form")
+    let mut bytes = Vec::with_capacity(MOST_BYTES);
+    bytes.push(FORMAT);
+    postcard::to_extend(message, bytes).expect("memory takes every byte, and every field has a postcard form")
 }
 
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {

@@ -11,7 +11,7 @@ mod search;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 use tonic::{Request, Status};
@@ -30,7 +30,7 @@ use crate::v1::{
 use crate::{ClusterError, ContentId, MAX_MESSAGE_BYTES};
 use addresses::{Addresses, Client};
 use retry::{Attempt, Repeat};
-pub use routes::{ROUTE_KEY, SLOT_KEY, SLOTS, route, slot_of_entity, slot_of_request};
+pub use routes::{OPEN_FOR, ROUTE_KEY, SLOT_KEY, SLOTS, open_slot, route, slot_of_entity, slot_of_request};
 use routes::{slot_of_query, slot_of_write};
 
 /// Most operations in one transaction; the members refuse more.
@@ -107,8 +107,8 @@ pub struct KotobaCluster {
 struct Session {
     id: [u8; 16],
     next_sequence: AtomicU64,
-    /// Where the newest answer said that writes go which may be made anywhere; above all slots before the first.
-    open_slot: AtomicU32,
+    /// How many slots are open, as the newest answer said; 0 before the first.
+    open_slots: AtomicU32,
 }
 
 impl Session {
@@ -116,7 +116,7 @@ impl Session {
         Session {
             id: rand::random(),
             next_sequence: AtomicU64::new(1),
-            open_slot: AtomicU32::new(u32::MAX),
+            open_slots: AtomicU32::new(0),
         }
     }
 
@@ -130,8 +130,10 @@ impl Session {
 
     /// The slot for a write of few operations. Many fill an entry of the log by themselves, and are better spread.
     fn home_of(&self, operations: &[Operation]) -> Option<u32> {
-        let slot = self.open_slot.load(Ordering::Relaxed);
-        (operations.len() <= MAX_OPERATIONS_TOGETHER && slot < u32::from(SLOTS)).then_some(slot)
+        let open = self.open_slots.load(Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        (operations.len() <= MAX_OPERATIONS_TOGETHER && open > 0)
+            .then(|| open_slot(now, rand::random_range(0..open)).into())
     }
 }
 
@@ -248,8 +250,8 @@ impl KotobaCluster {
             })
             .await?;
         self.advance_bookmark(response.bookmark);
-        if let Some(slot) = response.open_slot {
-            self.session.open_slot.store(slot, Ordering::Relaxed);
+        if let Some(open) = response.open_slots {
+            self.session.open_slots.store(open, Ordering::Relaxed);
         }
         outcomes(response, expected)
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 use tonic::body::Body;
@@ -37,6 +38,25 @@ pub fn slot_of_request(client_id: &[u8; 16], sequence: u64) -> u16 {
     hasher.update(client_id).update(&sequence.to_be_bytes());
     let [high, low, ..] = *hasher.finalize().as_bytes();
     u16::from_be_bytes([high, low]) % SLOTS
+}
+
+/// How long a slot is open for writes that may be made anywhere: longer than a write takes under load, so that most of those under
+/// way share a partition; short, so that none has them all.
+pub const OPEN_FOR: Duration = Duration::from_millis(50);
+/// From one slot to the next, and from one lane to the next: far enough for another partition, and odd, so that all slots have
+/// their turn.
+const STEP_OF_A_TURN: u64 = 1_597;
+const STEP_OF_A_LANE: u64 = 2_531;
+
+/// The slot that is open at a time since 1970, in one of the lanes that are open side by side.
+///
+/// All clients of about the same time come to the same slots without asking; whose clock is wrong only goes without company.
+pub fn open_slot(since_1970: Duration, lane: u32) -> u16 {
+    let turn = u64::try_from(since_1970.as_millis() / OPEN_FOR.as_millis()).unwrap_or(u64::MAX);
+    let steps = turn
+        .wrapping_mul(STEP_OF_A_TURN)
+        .wrapping_add(u64::from(lane).wrapping_mul(STEP_OF_A_LANE));
+    (steps % u64::from(SLOTS)) as u16
 }
 
 /// Where a write belongs: beside the first stored entity that it names.
@@ -156,6 +176,8 @@ impl Service<http::Request<Body>> for Routed {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn learnt(told: &[&str]) -> Routes {
@@ -174,6 +196,20 @@ mod tests {
         let leaders: Vec<_> = [0, 255, 256, 600, 768].map(|slot| routes.of(slot)).into();
         let named = |address: &str| Some(address.to_owned());
         assert_eq!(leaders, [named("c:1"), named("c:1"), None, named("b:1"), None]);
+    }
+
+    #[test]
+    fn a_slot_stays_open_for_its_time_and_every_other_comes_before_it_is_again() {
+        let at = |turn: u32, lane| open_slot(Duration::from_secs(1_700_000_000) + turn * OPEN_FOR, lane);
+        let nearly = Duration::from_secs(1_700_000_000) + OPEN_FOR - Duration::from_millis(1);
+        assert_eq!(open_slot(nearly, 0), at(0, 0));
+        for lane in [0, 1, 63] {
+            let all: BTreeSet<u16> = (0..u32::from(SLOTS)).map(|turn| at(turn, lane)).collect();
+            assert_eq!(all.len(), usize::from(SLOTS));
+            assert_eq!(at(u32::from(SLOTS), lane), at(0, lane));
+        }
+        let side_by_side: BTreeSet<u16> = (0..64).map(|lane| at(7, lane)).collect();
+        assert_eq!(side_by_side.len(), 64);
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl ClusterService for Script {
         Ok(Response::new(ExecuteOperationResponse {
             results,
             bookmark: 55,
-            open_slot: None,
+            open_slots: None,
         }))
     }
 

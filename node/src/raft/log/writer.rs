@@ -1,6 +1,7 @@
 //! The one thread that writes the log: drains the queue, commits once, completes the callbacks in order.
 //!
-//! The commit before is the batching window; nothing waits on a timer except changes that need not be durable soon.
+//! The commit before is the batching window. Where it held many entries, the next waits a moment for as many; else nothing waits on
+//! a timer except changes that need not be durable soon.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,11 @@ const MAX_COMMIT_BYTES: usize = 16 << 20;
 const MAX_DROPS: usize = 4_096;
 /// How long a change that is not urgent may wait for company. What it loses in a crash is found again by Raft.
 const LAZY_DELAY: Duration = Duration::from_millis(500);
+
+/// Entries of a commit after which as many are expected at once.
+const MANY_ENTRIES: usize = 4;
+/// A commit waits for those as long as the one before took, and no longer than this.
+const COMPANY_WITHIN: Duration = Duration::from_millis(1);
 
 /// One change of one replica's log.
 pub enum Change {
@@ -88,6 +94,8 @@ pub struct Writer {
     rows: BTreeMap<ReplicaKey, Row>,
     /// Sequences that nothing refers to any more.
     doomed: VecDeque<u64>,
+    /// How long the next commit waits for company.
+    company_within: Duration,
     closing: bool,
 }
 
@@ -103,6 +111,7 @@ impl Writer {
             queue,
             rows,
             doomed,
+            company_within: Duration::ZERO,
             closing: false,
         }
     }
@@ -125,7 +134,10 @@ impl Writer {
         while changes.len() < MAX_CHANGES && bytes < MAX_COMMIT_BYTES {
             match self.next(urgent, deadline) {
                 Next::Change(queued) => {
-                    urgent |= queued.change.is_urgent();
+                    if queued.change.is_urgent() && !urgent {
+                        urgent = true;
+                        self.wait_for_company();
+                    }
                     bytes += queued.cost;
                     deadline = deadline.or(Some(Instant::now() + LAZY_DELAY));
                     changes.push(queued);
@@ -138,6 +150,13 @@ impl Writer {
             }
         }
         changes
+    }
+
+    /// Asleep it costs those who come nothing to queue; waiting for each of them would wake this thread as often.
+    fn wait_for_company(&self) {
+        if !self.company_within.is_zero() {
+            std::thread::sleep(self.company_within);
+        }
     }
 
     fn next(&self, urgent: bool, deadline: Option<Instant>) -> Next {
@@ -158,12 +177,17 @@ impl Writer {
             return fail(changes, reason);
         }
         let batch = self.batch(&mut changes);
+        let is_busy = batch.inserts.len() >= MANY_ENTRIES;
+        self.company_within = Duration::ZERO;
         if batch == Batch::default() && !self.shared.disk.is_untidy() {
             return self.complete(changes);
         }
         let begun = Instant::now();
         match self.shared.disk.commit(&batch) {
             Ok(()) => {
+                if is_busy {
+                    self.company_within = begun.elapsed().min(COMPANY_WITHIN);
+                }
                 if batch.says_something() {
                     self.shared.counters.log_fsync.observe(begun.elapsed());
                     self.count(&batch);

@@ -7,7 +7,7 @@ use super::command::{CheckTxn, Decided, Push, TxnHead, TxnStatus};
 use super::floors::record_floor;
 use super::intents;
 use super::records::{self, Record, State};
-use super::versions::version_by;
+use super::versions::{Version, newest, version_by};
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
@@ -48,10 +48,17 @@ impl Status {
 /// A commit that prepared nothing elsewhere leaves no record: the version it wrote on its primary key stands for it, and is
 /// not collected before the record floor has passed its start.
 pub fn status(store: &dyn Read, head: &TxnHead) -> Result<Status, StoreError> {
+    status_of(store, head, newest(store, &head.primary)?.as_ref())
+}
+
+/// As [`status`], for who has looked up the newest version of the primary key already.
+pub(super) fn status_of(store: &dyn Read, head: &TxnHead, newest: Option<&Version>) -> Result<Status, StoreError> {
     if let Some(record) = records::load(store, head.txn)? {
         return Ok(of_record(&record));
     }
-    if let Some(commit_ts) = version_by(store, &head.primary, head.txn, head.start_ts)? {
+    if newest.is_some_and(|version| version.commit_ts > head.start_ts)
+        && let Some(commit_ts) = version_by(store, &head.primary, head.txn, head.start_ts)?
+    {
         return Ok(Status::Committed(commit_ts));
     }
     if head.start_ts <= record_floor(store)? {

@@ -264,9 +264,13 @@ impl Answer {
     }
 }
 
+/// Room for what most commands take: growing into it step by step copies them several times.
+const MOST_BYTES: usize = 1_024;
+
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_extend(value, vec![FORMAT])
-        .expect("writing to memory cannot fail, and every field has a postcard form")
+    let mut bytes = Vec::with_capacity(MOST_BYTES);
+    bytes.push(FORMAT);
+    postcard::to_extend(value, bytes).expect("writing to memory cannot fail, and every field has a postcard form")
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {

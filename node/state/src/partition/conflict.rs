@@ -27,6 +27,8 @@ pub(super) struct Wanted<'a> {
     pub conditions: &'a [Condition],
     /// The commit timestamp where it is known already (one-phase).
     pub commit_ts: Option<Timestamp>,
+    /// The newest version of the primary key, where it was looked up already.
+    pub primary: Option<Option<Version>>,
 }
 
 /// What applying a one-phase commit to this view would refuse it for, its commit timestamp being above everything.
@@ -46,6 +48,7 @@ pub fn foresee(
         reads,
         conditions,
         commit_ts: None,
+        primary: None,
     };
     Ok(check(view, &wanted)?.err())
 }
@@ -58,7 +61,11 @@ pub(super) fn check(store: &dyn Read, wanted: &Wanted) -> Result<Result<Before, 
     }
     let mut before = Before::with_capacity(wanted.writes.len());
     for key in wanted.writes.keys() {
-        match check_write(store, txn, start_ts, key)? {
+        let version = match &wanted.primary {
+            Some(version) if *key == wanted.head.primary => version.clone(),
+            Some(_) | None => newest(store, key)?,
+        };
+        match check_write(store, txn, start_ts, key, version)? {
             Ok(version) => before.push(version),
             Err(refusal) => return Ok(Err(refusal)),
         }
@@ -69,7 +76,14 @@ pub(super) fn check(store: &dyn Read, wanted: &Wanted) -> Result<Result<Before, 
         }
     }
     for condition in wanted.conditions {
-        if let Some(refusal) = check_condition(store, txn, condition, wanted.commit_ts)? {
+        // Few conditions are on keys that are written.
+        let written = wanted.writes.contains_key(&condition.key);
+        let place = written.then(|| wanted.writes.keys().position(|key| *key == condition.key));
+        let version = match place.flatten().and_then(|place| before.get(place)) {
+            Some(version) => version.clone(),
+            None => newest(store, &condition.key)?,
+        };
+        if let Some(refusal) = check_condition(store, txn, condition, version.as_ref(), wanted.commit_ts)? {
             return Ok(Err(refusal));
         }
     }
@@ -82,8 +96,8 @@ fn check_write(
     txn: TxnId,
     start_ts: Timestamp,
     key: &[u8],
+    before: Option<Version>,
 ) -> Result<Result<Option<Version>, Refusal>, StoreError> {
-    let before = newest(store, key)?;
     if before.as_ref().is_some_and(|version| version.commit_ts > start_ts) {
         return Ok(Err(Refusal::WriteConflict { key: key.to_vec() }));
     }
@@ -111,9 +125,14 @@ fn check_read(store: &dyn Read, txn: TxnId, start_ts: Timestamp, span: &Span) ->
 ///
 /// Where the condition is false and an intent stands on the key, the intent is answered: its transaction may be
 /// committed and acknowledged, and "condition failed" would deny what a client knows to be there.
-fn check_condition(store: &dyn Read, txn: TxnId, condition: &Condition, limit: Option<Timestamp>) -> Checked {
-    let version = newest(store, &condition.key)?;
-    if let (Some(limit), Some(version)) = (limit, &version)
+fn check_condition(
+    store: &dyn Read,
+    txn: TxnId,
+    condition: &Condition,
+    version: Option<&Version>,
+    limit: Option<Timestamp>,
+) -> Checked {
+    if let (Some(limit), Some(version)) = (limit, version)
         && version.commit_ts > limit
     {
         let key = condition.key.clone();

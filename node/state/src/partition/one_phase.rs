@@ -1,12 +1,12 @@
 //! CommitOnePhase: the commit point of every transaction, at its primary. It checks what is done there and commits it by one
 //! entry; other partitions, if any, are prepared already.
 
-use super::check_txn::{Status, status};
+use super::check_txn::{Status, status_of};
 use super::command::{CommitOnePhase, OnePhaseAnswer, Refusal};
 use super::conflict::{Before, Wanted, check};
 use super::floors::closed_ts;
 use super::records::{self, Record, State};
-use super::versions::write_versions;
+use super::versions::{newest, write_versions};
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
@@ -48,7 +48,8 @@ enum Judgement {
 }
 
 fn judge(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<Judgement, StoreError> {
-    let decided = match status(store, &command.head)? {
+    let primary = newest(store, &command.head.primary)?;
+    let decided = match status_of(store, &command.head, primary.as_ref())? {
         Status::Committed(commit_ts) => Some(OnePhaseAnswer::Committed(commit_ts)),
         Status::Aborted => Some(OnePhaseAnswer::Aborted),
         Status::Gone => Some(OnePhaseAnswer::TooOld),
@@ -64,6 +65,7 @@ fn judge(store: &dyn Read, term: u64, command: &CommitOnePhase) -> Result<Judgem
         reads: &command.reads,
         conditions: &command.conditions,
         commit_ts: Some(command.commit_ts),
+        primary: Some(primary),
     };
     Ok(check(store, &wanted)?.map_or_else(Judgement::Refused, Judgement::Commits))
 }

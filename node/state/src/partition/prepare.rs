@@ -15,6 +15,7 @@ pub(super) fn prepare(store: &mut dyn Write, command: Prepare) -> Result<Prepare
         reads: &command.reads,
         conditions: &command.conditions,
         commit_ts: None,
+        primary: None,
     };
     let before = match check(store, &wanted)? {
         Ok(before) => before,

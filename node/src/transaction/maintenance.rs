@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{
-    self as state, Answer, Command, Decided, Push, Resolved, TxnHead, Unfinished, expired_intents, unfinished,
+    self as state, Answer, Command, Decided, Floors, Push, Resolved, TxnHead, Unfinished, expired_intents, unfinished,
 };
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -32,7 +32,6 @@ pub(super) async fn run(leader: Arc<PartitionLeader>) {
     let mut tidier = Tidier {
         leader: leader.clone(),
         samples: VecDeque::new(),
-        proposed: None,
         looked_up_to: Vec::new(),
         digest_noted: Instant::now(),
     };
@@ -53,8 +52,6 @@ struct Tidier {
     leader: Arc<PartitionLeader>,
     /// Timestamps with the moment at which they were the newest.
     samples: VecDeque<(Instant, Timestamp)>,
-    /// The floors that were last reached: nothing is proposed where they would not rise.
-    proposed: Option<(Timestamp, Timestamp)>,
     /// Where the next look for expired intents begins.
     looked_up_to: Vec<u8>,
     /// When the digest was noted last, or found to be the one that was noted.
@@ -160,37 +157,47 @@ impl Tidier {
         old.last().map_or(Timestamp(0), |(_, timestamp)| *timestamp)
     }
 
+    /// Raises floors where that drops something: each command is an entry on every replica's disk, and keeps its state from
+    /// coming to rest.
     async fn raise_floors(&mut self) -> Result<(), Failure> {
         let settings = &self.leader.settings;
-        let floors = (
-            self.issued_before(settings.record_retention),
-            self.issued_before(settings.history_retention),
-        );
-        if self
-            .proposed
-            .is_some_and(|before| floors.0 <= before.0 && floors.1 <= before.1)
-        {
-            return Ok(());
+        let floors = Floors {
+            records: self.issued_before(settings.record_retention),
+            versions: self.issued_before(settings.history_retention),
+        };
+        let view = self.leader.group.view().map_err(failure)?;
+        let droppable = blocking(move || state::droppable(view.as_ref(), floors, MAX_DROPPED)).await?;
+        // Versions go only where the record floor has passed them.
+        if droppable.records || droppable.versions {
+            self.raise_record_floor(floors.records).await?;
         }
-        if !self.has_something_to_drop(floors).await? {
-            return Ok(());
+        if droppable.versions {
+            self.raise_version_floor(floors.versions).await?;
         }
+        Ok(())
+    }
+
+    async fn raise_record_floor(&self, to: Timestamp) -> Result<(), Failure> {
         for _ in 0..MAX_COMMANDS {
             let command = Command::RecordFloor {
-                floor: floors.0,
+                floor: to,
                 max_records: MAX_DROPPED,
             };
             match self.leader.propose(&command).await? {
                 Answer::RecordFloor {
                     floor,
                     blocked_by: None,
-                } if floor < floors.0 => {}
+                } if floor < to => {}
                 _ => break,
             }
         }
+        Ok(())
+    }
+
+    async fn raise_version_floor(&self, to: Timestamp) -> Result<(), Failure> {
         for _ in 0..MAX_COMMANDS {
             let command = Command::VersionFloor {
-                floor: floors.1,
+                floor: to,
                 max_versions: MAX_DROPPED,
             };
             match self.leader.propose(&command).await? {
@@ -198,17 +205,6 @@ impl Tidier {
                 _ => break,
             }
         }
-        self.proposed = Some(floors);
         Ok(())
-    }
-
-    async fn has_something_to_drop(&self, floors: (Timestamp, Timestamp)) -> Result<bool, Failure> {
-        let view = self.leader.group.view().map_err(failure)?;
-        let current = blocking(move || {
-            let view = view.as_ref();
-            Ok::<_, kotoba_state::store::StoreError>((state::record_floor(view)?, state::version_floor(view)?))
-        })
-        .await?;
-        Ok(floors.0 > current.0 || floors.1 > current.1)
     }
 }

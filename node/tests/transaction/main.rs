@@ -4,6 +4,7 @@
 mod bank;
 mod edges;
 mod eventual;
+mod floors;
 mod harness;
 mod holes_of_one_phase;
 mod holes_of_outcomes;

@@ -37,6 +37,18 @@ pub(super) fn collect(store: &mut dyn Write, limit: Timestamp, budget: u32) -> R
     Ok(more)
 }
 
+/// Whether [`collect`] would do anything.
+pub(super) fn has_something_to_collect(store: &dyn Read, limit: Timestamp, budget: u32) -> Result<bool, StoreError> {
+    let (from, to) = keys::garbage_up_to(limit);
+    for pair in store.scan(&from, &to)?.take(budget.max(1) as usize) {
+        let (_, key) = keys::parse_garbage(&pair?.0)?;
+        if intent_of(store, &key)?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The oldest entries of the queue, and whether there are more.
 fn front(store: &dyn Read, limit: Timestamp, count: usize) -> Result<(Vec<(Timestamp, Key)>, bool), StoreError> {
     let (from, to) = keys::garbage_up_to(limit);

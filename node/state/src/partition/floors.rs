@@ -1,6 +1,6 @@
 //! The partition's monotone timestamps: closed, record floor, version floor.
 
-use super::collect::collect;
+use super::collect::{collect, has_something_to_collect};
 use super::command::{Answer, TxnHead};
 use super::keys::{self, Scalar};
 use super::records;
@@ -22,6 +22,35 @@ pub fn version_floor(store: &dyn Read) -> Result<Timestamp, StoreError> {
     load(store, Scalar::VersionFloor)
 }
 
+/// Floors that are to be reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Floors {
+    pub records: Timestamp,
+    pub versions: Timestamp,
+}
+
+/// Whether raising the floors would drop something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Droppable {
+    pub records: bool,
+    /// The record floor may have to come first.
+    pub versions: bool,
+}
+
+/// Tells whether floors are worth a command each. They only say what may be missing, so one that stays where it is for as long
+/// as nothing would be dropped answers whoever rests on it as well: with what is still there.
+pub fn droppable(store: &dyn Read, to: Floors, max_versions: u32) -> Result<Droppable, StoreError> {
+    let (allowed, _) = allowed_record_floor(store, to.records)?;
+    let limit = allowed
+        .max(record_floor(store)?)
+        .min(to.versions.max(version_floor(store)?));
+    let (from, end) = keys::records_up_to(allowed);
+    Ok(Droppable {
+        records: store.scan(&from, &end)?.next().transpose()?.is_some(),
+        versions: has_something_to_collect(store, limit, max_versions)?,
+    })
+}
+
 pub(super) fn close_ts(store: &mut dyn Write, closed: Timestamp) -> Result<Answer, StoreError> {
     raise(store, Scalar::ClosedTs, closed).map(Answer::Closed)
 }
@@ -32,17 +61,23 @@ pub(super) fn raise_record_floor(
     floor: Timestamp,
     max_records: u32,
 ) -> Result<Answer, StoreError> {
-    let blocked_by = records::oldest_unfinished(store)?.filter(|head| head.start_ts <= floor);
-    let allowed = match &blocked_by {
-        Some(head) => Timestamp(head.start_ts.0.saturating_sub(1)),
-        None => floor,
-    };
+    let (allowed, blocked_by) = allowed_record_floor(store, floor)?;
     let (finished, reached) = finished_up_to(store, allowed, max_records)?;
     for head in finished {
         records::drop_record(store, &head)?;
     }
     let floor = raise(store, Scalar::RecordFloor, reached)?;
     Ok(Answer::RecordFloor { floor, blocked_by })
+}
+
+/// How far unfinished transactions allow the record floor to go, and the one that keeps it from this.
+fn allowed_record_floor(store: &dyn Read, floor: Timestamp) -> Result<(Timestamp, Option<TxnHead>), StoreError> {
+    let blocked_by = records::oldest_unfinished(store)?.filter(|head| head.start_ts <= floor);
+    let allowed = match &blocked_by {
+        Some(head) => Timestamp(head.start_ts.0.saturating_sub(1)),
+        None => floor,
+    };
+    Ok((allowed, blocked_by))
 }
 
 /// At most `max_records` records, and the floor that dropping them reaches.

@@ -33,7 +33,7 @@ pub use command::{
 };
 pub use conflict::foresee;
 pub use digest::{DigestScan, NotedDigest, StateDigest, digest, digest_by_scan, noted_digest};
-pub use floors::{closed_ts, record_floor, version_floor};
+pub use floors::{Droppable, Floors, closed_ts, droppable, record_floor, version_floor};
 pub use history::{HistoryAt, KeptVersions, history_at};
 pub use intents::{Intent, MetIntent, expired_intents, has_intents, intent_of};
 pub use one_phase::would_commit;

@@ -271,6 +271,11 @@ fn same_reads(partition: &Partition, model: &Model, snapshot: u64) {
     }
 }
 
+/// How much there is beside the partition's own values.
+fn kept(partition: &Partition) -> usize {
+    partition.store.0.keys().filter(|place| place[0] != 1).count()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -333,6 +338,29 @@ proptest! {
             prop_assert!(commands < 1_000, "no progress");
         }
         prop_assert_eq!(at_once.store, in_parts.store);
+    }
+
+    #[test]
+    fn floors_drop_something_where_it_is_foretold_and_nowhere_else(log in log(), back in 0u64..30, further in 0u64..30) {
+        let mut partition = Partition::default();
+        for command in log {
+            partition.apply(command);
+            let newest = 10 + partition.index;
+            let records = ts(newest.saturating_sub(back));
+            let versions = ts(records.0.saturating_sub(further));
+            let foretold = droppable(&partition.store, Floors { records, versions }, NO_BOUND).unwrap();
+            let mut raised = partition.clone();
+            let mut drops = |command| {
+                let before = kept(&raised);
+                raised.apply(command);
+                kept(&raised) < before
+            };
+            let dropped = Droppable {
+                records: drops(Command::RecordFloor { floor: records, max_records: NO_BOUND }),
+                versions: drops(Command::VersionFloor { floor: versions, max_versions: NO_BOUND }),
+            };
+            prop_assert_eq!(foretold, dropped, "records to {:?}, versions to {:?}", records, versions);
+        }
     }
 
     #[test]

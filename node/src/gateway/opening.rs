@@ -11,7 +11,7 @@ use std::time::Instant;
 use kotoba_proto::cluster::OPEN_FOR;
 
 /// Writes of one turn above which another slot is opened beside one: 20,000 a second, which keep a leader and its log busy.
-const WRITES_OF_A_SLOT: u32 = 1_000;
+const WRITES_OF_A_SLOT: u32 = 2_000;
 const MAX_OPEN: u32 = 64;
 
 /// Counts the writes that a member serves, turn by turn.
@@ -79,13 +79,13 @@ mod tests {
 
     #[test]
     fn one_slot_is_open_until_it_has_all_it_can_bear() {
-        assert_eq!(open_in_turns([0, 10, 999, 1_000, 1_000]), [1, 1, 1, 1, 1]);
+        assert_eq!(open_in_turns([0, 10, 1_999, 2_000, 2_000]), [1, 1, 1, 1, 1]);
     }
 
     #[test]
     fn more_are_open_the_more_is_written_and_fewer_again_when_it_is_less() {
-        assert_eq!(open_in_turns([3_000, 3_000, 3_000]), [1, 4, 4]);
-        assert_eq!(open_in_turns([3_000, 3_000, 10, 10]), [1, 4, 4, 1]);
+        assert_eq!(open_in_turns([6_000, 6_000, 6_000]), [1, 4, 4]);
+        assert_eq!(open_in_turns([6_000, 6_000, 10, 10]), [1, 4, 4, 1]);
         assert_eq!(open_in_turns([1_000_000, 1, 1])[1], MAX_OPEN);
     }
 }

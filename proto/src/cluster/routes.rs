@@ -42,7 +42,7 @@ pub fn slot_of_request(client_id: &[u8; 16], sequence: u64) -> u16 {
 
 /// How long a slot is open for writes that may be made anywhere: longer than a write takes under load, so that most of those under
 /// way share a partition; short, so that none has them all.
-pub const OPEN_FOR: Duration = Duration::from_millis(50);
+pub const OPEN_FOR: Duration = Duration::from_millis(100);
 /// From one slot to the next, and from one lane to the next: far enough for another partition, and odd, so that all slots have
 /// their turn.
 const STEP_OF_A_TURN: u64 = 1_597;

@@ -26,7 +26,10 @@ const LAZY_DELAY: Duration = Duration::from_millis(500);
 
 /// Entries of a commit after which as many are expected at once.
 const MANY_ENTRIES: usize = 4;
-/// A commit waits for those as long as the one before took, and no longer than this.
+/// A commit waits for those this many times as long as the one before took: so a fast disk makes nobody wait for long, and a slow
+/// one is not asked for more than it can do.
+const WAITS_OF_A_COMMIT: u32 = 4;
+/// The longest that a commit waits for company.
 const COMPANY_WITHIN: Duration = Duration::from_millis(1);
 
 /// One change of one replica's log.
@@ -186,7 +189,7 @@ impl Writer {
         match self.shared.disk.commit(&batch) {
             Ok(()) => {
                 if is_busy {
-                    self.company_within = begun.elapsed().min(COMPANY_WITHIN);
+                    self.company_within = (begun.elapsed() * WAITS_OF_A_COMMIT).min(COMPANY_WITHIN);
                 }
                 if batch.says_something() {
                     self.shared.counters.log_fsync.observe(begun.elapsed());

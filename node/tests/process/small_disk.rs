@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use futures::future::join_all;
-use kotoba_proto::{ClusterError, KotobaCluster};
+use kotoba_proto::{ClusterError, KotobaCluster, RequestNumber};
 use tempfile::TempDir;
 
 use crate::graph::{create_node, find_nodes, get_nodes, nodes};
@@ -152,6 +152,14 @@ fn a_disk_filled_by_writes_refuses_more_serves_reads_and_takes_writes_again_when
     });
 }
 
+fn number(filling: u8, write: u64) -> RequestNumber {
+    RequestNumber {
+        client_id: [filling; 16],
+        sequence: write,
+        sent_after: None,
+    }
+}
+
 /// What was acknowledged and is in memory only has no room then, and the ballast is not enough for it.
 #[test]
 fn a_disk_that_is_filled_before_what_is_in_memory_is_written_stops_no_replica() {
@@ -162,17 +170,19 @@ fn a_disk_that_is_filled_before_what_is_in_memory_is_written_stops_no_replica() 
         let mut written = Vec::new();
         let mut waits = false;
         // Where all was written before the disk was full, once more.
-        for _ in 0..3 {
+        for filling in 0..3 {
             let outcome = until("a write", || async {
                 client.execute_operation(create_node("Large", [])).await
             })
             .await;
             written.push(outcome.id);
             let value = "x".repeat(NODE_BYTES);
-            let writes = (0..SOME_WRITES)
-                .map(|_| client.execute_operation(create_node("Large", [("value", value.as_str().into())])));
+            let large = || vec![create_node("Large", [("value", value.as_str().into())])];
+            // Under numbers of their own they lie in all partitions. One partition alone would write its own to the disk at once.
+            let writes =
+                (0..SOME_WRITES).map(|write| client.execute_numbered(number(filling, write as u64), large()));
             for answer in join_all(writes).await {
-                written.push(answer.unwrap().id);
+                written.extend(answer.unwrap().iter().map(|outcome| outcome.id));
             }
             let not_ours = disk.fill();
             let told = || member.log().contains("a write waits for room on the disk");

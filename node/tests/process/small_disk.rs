@@ -179,8 +179,7 @@ fn a_disk_that_is_filled_before_what_is_in_memory_is_written_stops_no_replica() 
             let value = "x".repeat(NODE_BYTES);
             let large = || vec![create_node("Large", [("value", value.as_str().into())])];
             // Under numbers of their own they lie in all partitions. One partition alone would write its own to the disk at once.
-            let writes =
-                (0..SOME_WRITES).map(|write| client.execute_numbered(number(filling, write as u64), large()));
+            let writes = (0..SOME_WRITES).map(|write| client.execute_numbered(number(filling, write as u64), large()));
             for answer in join_all(writes).await {
                 written.extend(answer.unwrap().iter().map(|outcome| outcome.id));
             }

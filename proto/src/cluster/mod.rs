@@ -35,8 +35,10 @@ use routes::{slot_of_query, slot_of_write};
 
 /// Most operations in one transaction; the members refuse more.
 pub const MAX_OPERATIONS: usize = 1000;
-/// Writes of no more are made where others make theirs at the moment.
+/// Writes of no more are made where others make theirs at the moment: more fill an entry of the log, or a partition's memory, by
+/// themselves.
 const MAX_OPERATIONS_TOGETHER: usize = 16;
+const MAX_BYTES_TOGETHER: usize = 16 << 10;
 
 /// As long as a member itself works on one request before it gives up.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
@@ -128,11 +130,12 @@ impl Session {
         }
     }
 
-    /// The slot for a write of few operations. Many fill an entry of the log by themselves, and are better spread.
+    /// The slot for a small write; larger ones are better spread.
     fn home_of(&self, operations: &[Operation]) -> Option<u32> {
         let open = self.open_slots.load(Ordering::Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        (operations.len() <= MAX_OPERATIONS_TOGETHER && open > 0)
+        let is_small = || operations.iter().map(Message::encoded_len).sum::<usize>() <= MAX_BYTES_TOGETHER;
+        (open > 0 && operations.len() <= MAX_OPERATIONS_TOGETHER && is_small())
             .then(|| open_slot(now, rand::random_range(0..open)).into())
     }
 }

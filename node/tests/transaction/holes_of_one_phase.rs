@@ -6,7 +6,7 @@
 use std::pin::pin;
 
 use kotoba_node::transaction::message::{OnePhase, OnePhaseReply};
-use kotoba_node::transaction::{Failure, ReadFrom, Reply, Request};
+use kotoba_node::transaction::{Coordinator, Failure, ReadFrom, Reply, Request, Transaction};
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{
     Answer, Command, ConditionKind, Decided, Key, Op, Prepare, PrepareAnswer, Push, TxnHead, TxnId, TxnStatus,
@@ -149,20 +149,20 @@ async fn hole_02_the_refresh_of_a_one_phase_transaction_sees_latches_elsewhere()
     assert!(is_conflict(&t1), "committed on a stale read: {t1:?}");
 }
 
-/// One partition; a transaction that has read `r`, and writes beside it.
-async fn has_read_beside_its_write(cluster: &Cluster) -> (Key, Key) {
-    let (r, w) = (cluster.key(0, "r"), cluster.key(0, "w"));
-    cluster.wrote([put(&r, "old")]).await;
-    (r, w)
+/// A transaction that has read a key, and will write another one beside it.
+async fn has_read<'c>(cluster: &Cluster, coordinator: &'c Coordinator, key: &Key) -> Transaction<'c> {
+    cluster.wrote([put(key, "old")]).await;
+    let mut transaction = coordinator.begin();
+    transaction.read(vec![get(key)]).await.expect("nothing is in the way");
+    transaction
 }
 
 #[tokio::test]
 async fn hole_14_a_one_phase_commit_waits_for_a_writer_of_what_it_has_read() {
     let cluster = Cluster::new(1);
-    let (r, w) = has_read_beside_its_write(&cluster).await;
+    let (r, w) = (cluster.key(0, "r"), cluster.key(0, "w"));
     let coordinator = cluster.coordinator();
-    let mut reader = coordinator.begin();
-    reader.read(vec![get(&r)]).await.unwrap();
+    let reader = has_read(&cluster, &coordinator, &r).await;
     // The writer has the smaller timestamp, and its entry comes later.
     let in_flight = cluster.group(0).hold_next(is_one_phase);
     let writer = cluster.committing(only([put(&r, "new")]));
@@ -178,10 +178,9 @@ async fn hole_14_a_one_phase_commit_waits_for_a_writer_of_what_it_has_read() {
 #[tokio::test]
 async fn hole_14_a_writer_waits_for_a_one_phase_commit_that_has_read_what_it_writes() {
     let cluster = Cluster::new(1);
-    let (r, w) = has_read_beside_its_write(&cluster).await;
+    let (r, w) = (cluster.key(0, "r"), cluster.key(0, "w"));
     let coordinator = cluster.coordinator();
-    let mut reader = coordinator.begin();
-    reader.read(vec![get(&r)]).await.unwrap();
+    let reader = has_read(&cluster, &coordinator, &r).await;
     let in_flight = cluster.group(0).hold_next(is_one_phase);
     let mut commit = pin!(reader.commit(only([put(&w, "follows from old")])));
     run_until(&in_flight, commit.as_mut()).await;

@@ -18,18 +18,17 @@ use kotoba_proto::v1::PartitionRequest;
 use kotoba_state::ids::{MemberId, PartitionId};
 use kotoba_state::meta::ReplicaRole;
 use kotoba_state::placement;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::catalogue::local::LocalCatalogue;
 use crate::member::replicas::LocalPartitions;
 use crate::peer::clients::PeerClients;
+use crate::raft::LeaderSearch;
 use crate::transaction::{CallError, Failure, Partitions, Reply, Request, Response, message};
 
 /// Longer than an election takes, so that a change of leader is waited out here and not by the client.
 const FIND_LEADER_FOR: Duration = Duration::from_secs(10);
-/// Between two rounds over all replicas.
-const ROUND_PAUSE: Duration = Duration::from_millis(50);
 
 /// Finds and asks the leaders of partitions.
 pub struct Router {
@@ -158,6 +157,10 @@ impl Router {
         }
     }
 
+    fn search(&self, partition: PartitionId) -> LeaderSearch {
+        LeaderSearch::new(self.local.get(partition).as_ref().map(|local| &local.group))
+    }
+
     fn hints(&self) -> MutexGuard<'_, BTreeMap<PartitionId, MemberId>> {
         self.leaders.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -176,6 +179,7 @@ impl Partitions for Router {
     async fn call(&self, partition: PartitionId, request: Request) -> Result<Reply, CallError> {
         let again = may_be_done_twice(&request);
         let deadline = Instant::now() + FIND_LEADER_FOR;
+        let mut search = None;
         let mut last = String::new();
         while Instant::now() < deadline {
             let mut candidates = self.candidates(partition);
@@ -201,7 +205,7 @@ impl Partitions for Router {
                     }
                 }
             }
-            sleep(ROUND_PAUSE).await;
+            search.get_or_insert_with(|| self.search(partition)).pause().await;
         }
         Err(CallError::Unavailable(format!(
             "partition {partition} has no leader that answers: {last}"

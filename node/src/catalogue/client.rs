@@ -12,10 +12,7 @@ use kotoba_state::meta::{Answer, Command};
 use super::local::LocalCatalogue;
 use crate::clock::WallClock;
 use crate::peer::clients::PeerClients;
-use crate::raft::{Group, ProposeError};
-
-/// Pause between two rounds of asking: about one heartbeat of the meta group.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+use crate::raft::{Group, LeaderSearch, ProposeError, SavedVote};
 
 /// The catalogue could not be changed in time.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +51,7 @@ impl MetaClient {
     pub async fn propose(&self, command: &Command, within: Duration) -> Result<Answer, MetaError> {
         let deadline = Instant::now() + within;
         let body = command.encode_at(self.now_ms());
+        let mut search = None;
         while Instant::now() < deadline {
             for member in self.candidates() {
                 if let Some((answer, index)) = self.propose_to(member, &body).await {
@@ -62,7 +60,7 @@ impl MetaClient {
                     return Answer::decode(&answer).map_err(|cause| MetaError::Answer(cause.to_string()));
                 }
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            search.get_or_insert_with(|| self.search()).pause().await;
         }
         Err(MetaError::NoLeader(within))
     }
@@ -70,6 +68,16 @@ impl MetaClient {
     /// The member that leads the meta group, as far as this one knows.
     pub fn leader(&self) -> Option<MemberId> {
         self.meta.leadership().leader.map(|(_, member)| member)
+    }
+
+    /// The vote of the meta replica that is here.
+    pub fn saved_vote(&self) -> Option<SavedVote> {
+        self.meta.saved_vote()
+    }
+
+    /// A search for the leader, for those who ask all candidates in rounds.
+    pub fn search(&self) -> LeaderSearch {
+        LeaderSearch::new(Some(&self.meta))
     }
 
     /// The known leader first, then every other voter: a stale hint must not hide the new leader.

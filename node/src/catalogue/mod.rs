@@ -5,3 +5,4 @@ pub mod driver;
 pub mod local;
 pub mod oracle;
 pub mod timestamps;
+pub mod votes;

@@ -10,7 +10,7 @@ use kotoba_state::ids::Timestamp;
 use kotoba_state::meta::{Answer, Command};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::raft::Group;
+use crate::raft::{BarrierError, Group, SavedVote};
 
 /// Timestamps logged at a time: at 100,000 a second, one log entry in ten seconds.
 const WINDOW: u64 = 1_000_000;
@@ -33,8 +33,8 @@ pub enum OracleError {
 /// What shows that no other member has issued timestamps meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// A majority says so: for whatever is written.
-    Majority,
+    /// A majority says so: for whatever is written. The vote of another member, looked at for this request, is half of one.
+    Majority { vote: Option<SavedVote> },
     /// The lease of the meta group's leader: for readers, who trust the leases of partitions as well.
     Lease,
 }
@@ -83,16 +83,18 @@ impl Oracle {
 
     /// What a lease covers needs nobody's answer; none where it does not.
     pub fn take_at_once(&self, count: u32, proof: Proof) -> Option<Timestamp> {
-        let is_proven = match proof {
-            Proof::Lease => self.meta.is_covered_by_lease(),
-            Proof::Majority => false,
+        let term = match proof {
+            Proof::Lease => self.term_covered_by_lease(),
+            Proof::Majority { vote } => vote.and_then(|vote| self.meta.term_proven_by(&vote)),
         };
+        self.logged.take(count.into(), term?).map(Timestamp)
+    }
+
+    fn term_covered_by_lease(&self) -> Option<u64> {
+        let is_covered = self.meta.is_covered_by_lease();
         // Looked at behind the proof.
-        let leadership = is_proven.then(|| self.meta.leadership())?;
-        let first = leadership
-            .leading
-            .then(|| self.logged.take(count.into(), leadership.term))?;
-        first.map(Timestamp)
+        let leadership = is_covered.then(|| self.meta.leadership())?;
+        leadership.leading.then_some(leadership.term)
     }
 }
 
@@ -133,15 +135,13 @@ impl Issuer {
         let mut batch: Vec<Waiting> = Vec::new();
         while waiting.recv_many(&mut batch, MAX_WAITING).await > 0 {
             // Readers do not wait for the others' proof.
-            for proof in [Proof::Lease, Proof::Majority] {
-                let (now, later) = batch.into_iter().partition(|request| request.proof == proof);
-                batch = later;
-                self.serve(now, proof).await;
-            }
+            let (to_read, to_write): (Vec<_>, _) = batch.drain(..).partition(|request| request.proof == Proof::Lease);
+            self.serve(to_read, self.meta.lease_barrier()).await;
+            self.serve(to_write, self.meta.read_barrier()).await;
         }
     }
 
-    async fn serve(&self, batch: Vec<Waiting>, proof: Proof) {
+    async fn serve(&self, batch: Vec<Waiting>, proof: impl Future<Output = Result<(), BarrierError>>) {
         let total: u64 = batch.iter().map(|request| u64::from(request.count)).sum();
         if total > 0 {
             let first = self.issue(total, proof).await;
@@ -150,12 +150,12 @@ impl Issuer {
     }
 
     /// One proof and, where needed, one log entry for the whole batch.
-    async fn issue(&self, total: u64, proof: Proof) -> Result<u64, OracleError> {
-        let proven = match proof {
-            Proof::Majority => self.meta.read_barrier().await,
-            Proof::Lease => self.meta.lease_barrier().await,
-        };
-        proven.map_err(|_| OracleError::NotLeader)?;
+    async fn issue(
+        &self,
+        total: u64,
+        proof: impl Future<Output = Result<(), BarrierError>>,
+    ) -> Result<u64, OracleError> {
+        proof.await.map_err(|_| OracleError::NotLeader)?;
         let leadership = self.meta.leadership();
         if !leadership.leading {
             self.logged.replace(None);

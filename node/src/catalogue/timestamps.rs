@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::client::MetaClient;
 use super::oracle::{MAX_PER_REQUEST, Oracle, Proof};
+use super::votes::{self, Votes};
 use crate::peer::clients::PeerClients;
 use crate::transaction::{CallError, Timestamps};
 
@@ -24,8 +25,6 @@ const MAX_WAITING: usize = 16_384;
 const GIVE_UP_AFTER: Duration = Duration::from_secs(8);
 /// A timestamp this old still starts a transaction that only writes; far below what the floors keep.
 const RECENT: Duration = Duration::from_secs(10);
-/// Pause between two rounds of asking, about half a heartbeat of the meta group.
-const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// No timestamp could be had; nothing was issued to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,12 +62,14 @@ impl TimestampSource {
             at_ms: AtomicU64::new(0),
             started: Instant::now(),
         });
-        let start = |proof| {
+        let votes = Votes::new(meta.clone(), peers.clone());
+        let start = |to_read| {
             let (requests, waiting) = mpsc::channel(MAX_WAITING);
             let taker = Taker {
                 oracle: oracle.clone(),
-                proof,
+                to_read,
                 meta: meta.clone(),
+                votes: votes.clone(),
                 peers: peers.clone(),
                 latest: latest.clone(),
             };
@@ -76,8 +77,8 @@ impl TimestampSource {
             requests
         };
         TimestampSource {
-            to_write: start(Proof::Majority),
-            to_read: start(Proof::Lease),
+            to_write: start(false),
+            to_read: start(true),
             oracle,
             latest,
         }
@@ -132,8 +133,9 @@ impl Timestamps for TimestampSource {
 
 struct Taker {
     oracle: Oracle,
-    proof: Proof,
+    to_read: bool,
     meta: MetaClient,
+    votes: Votes,
     peers: Arc<PeerClients>,
     latest: Arc<Latest>,
 }
@@ -153,6 +155,7 @@ impl Taker {
 
     async fn take(&self, count: u32) -> Result<Timestamp, TimestampError> {
         let deadline = Instant::now() + GIVE_UP_AFTER;
+        let mut search = None;
         while Instant::now() < deadline {
             for member in self.meta.candidates() {
                 if let Some(first) = self.take_from(member, count).await {
@@ -160,19 +163,29 @@ impl Taker {
                     return Ok(first);
                 }
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            search.get_or_insert_with(|| self.meta.search()).pause().await;
         }
         Err(TimestampError::NoLeader)
     }
 
     async fn take_from(&self, member: MemberId, count: u32) -> Option<Timestamp> {
+        let vote = match self.to_read {
+            true => None,
+            // Looked at when the requests that it is for are here.
+            false => self.votes.beside(member).await,
+        };
         if member == self.peers.me() {
-            return self.oracle.take(count, self.proof).await.ok();
+            let proof = match self.to_read {
+                true => Proof::Lease,
+                false => Proof::Majority { vote },
+            };
+            return self.oracle.take(count, proof).await.ok();
         }
         let request = TakeTimestampsRequest {
             envelope: self.peers.envelope(member),
             count,
-            to_read: self.proof == Proof::Lease,
+            to_read: self.to_read,
+            vote: vote.map(votes::sent),
         };
         let answer = self.peers.client(member).ok()?.take_timestamps(request).await.ok()?;
         Some(Timestamp(answer.into_inner().first))

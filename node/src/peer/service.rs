@@ -11,10 +11,10 @@ use futures::stream::FuturesUnordered;
 use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::peer_service_server::PeerService;
 use kotoba_proto::v1::{
-    AssignRequest, AssignResponse, ChangeReplicasRequest, ChangeReplicasResponse, Envelope, GetStatusResponse,
-    LeaderStatusRequest, MetaAnswer, MetaCommand, NotedDigest, ObserveReplicasRequest, ObserveReplicasResponse,
-    ObservedReplica, PartPartition, PartitionRequest, PartitionResponse, PartitionsRequest, PartitionsResponse,
-    ReplicaProgress, TakeTimestampsRequest, TakeTimestampsResponse,
+    AssignRequest, AssignResponse, ChangeReplicasRequest, ChangeReplicasResponse, Envelope, GetMetaVoteRequest,
+    GetStatusResponse, LeaderStatusRequest, MetaAnswer, MetaCommand, NotedDigest, ObserveReplicasRequest,
+    ObserveReplicasResponse, ObservedReplica, PartPartition, PartitionRequest, PartitionResponse, PartitionsRequest,
+    PartitionsResponse, ReplicaProgress, SavedVote, TakeTimestampsRequest, TakeTimestampsResponse,
 };
 use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
 use kotoba_state::partition;
@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 
 use super::clients::PEER_FORMAT;
 use crate::catalogue::oracle::Proof;
+use crate::catalogue::votes;
 use crate::member::Process;
 use crate::member::identity::{Assignment, PeerAddress};
 use crate::member::running::Running;
@@ -114,7 +115,9 @@ impl PeerService for PeerEndpoint {
         let running = self.member(request.envelope.as_ref())?;
         let proof = match request.to_read {
             true => Proof::Lease,
-            false => Proof::Majority,
+            false => Proof::Majority {
+                vote: request.vote.map(votes::received),
+            },
         };
         let first = running
             .oracle
@@ -122,6 +125,13 @@ impl PeerService for PeerEndpoint {
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(TakeTimestampsResponse { first: first.0 }))
+    }
+
+    async fn get_meta_vote(&self, request: Request<GetMetaVoteRequest>) -> Answer<SavedVote> {
+        let running = self.member(request.into_inner().envelope.as_ref())?;
+        let vote = running.meta.saved_vote();
+        let vote = vote.ok_or_else(|| Status::unavailable("this member's meta replica has not voted yet"))?;
+        Ok(Response::new(votes::sent(vote)))
     }
 
     async fn partition(&self, request: Request<PartitionRequest>) -> Answer<PartitionResponse> {

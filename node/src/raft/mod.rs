@@ -26,8 +26,8 @@ mod suite;
 pub use counters::Counts;
 pub use fatal::{Fatal, FatalHook};
 pub use group::{
-    BarrierError, Group, GroupObservation, Leadership, MembershipError, ProposeError, Proposed, ReplicaProgress,
-    WaitError,
+    BarrierError, Group, GroupObservation, LeaderSearch, Leadership, MembershipError, ProposeError, Proposed,
+    ReplicaProgress, SavedVote, WaitError,
 };
 pub use groups::{DiskUsage, Groups, GroupsConfig, OpenError, RebuildError, RetireError, StartError};
 pub use network::{LinkFilter, PeerAddresses, RaftEndpoint, peer_server};

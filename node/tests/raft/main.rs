@@ -12,3 +12,4 @@ mod machine;
 mod membership;
 mod peer;
 mod replication;
+mod votes;

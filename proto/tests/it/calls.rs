@@ -109,6 +109,9 @@ impl PeerService for Member {
     ) -> Result<Response<TakeTimestampsResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
+    async fn get_meta_vote(&self, _: Request<GetMetaVoteRequest>) -> Result<Response<SavedVote>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
     async fn leader_status(&self, _: Request<LeaderStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }

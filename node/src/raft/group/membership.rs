@@ -7,7 +7,8 @@ use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, PreconditionFailed, RaftError};
 use openraft::raft::ClientWriteResponse;
-use openraft::{ChangeMembers, Precondition};
+use openraft::type_config::TypeConfigExt;
+use openraft::{ChangeMembers, Precondition, RaftMetrics};
 
 use super::observe::{log_id_text, parse_log_id};
 use super::{Group, leader_of};
@@ -35,8 +36,8 @@ pub enum MembershipError {
 
 type WriteResult = Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
-/// How long a handover waits for the link to a member that is just coming back: openraft would give up the lead all the same.
-const REACHED_WITHIN: Duration = Duration::from_millis(500);
+/// How long a handover waits for a heir that is just coming back.
+const READY_WITHIN: Duration = Duration::from_millis(500);
 
 impl Group {
     /// Gives a new group its first voters, of whom this replica is one. Where the group has a membership already, whatever
@@ -106,7 +107,7 @@ impl Group {
             .await
     }
 
-    /// Asks this leader to hand over; whether it did, the leadership tells.
+    /// Asks this leader to hand over, to one that can take the lead at once; whether it did, the leadership tells.
     pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), MembershipError> {
         if !self.leadership().leading {
             return Err(self.not_leader());
@@ -117,16 +118,45 @@ impl Group {
         }
         let heir = metrics.membership_config.nodes().find(|(replica, _)| **replica == to);
         if let Some((_, member)) = heir
-            && !self.inner.transport.reaches(*member, REACHED_WITHIN).await
+            && !self.is_ready_to_lead(to, *member).await
         {
-            return Err(MembershipError::Refused(format!(
-                "member {member} of replica {to} is not reached"
-            )));
+            let reason = format!("replica {to} on member {member} does not answer, or lacks what its leader has");
+            return Err(MembershipError::Refused(reason));
         }
         // The core may be a term ahead of its report; as this term's heir leads the next one, that costs nothing.
         self.inner.lease.hand_over(metrics.current_term + 1);
         let asked = self.inner.raft.trigger().transfer_leader(to).await;
         asked.map_err(|_| MembershipError::Stopped)
+    }
+
+    /// Whether a replica is reached, has answered since this call began, and has all that was in this leader's log then, now or in
+    /// a moment. openraft gives up the lead before it knows, and a group whose heir is only starting would be without a leader.
+    async fn is_ready_to_lead(&self, heir: ReplicaId, member: MemberId) -> bool {
+        if heir == self.replica() {
+            return true;
+        }
+        let (raft, begin) = (&self.inner.raft, TypeConfig::now());
+        // The barrier asks all, at once.
+        if !self.inner.transport.reaches(member, READY_WITHIN).await || self.read_barrier().await.is_err() {
+            return false;
+        }
+        let needed = raft.metrics().borrow_watched().last_log_index;
+        let is_ready = |seen: &RaftMetrics<TypeConfig>| {
+            let heard = seen
+                .heartbeat
+                .as_ref()
+                .and_then(|heard| heard.get(&heir).copied().flatten());
+            let matched = seen
+                .replication
+                .as_ref()
+                .and_then(|matched| matched.get(&heir).copied().flatten());
+            heard.is_some_and(|heard| heard.into_inner() >= begin) && matched.map(|log_id| log_id.index()) >= needed
+        };
+        let ready = raft
+            .wait(Some(READY_WITHIN))
+            .metrics(is_ready, "an heir that is ready")
+            .await;
+        ready.is_ok()
     }
 
     fn committed_membership(&self) -> Result<std::sync::Arc<StoredMembership>, MembershipError> {

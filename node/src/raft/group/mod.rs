@@ -6,6 +6,8 @@ mod membership;
 mod observe;
 mod propose;
 mod read;
+mod search;
+mod vote;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub use membership::MembershipError;
 pub use observe::{GroupObservation, ReplicaProgress};
 pub use propose::{ProposeError, Proposed, ROOM_BYTES};
 pub use read::{BarrierError, WaitError};
+pub use search::LeaderSearch;
+pub use vote::SavedVote;
 
 use super::counters::Counters;
 use super::log::ReplicaLogHandle;

@@ -106,7 +106,12 @@ impl ReplicaLogHandle {
 
     /// Whether a vote is on disk: this replica was there before.
     pub fn has_voted(&self) -> bool {
-        lock(&self.log.state).vote.is_some()
+        self.vote().is_some()
+    }
+
+    /// The vote that is on disk.
+    pub fn vote(&self) -> Option<Vote> {
+        lock(&self.log.state).vote
     }
 
     /// Makes room for a state as of a committed entry: drops, durably, what contradicts that entry. False where the log was

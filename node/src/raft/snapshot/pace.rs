@@ -24,10 +24,17 @@ impl Pace {
         }
     }
 
-    /// Waits until the bytes may be sent. Callers wait in the order in which they came.
+    /// Waits until the bytes may be sent. Callers wait in the order in which they came; who sends none of them waits for nobody.
     pub async fn take(&self, bytes: usize) {
-        let turn = self.reserve(bytes, Instant::now());
-        sleep_until(turn).await;
+        if bytes == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let turn = self.reserve(bytes, now);
+        // A timer that is due already would still take until the next millisecond.
+        if turn > now {
+            sleep_until(turn).await;
+        }
     }
 
     /// When these bytes may be sent; those that come next wait until they are paid for.
@@ -41,6 +48,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[test]
@@ -48,6 +57,18 @@ mod tests {
         let (pace, begun) = (Pace::new(1_000), Instant::now());
         let turns: Vec<_> = (0..5).map(|_| pace.reserve(500, begun) - begun).collect();
         assert_eq!(turns, [0, 500, 1_000, 1_500, 2_000].map(Duration::from_millis));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_need_not_wait_is_let_through_without_a_timer() {
+        let pace = Pace::new(1_000);
+        assert_eq!(pace.take(500).now_or_never(), Some(()));
+        assert_eq!(
+            pace.take(0).now_or_never(),
+            Some(()),
+            "the log in memory does not wait for a copy"
+        );
+        assert_eq!(pace.take(1).now_or_never(), None);
     }
 
     #[test]

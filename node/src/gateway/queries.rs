@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod tests;
+mod unchanged;
 
 use std::time::Duration;
 
@@ -134,6 +135,13 @@ impl Running<'_> {
             Some(Cursor { snapshot, position, .. }) => (Some(Timestamp(snapshot)), Some(position)),
             None => (None, None),
         };
+        if let Some(whole) = self.if_unchanged(&ask).await? {
+            let end = End {
+                total: whole.total,
+                cursor: Vec::new(),
+            };
+            return self.send_rows(whole.rows, whole.snapshot, whole.total, Some(end)).await;
+        }
         let mut plan = ask.plan(position, self.limits)?;
         let mut step = plan.advance(Vec::new())?;
         let newest = match ask.one_key(&step) {
@@ -238,11 +246,19 @@ impl Ask {
 
     /// The key of a node that is all that is asked for, as it is now; none for any other query.
     fn one_key(&self, first: &QueryStep) -> Option<Vec<u8>> {
-        let is_now = self.reading.level == Level::Strong && self.reading.as_of.is_none() && self.cursor.is_empty();
-        match (&self.query, first.next.as_deref()) {
-            (Query::GetNodes { ids }, Some([Read::Get { key }])) if is_now && ids.len() == 1 => Some(key.clone()),
+        match first.next.as_deref() {
+            Some([Read::Get { key }]) if self.is_now() && self.names_one_node() => Some(key.clone()),
             _ => None,
         }
+    }
+
+    fn names_one_node(&self) -> bool {
+        matches!(&self.query, Query::GetNodes { ids } if ids.len() == 1)
+    }
+
+    /// Whether it is the first that is asked, of the present.
+    fn is_now(&self) -> bool {
+        self.reading.level == Level::Strong && self.reading.as_of.is_none() && self.cursor.is_empty()
     }
 
     fn plan(&self, after: Option<Position>, limits: &QueryLimits) -> Result<Plan, QueryError> {

@@ -150,7 +150,7 @@ impl PartitionLeader {
             }
             Request::History { snapshot, key, limit } => self.history(snapshot, key, limit).await,
             Request::Close { at } => self.close(at).await,
-            Request::ReadNewest { at_least, key } => self.read_newest(at_least, key).await,
+            Request::ReadNewest { at_least, reads } => self.read_newest(at_least, reads).await,
             Request::ReadReplica { snapshot, reads } => self.read_replica(snapshot, reads).await,
         }
     }

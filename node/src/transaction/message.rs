@@ -21,6 +21,8 @@ pub enum Request {
     Read {
         snapshot: Timestamp,
         reads: Vec<Read>,
+        /// Of the answers; the first read is answered all the same.
+        max_bytes: usize,
     },
     Refresh(Refresh),
     /// A whole transaction, or what is left of it when all partitions but this one, its primary, are prepared.
@@ -45,6 +47,7 @@ pub enum Request {
     ReadReplica {
         snapshot: Timestamp,
         reads: Vec<Read>,
+        max_bytes: usize,
     },
     /// The kept versions of one key up to a snapshot, newest first.
     History {
@@ -57,6 +60,8 @@ pub enum Request {
         /// An issued timestamp.
         at_least: Timestamp,
         reads: Vec<Read>,
+        /// As of `Read`.
+        max_bytes: usize,
     },
     /// As `OnePhase`, answered where it can be as soon as the leader has the entry on its own disk.
     OnePhaseEventual(OnePhase),

@@ -60,7 +60,7 @@ impl Endless {
 #[async_trait]
 impl Partitions for Endless {
     async fn call(&self, _: PartitionId, request: Request) -> Result<Reply, CallError> {
-        let Request::Read { snapshot, reads } = request else {
+        let Request::Read { snapshot, reads, .. } = request else {
             panic!("only reads are expected: {request:?}")
         };
         self.calls.fetch_add(1, Ordering::SeqCst);
@@ -292,17 +292,22 @@ struct Everybody {
     /// The first so many reads of the present find nothing changed.
     unchanged: usize,
     calls: AtomicUsize,
+    /// Of a text that each has.
+    bytes: usize,
 }
 
 impl Everybody {
-    fn node(read: &Read, version: &str) -> Answer {
+    fn node(&self, read: &Read, version: &str) -> Answer {
         let Read::Get { key } = read else {
             panic!("only gets are expected: {read:?}")
         };
         let Ok(key::Key::Node(id)) = key::Key::decode(key) else {
             panic!("only nodes are expected: {key:?}")
         };
-        let properties = Properties::from([("read".to_owned(), Value::String(version.to_owned()))]);
+        let properties = Properties::from([
+            ("read".to_owned(), Value::String(version.to_owned())),
+            ("text".to_owned(), Value::String("x".repeat(self.bytes))),
+        ]);
         Answer::Value(Some(NodeRecord::new(id, BTreeSet::new(), properties).unwrap().encode()))
     }
 }
@@ -310,10 +315,10 @@ impl Everybody {
 #[async_trait]
 impl Partitions for Everybody {
     async fn call(&self, _: PartitionId, request: Request) -> Result<Reply, CallError> {
-        let answers = |reads: Vec<Read>, version| reads.iter().map(|read| Everybody::node(read, version)).collect();
+        let answers = |reads: Vec<Read>, version| reads.iter().map(|read| self.node(read, version)).collect();
         match request {
             Request::Read { reads, .. } => Ok(Reply::Read(answers(reads, TAKEN))),
-            Request::ReadNewest { at_least, reads } => {
+            Request::ReadNewest { at_least, reads, .. } => {
                 let changed = self.calls.fetch_add(1, Ordering::SeqCst) >= self.unchanged;
                 Ok(Reply::Newest(Newest {
                     since: Timestamp(at_least.0 + u64::from(changed)),
@@ -347,10 +352,20 @@ const TAKEN: &str = "taken";
 
 /// How many nodes were read how, and at which snapshots they were sent.
 async fn read_nodes(unchanged: usize, nodes: u64, recent: Option<Timestamp>) -> (Vec<(String, usize)>, Vec<Timestamp>) {
-    let everybody = Arc::new(Everybody {
+    let everybody = Everybody {
         unchanged,
         calls: AtomicUsize::new(0),
-    });
+        bytes: 0,
+    };
+    read_nodes_of(everybody, nodes, recent).await
+}
+
+async fn read_nodes_of(
+    everybody: Everybody,
+    nodes: u64,
+    recent: Option<Timestamp>,
+) -> (Vec<(String, usize)>, Vec<Timestamp>) {
+    let everybody = Arc::new(everybody);
     let ask = Ask {
         query: Query::GetNodes {
             ids: (1..=nodes).map(EntityId::for_node).collect(),
@@ -388,8 +403,8 @@ async fn a_short_answer_takes_no_timestamp_where_nothing_has_changed() {
 
 #[tokio::test]
 async fn an_answer_whose_later_part_has_changed_begins_anew_and_nothing_of_it_was_sent() {
-    let (found, snapshots) = read_nodes(1, 100, Some(Timestamp(NOW.0 - 1))).await;
-    assert_eq!(found, [(TAKEN.to_owned(), 100)]);
+    let (found, snapshots) = read_nodes(1, 200, Some(Timestamp(NOW.0 - 1))).await;
+    assert_eq!(found, [(TAKEN.to_owned(), 200)]);
     assert_eq!(snapshots, [NOW]);
 }
 
@@ -399,4 +414,17 @@ async fn a_long_answer_is_not_held_back() {
     let (found, snapshots) = read_nodes(usize::MAX, nodes, Some(Timestamp(NOW.0 - 1))).await;
     assert_eq!(found, [(TAKEN.to_owned(), nodes as usize)]);
     assert_eq!(snapshots, [NOW]);
+}
+
+#[tokio::test]
+async fn what_is_too_much_in_haste_is_read_in_smaller_steps() {
+    let large = || Everybody {
+        unchanged: usize::MAX,
+        calls: AtomicUsize::new(0),
+        bytes: 400_000,
+    };
+    for recent in [None, Some(Timestamp(NOW.0 - 1))] {
+        let (found, _) = read_nodes_of(large(), 100, recent).await;
+        assert_eq!(found, [(TAKEN.to_owned(), 100)]);
+    }
 }

@@ -51,7 +51,7 @@ impl Coordinator {
     }
 
     /// Answers each read at its position, at a snapshot, without any transaction. It is given up where the answers take more
-    /// than `max_bytes`; then at most one message of each partition is held beyond that.
+    /// than `max_bytes`; then at most as much again is held, or the largest value of each partition where that is more.
     pub async fn read_at(
         &self,
         snapshot: Timestamp,
@@ -74,7 +74,7 @@ impl Coordinator {
         let mut bytes = 0;
         while !left.is_empty() {
             // Each partition gives as much as goes into one message; what is left is asked for in the next round.
-            let replies = self.read_once(snapshot, from, &left).await?;
+            let replies = self.read_once(snapshot, from, &left, max_bytes).await?;
             for ((partition, routed), reply) in std::mem::take(&mut left).into_iter().zip(replies) {
                 let (given, rest) = take_answers(routed, answers_at(snapshot, reply)?)?;
                 for (position, part) in given {
@@ -93,19 +93,31 @@ impl Coordinator {
     }
 
     /// One message of answers from each partition, in their order.
-    async fn read_once(&self, snapshot: Timestamp, from: ReadFrom, routed: &Routed) -> Result<Vec<Reply>, ReadError> {
+    async fn read_once(
+        &self,
+        snapshot: Timestamp,
+        from: ReadFrom,
+        routed: &Routed,
+        max_bytes: usize,
+    ) -> Result<Vec<Reply>, ReadError> {
+        let max_bytes = max_bytes / routed.len().max(1);
         let mut replies = match from {
             ReadFrom::Leaders | ReadFrom::LeadersIfUnchanged => BTreeMap::new(),
-            ReadFrom::Replicas => self.read_near(snapshot, routed).await,
+            ReadFrom::Replicas => self.read_near(snapshot, routed, max_bytes).await,
         };
         let far = routed.iter().filter(|(partition, _)| !replies.contains_key(*partition));
         let request = |(partition, routed): (&PartitionId, &Vec<(usize, Read)>)| {
             let reads = reads_of(routed);
             let request = match from {
-                ReadFrom::Leaders | ReadFrom::Replicas => Request::Read { snapshot, reads },
+                ReadFrom::Leaders | ReadFrom::Replicas => Request::Read {
+                    snapshot,
+                    reads,
+                    max_bytes,
+                },
                 ReadFrom::LeadersIfUnchanged => Request::ReadNewest {
                     at_least: snapshot,
                     reads,
+                    max_bytes,
                 },
             };
             (*partition, request)
@@ -119,10 +131,15 @@ impl Coordinator {
     }
 
     /// What the nearest replicas give, those that have reached the snapshot.
-    async fn read_near(&self, snapshot: Timestamp, routed: &Routed) -> BTreeMap<PartitionId, Reply> {
+    async fn read_near(&self, snapshot: Timestamp, routed: &Routed, max_bytes: usize) -> BTreeMap<PartitionId, Reply> {
         let ask = |(partition, routed): (&PartitionId, &Vec<(usize, Read)>)| {
             let reads = reads_of(routed);
-            let (partition, request) = (*partition, Request::ReadReplica { snapshot, reads });
+            let request = Request::ReadReplica {
+                snapshot,
+                reads,
+                max_bytes,
+            };
+            let partition = *partition;
             async move {
                 match self.partitions.call_replica(partition, request).await {
                     Some(reply @ Reply::Read(_)) => Some((partition, reply)),
@@ -144,7 +161,14 @@ impl Coordinator {
         let reads = vec![Read::Get { key }];
         let newest = match self
             .partitions
-            .call(partition, Request::ReadNewest { at_least, reads })
+            .call(
+                partition,
+                Request::ReadNewest {
+                    at_least,
+                    reads,
+                    max_bytes: usize::MAX,
+                },
+            )
             .await?
         {
             Reply::Newest(newest) => newest,

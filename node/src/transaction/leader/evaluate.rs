@@ -28,13 +28,14 @@ pub enum Evaluated<T> {
 pub fn evaluate(
     view: &dyn View,
     snapshot: Timestamp,
-    reads: Vec<Read>,
+    reads: &[Read],
+    max_bytes: usize,
     known: &Known,
 ) -> Result<Evaluated<Vec<Answer>>, StoreError> {
     if snapshot < state::version_floor(view)? {
         return Ok(Evaluated::TooOld);
     }
-    let mut reader = Reader::new(view, snapshot, known);
+    let mut reader = Reader::new(view, snapshot, max_bytes, known);
     let answers = reader.answer_all(reads)?;
     Ok(match reader.blocked.is_empty() {
         true => Evaluated::Answers(answers),
@@ -65,9 +66,14 @@ pub fn history(
 
 /// The newest versions, and since when they are that; none where an intent may be newer, or where a deletion may be that is
 /// not kept any more.
-pub fn newest(view: &dyn View, at_least: Timestamp, reads: Vec<Read>) -> Result<Option<Newest>, StoreError> {
+pub fn newest(
+    view: &dyn View,
+    at_least: Timestamp,
+    reads: &[Read],
+    max_bytes: usize,
+) -> Result<Option<Newest>, StoreError> {
     let known = Known::new();
-    let mut reader = Reader::new(view, Timestamp(u64::MAX), &known);
+    let mut reader = Reader::new(view, Timestamp(u64::MAX), max_bytes, &known);
     let answers = reader.answer_all(reads)?;
     let since = reader.since.max(at_least);
     let is_known = reader.blocked.is_empty() && since >= state::version_floor(view)?;
@@ -85,19 +91,19 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(view: &'a dyn View, snapshot: Timestamp, known: &'a Known) -> Self {
+    fn new(view: &'a dyn View, snapshot: Timestamp, max_bytes: usize, known: &'a Known) -> Self {
         Reader {
             view,
             snapshot,
             known,
             blocked: Vec::new(),
-            bytes_left: MAX_ANSWER_BYTES,
+            bytes_left: max_bytes.clamp(1, MAX_ANSWER_BYTES),
             since: Timestamp(0),
         }
     }
 
     /// Answers to the first of the reads, as many as fit into one message.
-    fn answer_all(&mut self, reads: Vec<Read>) -> Result<Vec<Answer>, StoreError> {
+    fn answer_all(&mut self, reads: &[Read]) -> Result<Vec<Answer>, StoreError> {
         let mut answers = Vec::with_capacity(reads.len());
         for read in reads {
             answers.push(self.answer(read)?);
@@ -108,16 +114,16 @@ impl<'a> Reader<'a> {
         Ok(answers)
     }
 
-    fn answer(&mut self, read: Read) -> Result<Answer, StoreError> {
+    fn answer(&mut self, read: &Read) -> Result<Answer, StoreError> {
         match read {
-            Read::Get { key } => self.get(&key).map(Answer::Value),
+            Read::Get { key } => self.get(key).map(Answer::Value),
             Read::Scan {
                 from,
                 to,
                 limit,
                 keys_only,
-            } => self.scan(from, to, limit, keys_only),
-            Read::ScanSlots(scan) => self.scan_slots(&scan),
+            } => self.scan(from, to, *limit, *keys_only),
+            Read::ScanSlots(scan) => self.scan_slots(scan),
         }
     }
 
@@ -135,17 +141,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn scan(
-        &mut self,
-        from: Vec<u8>,
-        to: Vec<u8>,
-        limit: Option<usize>,
-        keys_only: bool,
-    ) -> Result<Answer, StoreError> {
-        let (pairs, resume) = self.page(&from, &to, limit.unwrap_or(DEFAULT_PAIRS), keys_only)?;
+    fn scan(&mut self, from: &[u8], to: &[u8], limit: Option<usize>, keys_only: bool) -> Result<Answer, StoreError> {
+        let (pairs, resume) = self.page(from, to, limit.unwrap_or(DEFAULT_PAIRS), keys_only)?;
         let more = resume.map(|from| Read::Scan {
             from,
-            to,
+            to: to.to_vec(),
             limit,
             keys_only,
         });

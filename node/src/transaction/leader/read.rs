@@ -26,10 +26,15 @@ const REFRESH_ROUNDS: usize = 8;
 
 impl PartitionLeader {
     /// Answers all reads at a snapshot, from one view.
-    pub(super) async fn read(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, Failure> {
+    pub(super) async fn read(
+        &self,
+        snapshot: Timestamp,
+        reads: Vec<Read>,
+        max_bytes: usize,
+    ) -> Result<Vec<Answer>, Failure> {
         let spans: Vec<Span> = reads.iter().map(span_of).collect();
         let size = Size::of(&reads);
-        let look = move |view: &dyn View, known: &Known| evaluate::evaluate(view, snapshot, reads.clone(), known);
+        let look = move |view: &dyn View, known: &Known| evaluate::evaluate(view, snapshot, &reads, max_bytes, known);
         self.look(snapshot, &spans, size, look).await
     }
 
@@ -52,7 +57,12 @@ impl PartitionLeader {
     /// timestamp was read, nothing is said of it and other keys together: those versions need not have been there at once.
     /// An intent may be committed and acknowledged already, above any timestamp known here, so behind one the reader has to
     /// take a timestamp.
-    pub(super) async fn read_newest(&self, at_least: Timestamp, reads: Vec<Read>) -> Result<Reply, Failure> {
+    pub(super) async fn read_newest(
+        &self,
+        at_least: Timestamp,
+        reads: Vec<Read>,
+        max_bytes: usize,
+    ) -> Result<Reply, Failure> {
         let term = self.leading_term()?;
         let spans: Vec<Span> = reads.iter().map(span_of).collect();
         let unlatched = self.latches.wait_clear(term, None, &spans, READ_WITHIN).await;
@@ -60,7 +70,7 @@ impl PartitionLeader {
         self.group.lease_barrier().await.map_err(failure)?;
         let view = self.group.view().map_err(failure)?;
         let size = Size::of(&reads);
-        let look = move || evaluate::newest(view.as_ref(), at_least, reads);
+        let look = move || evaluate::newest(view.as_ref(), at_least, &reads, max_bytes);
         let Some(newest) = self.look_at(size, look).await? else {
             return Ok(Reply::Undecided);
         };

@@ -81,6 +81,11 @@ impl Oracle {
         answered.await.unwrap_or(Err(OracleError::NotLeader))
     }
 
+    /// Whether a lease covers what readers take.
+    pub fn gives_at_once(&self) -> bool {
+        self.meta.is_covered_by_lease()
+    }
+
     /// What a lease covers needs nobody's answer; none where it does not.
     pub fn take_at_once(&self, count: u32, proof: Proof) -> Option<Timestamp> {
         let term = match proof {

@@ -129,6 +129,10 @@ impl Timestamps for TimestampSource {
     fn recent(&self) -> Option<Timestamp> {
         self.latest.recent()
     }
+
+    fn are_free(&self) -> bool {
+        self.oracle.gives_at_once()
+    }
 }
 
 struct Taker {

@@ -227,7 +227,9 @@ fn explain(error: CommitError, conditions: &[Condition], place: Option<&Place<'_
 impl From<ReadError> for OperationError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Unavailable(_) | ReadError::TooOld => OperationError::Transient(error.to_string()),
+            ReadError::Unavailable(_) | ReadError::TooOld | ReadError::Changed => {
+                OperationError::Transient(error.to_string())
+            }
             ReadError::TooMuch { .. } => OperationError::TooLarge(error.to_string()),
             ReadError::Broken(cause) => OperationError::Broken(cause),
         }

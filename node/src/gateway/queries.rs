@@ -3,12 +3,14 @@
 //! What a query may take is bounded in time, rows and bytes. It stops when nobody listens any more, and goes on behind
 //! an earlier answer's last row, at that answer's snapshot, where it is given its cursor.
 
+mod short;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
-use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, QueryStep, Row, Terms};
+use kotoba_graph::key;
+use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, Row, Terms};
 use kotoba_graph::read::{Answer, Read};
 use kotoba_proto::v1;
 use kotoba_state::ids::Timestamp;
@@ -16,7 +18,8 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::snapshot::{Level, Reading, Snapshot, Snapshots};
+use self::short::Held;
+use super::snapshot::{Reading, Snapshot, Snapshots};
 use super::{Gateway, convert};
 use crate::transaction::ReadError;
 
@@ -134,40 +137,87 @@ impl Running<'_> {
             Some(Cursor { snapshot, position, .. }) => (Some(Timestamp(snapshot)), Some(position)),
             None => (None, None),
         };
-        let mut plan = ask.plan(position, self.limits)?;
+        if ask.is_of_one_node() && self.answer_of_one_node(&ask).await? == Ended::Answered {
+            return Ok(());
+        }
+        if ask.is_short()
+            && ask.is_now()
+            && let Some(known) = self.snapshots.if_unchanged(ask.reading.bookmark)
+            && self.answer(&ask, Course::hasty(known)).await? == Ended::Answered
+        {
+            return Ok(());
+        }
+        let snapshot = self.snapshot(asked, ask.reading).await?;
+        if ask.is_short() && self.answer(&ask, Course::hasty(snapshot)).await? == Ended::Answered {
+            return Ok(());
+        }
+        let course = Course {
+            after: position,
+            ..Course::at(snapshot)
+        };
+        match self.answer(&ask, course).await? {
+            Ended::Answered => Ok(()),
+            Ended::Early => unreachable!("a snapshot that was taken stands, and it began with little"),
+        }
+    }
+
+    /// Answers at a snapshot, or ends before anything was sent.
+    async fn answer(&self, ask: &Ask, course: Course) -> Result<Ended, QueryError> {
+        let Course { snapshot, hasty, .. } = course;
+        let mut plan = ask.plan(course.after, hasty, self.limits)?;
+        let mut read = course.read;
         let mut step = plan.advance(Vec::new())?;
-        let newest = match ask.one_key(&step) {
-            Some(key) => self.snapshots.newest(key, ask.reading.bookmark).await?,
-            None => None,
-        };
-        let (snapshot, mut read) = match newest {
-            Some((snapshot, value)) => (snapshot, Some(vec![Answer::Value(value)])),
-            None => (self.snapshot(asked, ask.reading).await?, None),
-        };
         let mut total = 0;
+        let mut held = Held::of(snapshot);
         loop {
             total += step.count;
-            let rows = match ask.count_only {
-                true => Vec::new(),
-                false => step.rows,
-            };
+            if !ask.count_only {
+                held.put(step.rows);
+            }
             let Some(reads) = step.next else {
                 // What is only counted comes in no order, so there is no place to go on from.
                 let cut = step.cut.filter(|_| !ask.count_only);
+                if cut.is_some() && !held.stands() {
+                    return Ok(Ended::Early);
+                }
                 let cursor = cut.map(|cut| Cursor::new(snapshot.at.0, &ask.query, &ask.order, cut).encode());
-                let end = End {
-                    total,
-                    cursor: cursor.unwrap_or_default(),
-                };
-                return self.send_rows(rows, snapshot, total, Some(end)).await;
+                let cursor = cursor.unwrap_or_default();
+                let end = Some(End { total, cursor });
+                self.send_rows(held.take(), snapshot, total, end).await?;
+                return Ok(Ended::Answered);
             };
-            self.send_rows(rows, snapshot, total, None).await?;
+            if held.stands() {
+                self.send_rows(held.take(), snapshot, total, None).await?;
+            } else if held.is_full() {
+                return Ok(Ended::Early);
+            }
             let answers = match read.take() {
-                Some(answers) => answers,
-                None => self.read(snapshot, reads).await.map_err(|error| too_old(error, &ask))?,
+                Some(answers) => Ok(answers),
+                None => self.read(snapshot, reads).await,
             };
-            step = plan.advance(answers)?;
+            step = match answers {
+                Ok(answers) => plan.advance(answers)?,
+                Err(ReadError::Changed) => return Ok(Ended::Early),
+                Err(ReadError::TooMuch { .. }) if hasty && (total == 0 || !held.stands()) => return Ok(Ended::Early),
+                Err(error) => return Err(too_old(error, ask)),
+            };
         }
+    }
+
+    /// Its newest version will do, whenever that was written.
+    async fn answer_of_one_node(&self, ask: &Ask) -> Result<Ended, QueryError> {
+        let Query::GetNodes { ids } = &ask.query else {
+            return Ok(Ended::Early);
+        };
+        let key = key::node(ids[0]);
+        let Some((snapshot, value)) = self.snapshots.newest(key, ask.reading.bookmark).await? else {
+            return Ok(Ended::Early);
+        };
+        let course = Course {
+            read: Some(vec![Answer::Value(value)]),
+            ..Course::at(snapshot)
+        };
+        self.answer(ask, course).await
     }
 
     async fn read(&self, snapshot: Snapshot, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
@@ -221,6 +271,42 @@ impl Running<'_> {
     }
 }
 
+/// How a query is answered.
+struct Course {
+    snapshot: Snapshot,
+    /// Behind which place.
+    after: Option<Position>,
+    /// Begins with more than is known to fit.
+    hasty: bool,
+    /// The answers to the first reads, where they are known.
+    read: Option<Vec<Answer>>,
+}
+
+impl Course {
+    fn at(snapshot: Snapshot) -> Self {
+        Course {
+            snapshot,
+            after: None,
+            hasty: false,
+            read: None,
+        }
+    }
+
+    fn hasty(snapshot: Snapshot) -> Self {
+        Course {
+            hasty: true,
+            ..Course::at(snapshot)
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Ended {
+    Answered,
+    /// Nothing was sent: begin anew, in a more careful way.
+    Early,
+}
+
 /// What is told with the last part.
 struct End {
     total: u64,
@@ -236,21 +322,13 @@ impl Ask {
         Ok(Some(cursor.map_err(GraphError::from)?))
     }
 
-    /// The key of a node that is all that is asked for, as it is now; none for any other query.
-    fn one_key(&self, first: &QueryStep) -> Option<Vec<u8>> {
-        let is_now = self.reading.level == Level::Strong && self.reading.as_of.is_none() && self.cursor.is_empty();
-        match (&self.query, first.next.as_deref()) {
-            (Query::GetNodes { ids }, Some([Read::Get { key }])) if is_now && ids.len() == 1 => Some(key.clone()),
-            _ => None,
-        }
-    }
-
-    fn plan(&self, after: Option<Position>, limits: &QueryLimits) -> Result<Plan, QueryError> {
+    fn plan(&self, after: Option<Position>, hasty: bool, limits: &QueryLimits) -> Result<Plan, QueryError> {
         let terms = Terms {
             order: self.order.clone(),
             after,
             count_only: self.count_only,
             max_bytes: limits.memory_bytes / 2,
+            hasty,
         };
         Ok(Plan::with_terms(self.query.clone(), terms)?)
     }

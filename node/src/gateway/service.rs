@@ -269,7 +269,9 @@ fn query_status(error: QueryError) -> Status {
         QueryError::Read(ReadError::Broken(_)) => Status::internal(text),
         // Trying again would read an even older past; a present snapshot is only ever too old by chance.
         QueryError::TooFarBack(_) => status(Kind::Invalid, text),
-        QueryError::Read(ReadError::Unavailable(_) | ReadError::TooOld) => status(Kind::Transient, text),
+        QueryError::Read(ReadError::Unavailable(_) | ReadError::TooOld | ReadError::Changed) => {
+            status(Kind::Transient, text)
+        }
         QueryError::Timeout => Status::deadline_exceeded(text),
         QueryError::Gone => Status::cancelled(text),
     }

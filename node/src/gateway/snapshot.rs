@@ -2,7 +2,7 @@
 //!
 //! | level | snapshot | answered by |
 //! |---|---|---|
-//! | Strong | taken now; of one node its newest version's, or later | leaders, behind a read barrier |
+//! | Strong | taken now; or known before, where what is read has not changed since; of one node its newest version's, or later | leaders, behind a read barrier |
 //! | Read-your-writes | the client's bookmark or newer | the nearest replica that has reached it, else the leader |
 //! | Eventual | the newest that all partitions have closed | the nearest replica, else the leader |
 
@@ -94,7 +94,13 @@ impl Snapshots<'_> {
             return Ok(None);
         }
         let newest = self.coordinator.read_newest(key, issued).await?;
-        Ok(newest.map(|newest| (exactly(newest.at, ReadFrom::Leaders), newest.value)))
+        Ok(newest.map(|(at, value)| (exactly(at, ReadFrom::Leaders), value)))
+    }
+
+    /// A snapshot that is as good as one taken now, as long as nothing that is read has changed since.
+    pub fn if_unchanged(&self, bookmark: Timestamp) -> Option<Snapshot> {
+        let at = self.coordinator.snapshot_if_unchanged(bookmark)?;
+        Some(exactly(at, ReadFrom::LeadersIfUnchanged))
     }
 
     /// A client that has no bookmark yet has written nothing that it must see.

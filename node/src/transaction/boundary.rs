@@ -52,6 +52,10 @@ pub trait Timestamps: Send + Sync + 'static {
     }
     /// The largest timestamp known here to be issued, if it was issued a moment ago.
     fn recent(&self) -> Option<Timestamp>;
+    /// Whether a reader's costs nothing now, as it is given here.
+    fn are_free(&self) -> bool {
+        false
+    }
 }
 
 /// Whether there is room on the disks under a partition.

@@ -7,6 +7,7 @@
 mod commit;
 mod read;
 mod resolve;
+mod unchanged;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub use read::{MAX_TRANSACTION_BYTES, ReadFrom, span_of};
 use resolve::MAX_FORGOTTEN;
 pub use resolve::by_partition;
 
+use super::avoided::Avoided;
 use super::boundary::{CallError, Partitions, Timestamps};
 use super::outcomes::Outcomes;
 use crate::clock::WallClock;
@@ -41,6 +43,8 @@ pub struct Coordinator {
     resolving: Arc<Semaphore>,
     forgetting: mpsc::Sender<(PartitionId, Resolved)>,
     outcomes: Outcomes,
+    /// Reads at timestamps that were not taken for them, after one had met a change.
+    changed: Avoided,
 }
 
 /// A read did not get its answer; nothing is changed by it.
@@ -50,6 +54,9 @@ pub enum ReadError {
     Unavailable(String),
     #[error("the snapshot is older than the versions that are kept: begin again")]
     TooOld,
+    /// Or may have, and that could not be known without waiting.
+    #[error("what is read has changed since the snapshot: take another")]
+    Changed,
     #[error("one step of reading takes more than {limit} bytes: narrow it down")]
     TooMuch { limit: usize },
     #[error("a partition failed: {0}")]
@@ -127,6 +134,7 @@ impl Coordinator {
             resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
             forgetting,
             outcomes: Outcomes::default(),
+            changed: Avoided::default(),
         }
     }
 

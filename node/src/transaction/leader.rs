@@ -125,7 +125,11 @@ impl PartitionLeader {
     /// Answers one request of the protocol.
     pub async fn handle(self: &Arc<Self>, request: Request) -> Response {
         match request {
-            Request::Read { snapshot, reads } => self.read(snapshot, reads).await.map(Reply::Read),
+            Request::Read {
+                snapshot,
+                reads,
+                max_bytes,
+            } => self.read(snapshot, reads, max_bytes).await.map(Reply::Read),
             Request::Refresh(refresh) => self.refresh(refresh).await.map(Reply::Refresh),
             Request::OnePhase(one_phase) => {
                 self.admit()?;
@@ -150,8 +154,16 @@ impl PartitionLeader {
             }
             Request::History { snapshot, key, limit } => self.history(snapshot, key, limit).await,
             Request::Close { at } => self.close(at).await,
-            Request::ReadNewest { at_least, key } => self.read_newest(at_least, key).await,
-            Request::ReadReplica { snapshot, reads } => self.read_replica(snapshot, reads).await,
+            Request::ReadNewest {
+                at_least,
+                reads,
+                max_bytes,
+            } => self.read_newest(at_least, reads, max_bytes).await,
+            Request::ReadReplica {
+                snapshot,
+                reads,
+                max_bytes,
+            } => self.read_replica(snapshot, reads, max_bytes).await,
         }
     }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Of requests and responses; members of one cluster may run two versions for the time of an upgrade.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// One step of the protocol at one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub enum Request {
     Read {
         snapshot: Timestamp,
         reads: Vec<Read>,
+        /// Of the answers; the first read is answered all the same.
+        max_bytes: usize,
     },
     Refresh(Refresh),
     /// A whole transaction, or what is left of it when all partitions but this one, its primary, are prepared.
@@ -45,6 +47,7 @@ pub enum Request {
     ReadReplica {
         snapshot: Timestamp,
         reads: Vec<Read>,
+        max_bytes: usize,
     },
     /// The kept versions of one key up to a snapshot, newest first.
     History {
@@ -52,11 +55,13 @@ pub enum Request {
         key: Key,
         limit: u32,
     },
-    /// The present version of one key, at the leader; what was acknowledged before is in it.
+    /// Answers all reads from one view, as of now; what was acknowledged before is in the answers.
     ReadNewest {
         /// An issued timestamp.
         at_least: Timestamp,
-        key: Key,
+        reads: Vec<Read>,
+        /// As of `Read`.
+        max_bytes: usize,
     },
     /// As `OnePhase`, answered where it can be as soon as the leader has the entry on its own disk.
     OnePhaseEventual(OnePhase),
@@ -129,17 +134,19 @@ pub enum Reply {
     },
     /// This replica cannot serve the snapshot yet: ask the leader.
     Behind,
-    Newest(NewestVersion),
-    /// A transaction that may have ended is in the way: read at a timestamp taken now.
+    Newest(Newest),
+    /// A transaction that may have ended is in the way, or what is newest was collected: read at a timestamp taken now.
     Undecided,
 }
 
-/// What one key is now.
+/// What was read is now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewestVersion {
-    /// A snapshot that shows it.
-    pub at: Timestamp,
-    pub value: Option<Vec<u8>>,
+pub struct Newest {
+    /// When the newest of all that was looked at was committed, deletions included, or the timestamp that was asked for where that
+    /// is later: what was read has not changed since.
+    pub since: Timestamp,
+    /// As of [`Reply::Read`].
+    pub answers: Vec<Answer>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

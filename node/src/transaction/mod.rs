@@ -4,6 +4,7 @@
 //! design's transaction reference; a change of it passes the model first. `Coordinator` runs on the gateway,
 //! `PartitionLeader` beside the leader replica of each partition.
 
+mod avoided;
 mod boundary;
 mod closed;
 mod coordinator;
@@ -20,5 +21,5 @@ pub use coordinator::{
 };
 pub use latch::{LatchError, Latches};
 pub use leader::{LeaderSettings, PartitionLeader};
-pub use message::{Failure, NewestVersion, Reply, Request, Response};
+pub use message::{Failure, Newest, Reply, Request, Response};
 pub use outcomes::Outcomes;

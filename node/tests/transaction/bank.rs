@@ -1,6 +1,7 @@
 //! Transfers between accounts on several partitions, under chaos: every snapshot has all the money, for ever, and every
 //! client was told the truth.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kotoba_graph::read::Read;
@@ -22,6 +23,7 @@ const WORKERS: u64 = 5;
 const TRANSFERS: u64 = 20;
 const CHECKERS: u64 = 2;
 const CHECKS: u64 = 25;
+const WALKS: u64 = 400;
 
 fn account(cluster: &Cluster, number: usize) -> Key {
     cluster.key(number % PARTITIONS, &format!("account {number}"))
@@ -33,8 +35,19 @@ fn accounts(cluster: &Cluster) -> Vec<Read> {
 
 /// What one worker or checker has seen.
 enum Seen {
-    Transfer { receipt: Key, told: Told },
-    Balances { snapshot: Timestamp, balances: Vec<i64> },
+    Transfer {
+        receipt: Key,
+        told: Told,
+    },
+    Balances {
+        snapshot: Timestamp,
+        balances: Vec<i64>,
+    },
+    /// What was read one by one, and the newest timestamp before.
+    Walk {
+        newest: Timestamp,
+        balances: BTreeMap<usize, i64>,
+    },
 }
 
 /// All balances at a snapshot; none where a partition did not answer.
@@ -107,6 +120,37 @@ async fn check(cluster: Arc<Cluster>) -> Vec<Seen> {
     seen
 }
 
+/// Walks from account to account at a timestamp that was not taken for it.
+async fn walk(cluster: Arc<Cluster>, seed: u64) -> Vec<Seen> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut seen = Vec::new();
+    let reader = cluster.coordinator();
+    let mut known = cluster.oracle.newest();
+    for _ in 0..WALKS {
+        let newest = cluster.oracle.newest();
+        let mut balances = BTreeMap::new();
+        for _ in 0..2 {
+            let number = rng.random_range(0..ACCOUNTS);
+            let read = vec![get(&account(&cluster, number))];
+            let read = reader
+                .read_at(known, ReadFrom::LeadersIfUnchanged, read, usize::MAX)
+                .await;
+            if let Ok(mut read) = read {
+                balances.insert(number, balance(value(read.remove(0))));
+            } else {
+                known = newest;
+                balances.clear();
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        if balances.len() == 2 {
+            seen.push(Seen::Walk { newest, balances });
+        }
+    }
+    seen
+}
+
 async fn run(seed: u64) {
     println!("seed {seed}");
     let cluster = Cluster::with_settings(PARTITIONS, &busy());
@@ -119,8 +163,9 @@ async fn run(seed: u64) {
     (0..CHECKERS).for_each(|_| {
         workers.spawn(check(cluster.clone()));
     });
+    workers.spawn(walk(cluster.clone(), seed));
     let seen: Vec<Seen> = in_chaos(&cluster, seed, workers).await.into_iter().flatten().collect();
-    let (mut committed, mut checked) = (0, 0);
+    let (mut committed, mut checked, mut walked) = (0, 0, 0);
     for seen in seen {
         match seen {
             Seen::Transfer { receipt, told } => committed += u32::from(was_true(&cluster, &receipt, &told).await),
@@ -131,6 +176,15 @@ async fn run(seed: u64) {
                 let again = balances(&cluster, &cluster.coordinator(), snapshot).await;
                 assert_eq!(again, Some(before), "a snapshot changed: {snapshot}");
                 checked += 1;
+            }
+            Seen::Walk { newest, balances: seen } => {
+                let all = balances(&cluster, &cluster.coordinator(), newest).await;
+                let all = all.expect("all is calm");
+                assert!(
+                    seen.iter().all(|(number, seen)| all[*number] == *seen),
+                    "{seen:?}, {all:?}"
+                );
+                walked += 1;
             }
         }
     }
@@ -143,8 +197,8 @@ async fn run(seed: u64) {
         "{at_last:?}"
     );
     assert!(
-        committed >= 5 && checked >= 5,
-        "almost nothing happened: {committed} transfers, {checked} checks"
+        committed >= 5 && checked >= 5 && walked >= 5,
+        "almost nothing happened: {committed} transfers, {checked} checks, {walked} walks"
     );
 }
 

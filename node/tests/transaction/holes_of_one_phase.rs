@@ -244,6 +244,7 @@ async fn hole_03_readers_that_wait_at_a_latch_fail_at_step_down() {
     let read = Request::Read {
         snapshot: cluster.oracle.issue(),
         reads: vec![get(&k)],
+        max_bytes: usize::MAX,
     };
     let mut reader = tokio::spawn(async move { leader.handle(read).await });
     still_waits(&mut reader, "the key is latched").await;

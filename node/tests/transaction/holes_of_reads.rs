@@ -340,6 +340,7 @@ async fn a_leader_that_has_not_heard_of_its_end_answers_neither_reads_nor_refres
     let read = Request::Read {
         snapshot: cluster.oracle.issue(),
         reads: vec![get(&k)],
+        max_bytes: usize::MAX,
     };
     let refresh = Request::Refresh(Refresh {
         head: TxnHead {

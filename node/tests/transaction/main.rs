@@ -11,3 +11,4 @@ mod holes_of_outcomes;
 mod holes_of_reads;
 mod newest;
 mod reads;
+mod unchanged;

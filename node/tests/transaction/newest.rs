@@ -1,6 +1,6 @@
 //! The present version of one key, read without a timestamp taken for it.
 
-use kotoba_node::transaction::{NewestVersion, Request};
+use kotoba_node::transaction::Request;
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{ConditionKind, Key};
 
@@ -9,16 +9,18 @@ use crate::harness::*;
 
 const ANY: Timestamp = Timestamp(0);
 
-async fn newest(cluster: &Cluster, key: &Key, at_least: Timestamp) -> Option<NewestVersion> {
+/// A value, and a snapshot that shows it.
+type Newest = Option<(Timestamp, Option<Vec<u8>>)>;
+
+async fn newest(cluster: &Cluster, key: &Key, at_least: Timestamp) -> Newest {
     let coordinator = cluster.coordinator();
     within("no answer", coordinator.read_newest(key.clone(), at_least))
         .await
         .expect("a read of a living cluster")
 }
 
-fn version(at: Timestamp, value: Option<&str>) -> Option<NewestVersion> {
-    let value = value.map(|value| value.as_bytes().to_vec());
-    Some(NewestVersion { at, value })
+fn version(at: Timestamp, value: Option<&str>) -> Newest {
+    Some((at, value.map(|value| value.as_bytes().to_vec())))
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::value::{Properties, Value};
 const STEP_BYTES: usize = 8 << 20;
 /// Values of the first step, when no size is known: were each as large as an entity may be, they would take 20 MB.
 pub const FIRST_VALUES: usize = 20;
+/// The same, for whoever bears that they are too large and begins anew: what fits on a page, in one step.
+pub const HASTY_VALUES: usize = 128;
 /// Pairs of the first page of a scan over all partitions, per partition.
 const FIRST_PAIRS: usize = 4;
 /// How many times more values the next step may have, so that a few small ones do not let a thousand large ones in.
@@ -34,6 +36,14 @@ impl Default for Pace {
 }
 
 impl Pace {
+    /// Reads more in the first step than is safe.
+    pub fn hasty() -> Self {
+        Pace {
+            values: HASTY_VALUES,
+            is_new: true,
+        }
+    }
+
     /// Learns from the answers to a step.
     pub fn note(&mut self, answers: &[Answer]) {
         let (mut values, mut bytes, mut largest) = (0, 0, 0);

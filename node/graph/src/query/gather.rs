@@ -121,6 +121,14 @@ impl Gather {
         self
     }
 
+    /// Begins with more values than are known to fit.
+    pub fn hasty(self) -> Self {
+        Gather {
+            pace: Pace::hasty(),
+            ..self
+        }
+    }
+
     /// Only counts rows: where no filter looks at properties, by their keys alone.
     pub fn counting(mut self) -> Self {
         self.counts_keys = self.filters.is_empty();

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+pub use budget::row_bytes;
 pub use cursor::{Cursor, CursorError, Position};
 pub use error::Error;
 pub use filter::{Filter, NodeFilter, Test};

@@ -20,6 +20,8 @@ pub struct Terms {
     pub count_only: bool,
     /// What rows that are held to be ordered may take.
     pub max_bytes: usize,
+    /// Begins with more values than are known to fit: fewer steps, where it is borne that one gives too much.
+    pub hasty: bool,
 }
 
 impl Default for Terms {
@@ -29,6 +31,7 @@ impl Default for Terms {
             after: None,
             count_only: false,
             max_bytes: DEFAULT_MEMORY_BYTES,
+            hasty: false,
         }
     }
 }
@@ -72,6 +75,9 @@ impl Plan {
         check(&query, &terms)?;
         let limit = query.limit();
         let mut machine = Machine::of(query);
+        if terms.hasty {
+            machine = machine.hasty();
+        }
         if terms.count_only && terms.after.is_none() {
             return Ok(Plan {
                 machine: machine.counting(),
@@ -168,6 +174,14 @@ impl Machine {
         }
     }
 
+    fn hasty(self) -> Self {
+        match self {
+            Machine::Gather(gather) => Machine::Gather(gather.hasty()),
+            Machine::Traverse(traverse) => Machine::Traverse(traverse.hasty()),
+            Machine::Path(_) => self,
+        }
+    }
+
     fn counting(self) -> Self {
         match self {
             Machine::Gather(gather) => Machine::Gather(gather.counting()),
@@ -252,6 +266,12 @@ impl Remaining {
             Some(remaining) => rows.min(usize::try_from(remaining).unwrap_or(usize::MAX)),
             None => rows,
         }
+    }
+
+    /// An equal share of what may still be given, at most so much.
+    pub fn share_of(self, parts: usize, most: usize) -> usize {
+        let remaining = self.0.map(|remaining| usize::try_from(remaining).unwrap_or(usize::MAX));
+        remaining.map_or(most, |remaining| most.min(remaining / parts.max(1)))
     }
 
     /// Whether this many rows are all that may still be given.

@@ -18,6 +18,10 @@ use crate::record::Locator;
 
 /// Pairs of a page at least: some lead to nodes that are known already.
 const FEWEST_PAIRS: usize = 32;
+/// Nodes whose edges are read in one step at least, where there are so many.
+const FEWEST_SCANS: usize = 32;
+/// So many edges are read for each row that is wanted, as some lead to nodes that are known already.
+const EDGES_FOR_A_ROW: usize = 4;
 
 #[derive(Debug)]
 pub struct Traverse {
@@ -76,6 +80,14 @@ impl Traverse {
             counted: 0,
             asked: Vec::new(),
             pace: Pace::default(),
+        }
+    }
+
+    /// Begins with more values than are known to fit.
+    pub fn hasty(self) -> Self {
+        Traverse {
+            pace: Pace::hasty(),
+            ..self
         }
     }
 
@@ -285,7 +297,11 @@ impl Traverse {
         if expands && !self.edges.is_empty() {
             return;
         }
-        let most = if expands || !self.walk.nodes.is_empty() {
+        let page = self.first_page(remaining);
+        let most = if !self.reads_records() {
+            // Keys of edges are bounded by the scans.
+            usize::MAX
+        } else if expands || !self.walk.nodes.is_empty() {
             self.pace.gets()
         } else {
             remaining.at_most(self.pace.gets())
@@ -298,11 +314,11 @@ impl Traverse {
             .count();
         let gets = reads.len() - scans;
         for _ in gets..most.max(gets) {
-            if expands && scans >= self.scans_per_step() {
+            if expands && scans >= self.scans_per_step(remaining) {
                 return;
             }
             if expands && let Some(id) = self.passed.pop_front() {
-                scans += self.ask_halves(reads, id, remaining);
+                scans += self.ask_halves(reads, id, page);
                 continue;
             }
             let Some(id) = self.level.pop_front() else {
@@ -313,41 +329,50 @@ impl Traverse {
                 self.asked.push(Asked::Node(id));
             }
             if expands && !waits {
-                scans += self.ask_halves(reads, id, remaining);
+                scans += self.ask_halves(reads, id, page);
             }
         }
     }
 
-    /// Scans that carry values count as the values they may give.
-    fn scans_per_step(&self) -> usize {
-        match self.walk.edges.is_empty() {
-            true => SCANS_PER_STEP,
-            false => self.pace.scans(SCANS_PER_STEP).0,
+    /// Scans that carry values count as the values they may give. Where the nodes they lead to are rows, some are enough.
+    fn scans_per_step(&self, remaining: Remaining) -> usize {
+        if !self.walk.edges.is_empty() {
+            return self.pace.scans(SCANS_PER_STEP).0;
+        }
+        match self.leads_to_rows() {
+            true => remaining.share_of(2, SCANS_PER_STEP).max(FEWEST_SCANS),
+            false => SCANS_PER_STEP,
         }
     }
 
     /// Asks for the first pages of a node's edges; says how many there are.
-    fn ask_halves(&mut self, reads: &mut Vec<Read>, id: EntityId, remaining: Remaining) -> usize {
+    fn ask_halves(&mut self, reads: &mut Vec<Read>, id: EntityId, page: usize) -> usize {
         let left = self.walk.fan_out.map_or(usize::MAX, |fan_out| fan_out as usize);
         let with_values = !self.walk.edges.is_empty();
-        let most = self.first_page(remaining);
         let keys_only = |outgoing| !(with_values && outgoing);
         let scans = scans_of_halves(id, self.walk.direction, &self.walk.types, keys_only);
         let count = scans.len();
         self.asked.extend((0..count).map(|_| Asked::Page { left }));
-        reads.extend(scans.into_iter().map(|scan| with_limit(scan, most.min(left))));
+        reads.extend(scans.into_iter().map(|scan| with_limit(scan, page.min(left))));
         count
     }
 
-    /// Pairs of the first page of a node's edges. Where each node they lead to is a row, no more are needed than rows are.
+    /// Pairs of the first page of a node's edges. Where each node they lead to is a row, no more are needed than rows are, and
+    /// of many nodes fewer of each.
     fn first_page(&self, remaining: Remaining) -> usize {
         if !self.walk.edges.is_empty() {
             return self.pace.first_page();
         }
-        let leads_to_rows = self.walk.nodes.is_empty() && !self.counts && self.depth + 1 >= self.walk.min_depth;
-        match leads_to_rows {
-            true => remaining.at_most(PAGE_PAIRS).max(FEWEST_PAIRS),
+        match self.leads_to_rows() {
+            true => {
+                let share = remaining.share_of(self.level.len() / EDGES_FOR_A_ROW, PAGE_PAIRS);
+                remaining.at_most(share).max(FEWEST_PAIRS)
+            }
             false => PAGE_PAIRS,
         }
+    }
+
+    fn leads_to_rows(&self) -> bool {
+        self.walk.nodes.is_empty() && !self.counts && self.depth + 1 >= self.walk.min_depth
     }
 }

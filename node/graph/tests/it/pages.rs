@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
-use kotoba_graph::operation::Operation;
-use kotoba_graph::query::{Direction, Error, GETS_PER_STEP, OrderBy, Plan, Position, Query, Row, Terms};
+use kotoba_graph::operation::{EntityRef, Operation};
+use kotoba_graph::query::{Direction, Error, GETS_PER_STEP, OrderBy, Plan, Position, Query, Row, Terms, Traversal};
 use kotoba_graph::read::{Answer, Read};
 use kotoba_graph::record::NodeRecord;
 use kotoba_graph::value::{Properties, Value};
@@ -249,6 +249,63 @@ fn bytes_of(answer: &Answer) -> usize {
         Answer::Value(value) => value.as_ref().map_or(0, Vec::len),
         Answer::Pairs { pairs, .. } => pairs.iter().map(|(key, value)| key.len() + value.len()).sum(),
     }
+}
+
+/// A node with edges to others, each of which has some to nodes of its own; the first is the one in the middle.
+fn star_of_stars(others: usize, own: usize) -> (Graph, EntityId) {
+    let mut graph = Graph::default();
+    let node = Operation::CreateNode {
+        labels: BTreeSet::new(),
+        properties: Properties::new(),
+    };
+    let nodes = vec![node; 1 + others + others * own];
+    let created = graph.run(nodes, LARGE).unwrap().results;
+    let ends = (1..=others).map(|other| (0, other));
+    let leaves = (0..others * own).map(|leaf| (1 + leaf / own, 1 + others + leaf));
+    let edges = ends.chain(leaves).map(|(source, target)| Operation::CreateEdge {
+        edge_type: "T".to_owned(),
+        source: EntityRef::Id(created[source].id),
+        target: EntityRef::Id(created[target].id),
+        properties: Properties::new(),
+    });
+    graph.run(edges.collect(), LARGE).unwrap();
+    (graph, created[0].id)
+}
+
+/// Outwards; a page of 100 rows at most.
+fn hops(start: EntityId, depth: u32) -> Query {
+    Query::Traverse(Traversal {
+        start: vec![start],
+        direction: Direction::Out,
+        min_depth: depth,
+        max_depth: depth,
+        limit: Some(100),
+        ..Traversal::default()
+    })
+}
+
+#[test]
+fn a_walk_takes_one_step_a_hop_and_in_haste_one_for_its_rows() {
+    let (graph, start) = star_of_stars(50, 3);
+    let hasty = Terms {
+        hasty: true,
+        ..Terms::default()
+    };
+    let gets = |terms: Terms| -> Vec<usize> {
+        let steps = steps_under(&graph, hops(start, 2), terms);
+        steps.into_iter().map(|(gets, _)| gets).collect()
+    };
+    assert_eq!(gets(hasty), [0, 0, 100]);
+    assert_eq!(gets(Terms::default()), [0, 0, 20, 80]);
+}
+
+#[test]
+fn where_edges_lead_to_more_rows_than_are_wanted_few_of_them_are_read() {
+    let (graph, start) = star_of_stars(16, 40);
+    let steps = steps_of(&graph, hops(start, 2));
+    const KEY_BYTES: usize = 30;
+    let (_, bytes) = steps[1];
+    assert!(bytes <= 16 * 33 * KEY_BYTES, "{steps:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Queries over a cluster that has ever more nodes, or that says it forgot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,12 +11,14 @@ use kotoba_graph::key;
 use kotoba_graph::query::CursorError;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_graph::record::NodeRecord;
-use kotoba_graph::value::Properties;
+use kotoba_graph::value::{Properties, Value};
 use kotoba_state::ids::{MemberId, PartitionId};
 
 use super::*;
 use crate::gateway::Level;
-use crate::transaction::{CallError, ClosedSnapshots, Coordinator, Failure, Partitions, Reply, Request, Timestamps};
+use crate::transaction::{
+    CallError, ClosedSnapshots, Coordinator, Failure, Newest, Partitions, Reply, Request, Timestamps,
+};
 
 const NOW: Timestamp = Timestamp(1_000);
 const AMPLE: Duration = Duration::from_secs(600);
@@ -58,7 +60,7 @@ impl Endless {
 #[async_trait]
 impl Partitions for Endless {
     async fn call(&self, _: PartitionId, request: Request) -> Result<Reply, CallError> {
-        let Request::Read { snapshot, reads } = request else {
+        let Request::Read { snapshot, reads, .. } = request else {
             panic!("only reads are expected: {request:?}")
         };
         self.calls.fetch_add(1, Ordering::SeqCst);
@@ -87,7 +89,9 @@ impl Partitions for Endless {
     }
 }
 
-struct Clock;
+struct Clock {
+    recent: Option<Timestamp>,
+}
 
 #[async_trait]
 impl Timestamps for Clock {
@@ -96,7 +100,7 @@ impl Timestamps for Clock {
     }
 
     fn recent(&self) -> Option<Timestamp> {
-        None
+        self.recent
     }
 }
 
@@ -121,15 +125,19 @@ fn all_nodes(limit: Option<u64>) -> Ask {
 
 type Answers = mpsc::Receiver<Result<RowBatch, QueryError>>;
 
-fn start(partitions: &Arc<Endless>, limits: QueryLimits, ask: Ask) -> (tokio::task::JoinHandle<()>, Answers) {
-    let coordinator = Coordinator::new(
-        MemberId(1),
-        1,
-        Arc::new(Clock),
-        partitions.clone(),
-        Arc::new(SystemClock),
-    );
-    let closed = ClosedSnapshots::new(Arc::new(Clock), partitions.clone());
+fn start(partitions: &Arc<impl Partitions>, limits: QueryLimits, ask: Ask) -> (tokio::task::JoinHandle<()>, Answers) {
+    let clock = Arc::new(Clock { recent: None });
+    start_with(clock, partitions, limits, ask)
+}
+
+fn start_with(
+    clock: Arc<Clock>,
+    partitions: &Arc<impl Partitions>,
+    limits: QueryLimits,
+    ask: Ask,
+) -> (tokio::task::JoinHandle<()>, Answers) {
+    let coordinator = Coordinator::new(MemberId(1), 1, clock.clone(), partitions.clone(), Arc::new(SystemClock));
+    let closed = ClosedSnapshots::new(clock, partitions.clone());
     let (sender, answers) = mpsc::channel(PARTS_IN_FLIGHT);
     let task = tokio::spawn(async move {
         let snapshots = Snapshots {
@@ -223,9 +231,10 @@ async fn a_query_without_an_end_runs_into_its_time() {
         count_only: true,
         ..all_nodes(None)
     };
-    let coordinator = Coordinator::new(MemberId(1), 1, Arc::new(Clock), endless.clone(), Arc::new(SystemClock));
+    let clock = Arc::new(Clock { recent: None });
+    let coordinator = Coordinator::new(MemberId(1), 1, clock.clone(), endless.clone(), Arc::new(SystemClock));
     let (sender, mut answers) = mpsc::channel(PARTS_IN_FLIGHT);
-    let closed = ClosedSnapshots::new(Arc::new(Clock), endless);
+    let closed = ClosedSnapshots::new(clock, endless);
     let snapshots = Snapshots {
         coordinator: &coordinator,
         closed: &closed,
@@ -276,4 +285,146 @@ async fn cursors_that_cannot_be_followed_are_refused_with_what_to_do() {
         damaged,
         QueryError::Refused(GraphError::Cursor(CursorError::Malformed))
     ));
+}
+
+/// One partition that holds every node there could be; each says how it was read.
+struct Everybody {
+    /// The first so many reads of the present find nothing changed.
+    unchanged: usize,
+    calls: AtomicUsize,
+    /// Of a text that each has.
+    bytes: usize,
+}
+
+impl Everybody {
+    fn node(&self, read: &Read, version: &str) -> Answer {
+        let Read::Get { key } = read else {
+            panic!("only gets are expected: {read:?}")
+        };
+        let Ok(key::Key::Node(id)) = key::Key::decode(key) else {
+            panic!("only nodes are expected: {key:?}")
+        };
+        let properties = Properties::from([
+            ("read".to_owned(), Value::String(version.to_owned())),
+            ("text".to_owned(), Value::String("x".repeat(self.bytes))),
+        ]);
+        Answer::Value(Some(NodeRecord::new(id, BTreeSet::new(), properties).unwrap().encode()))
+    }
+}
+
+#[async_trait]
+impl Partitions for Everybody {
+    async fn call(&self, _: PartitionId, request: Request) -> Result<Reply, CallError> {
+        let answers = |reads: Vec<Read>, version| reads.iter().map(|read| self.node(read, version)).collect();
+        match request {
+            Request::Read { reads, .. } => Ok(Reply::Read(answers(reads, TAKEN))),
+            Request::ReadNewest { at_least, reads, .. } => {
+                let changed = self.calls.fetch_add(1, Ordering::SeqCst) >= self.unchanged;
+                Ok(Reply::Newest(Newest {
+                    since: Timestamp(at_least.0 + u64::from(changed)),
+                    answers: answers(reads, KNOWN),
+                }))
+            }
+            other => panic!("only reads are expected: {other:?}"),
+        }
+    }
+
+    async fn call_replica(&self, _: PartitionId, request: Request) -> Option<Reply> {
+        panic!("only leaders are to be asked: {request:?}")
+    }
+
+    fn partition_of(&self, _: u16) -> PartitionId {
+        PartitionId(0)
+    }
+
+    fn slots_of(&self, _: PartitionId) -> (u16, u16) {
+        (0, kotoba_graph::id::SLOTS - 1)
+    }
+
+    fn all(&self) -> Vec<PartitionId> {
+        vec![PartitionId(0)]
+    }
+}
+
+/// How a node was read: at a timestamp that was known, or at one that was taken.
+const KNOWN: &str = "known";
+const TAKEN: &str = "taken";
+
+/// How many nodes were read how, and at which snapshots they were sent.
+async fn read_nodes(unchanged: usize, nodes: u64, recent: Option<Timestamp>) -> (Vec<(String, usize)>, Vec<Timestamp>) {
+    let everybody = Everybody {
+        unchanged,
+        calls: AtomicUsize::new(0),
+        bytes: 0,
+    };
+    read_nodes_of(everybody, nodes, recent).await
+}
+
+async fn read_nodes_of(
+    everybody: Everybody,
+    nodes: u64,
+    recent: Option<Timestamp>,
+) -> (Vec<(String, usize)>, Vec<Timestamp>) {
+    let everybody = Arc::new(everybody);
+    let ask = Ask {
+        query: Query::GetNodes {
+            ids: (1..=nodes).map(EntityId::for_node).collect(),
+        },
+        ..all_nodes(None)
+    };
+    let clock = Arc::new(Clock { recent });
+    let (_task, mut answers) = start_with(clock, &everybody, QueryLimits::default(), ask);
+    let (mut found, mut snapshots) = (BTreeMap::new(), BTreeSet::new());
+    while let Some(part) = answers.recv().await {
+        let part = part.unwrap();
+        snapshots.insert(part.snapshot.at);
+        for row in part.rows {
+            *found.entry(how_it_was_read(&row)).or_default() += 1;
+        }
+    }
+    (found.into_iter().collect(), snapshots.into_iter().collect())
+}
+
+fn how_it_was_read(row: &v1::Row) -> String {
+    let text = format!("{row:?}");
+    let known = [KNOWN, TAKEN].into_iter().filter(|how| text.contains(*how));
+    known.collect()
+}
+
+#[tokio::test]
+async fn a_short_answer_takes_no_timestamp_where_nothing_has_changed() {
+    let known = Timestamp(NOW.0 - 1);
+    let (found, snapshots) = read_nodes(usize::MAX, 100, Some(known)).await;
+    assert_eq!(found, [(KNOWN.to_owned(), 100)]);
+    assert_eq!(snapshots, [known]);
+    let (found, snapshots) = read_nodes(usize::MAX, 100, None).await;
+    assert_eq!((found, snapshots), (vec![(TAKEN.to_owned(), 100)], vec![NOW]));
+}
+
+#[tokio::test]
+async fn an_answer_whose_later_part_has_changed_begins_anew_and_nothing_of_it_was_sent() {
+    let (found, snapshots) = read_nodes(1, 200, Some(Timestamp(NOW.0 - 1))).await;
+    assert_eq!(found, [(TAKEN.to_owned(), 200)]);
+    assert_eq!(snapshots, [NOW]);
+}
+
+#[tokio::test]
+async fn a_long_answer_is_not_held_back() {
+    let nodes = kotoba_graph::query::MAX_IDS as u64;
+    let (found, snapshots) = read_nodes(usize::MAX, nodes, Some(Timestamp(NOW.0 - 1))).await;
+    assert_eq!(found, [(TAKEN.to_owned(), nodes as usize)]);
+    assert_eq!(snapshots, [NOW]);
+}
+
+#[tokio::test]
+async fn what_is_too_much_in_haste_is_read_in_smaller_steps() {
+    let large = || Everybody {
+        unchanged: usize::MAX,
+        calls: AtomicUsize::new(0),
+        bytes: 400_000,
+    };
+    for recent in [None, Some(Timestamp(NOW.0 - 1))] {
+        let (found, _) = read_nodes_of(large(), 100, recent).await;
+        assert_eq!(found, [(TAKEN.to_owned(), 100)]);
+    }
 }

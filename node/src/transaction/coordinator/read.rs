@@ -6,10 +6,10 @@ use futures::future::join_all;
 use kotoba_graph::id::Slot;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{PartitionId, Timestamp};
-use kotoba_state::partition::{KeptVersions, Key, Span, slot_of};
+use kotoba_state::partition::{KeptVersions, Key, Span, Value, slot_of};
 
 use super::{Coordinator, ReadError, Transaction};
-use crate::transaction::message::{NewestVersion, Reply, Request};
+use crate::transaction::message::{Newest, Reply, Request};
 
 /// Reads of one partition, each with the position of the read it answers.
 type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
@@ -22,6 +22,8 @@ pub const MAX_TRANSACTION_BYTES: usize = 256 << 20;
 pub enum ReadFrom {
     /// Any snapshot.
     Leaders,
+    /// Any snapshot, as long as nothing that is looked at has changed since; else it is [`ReadError::Changed`].
+    LeadersIfUnchanged,
     /// The nearest replica that has reached the snapshot, else the leader. For snapshots that are, or soon will be, closed.
     Replicas,
 }
@@ -49,8 +51,18 @@ impl Coordinator {
     }
 
     /// Answers each read at its position, at a snapshot, without any transaction. It is given up where the answers take more
-    /// than `max_bytes`; then at most one message of each partition is held beyond that.
+    /// than `max_bytes`; then at most as much again is held, or the largest value of each partition where that is more.
     pub async fn read_at(
+        &self,
+        snapshot: Timestamp,
+        from: ReadFrom,
+        reads: Vec<Read>,
+        max_bytes: usize,
+    ) -> Result<Vec<Answer>, ReadError> {
+        self.note_change(self.read_all(snapshot, from, reads, max_bytes).await)
+    }
+
+    async fn read_all(
         &self,
         snapshot: Timestamp,
         from: ReadFrom,
@@ -62,9 +74,9 @@ impl Coordinator {
         let mut bytes = 0;
         while !left.is_empty() {
             // Each partition gives as much as goes into one message; what is left is asked for in the next round.
-            let replies = self.read_once(snapshot, from, &left).await?;
+            let replies = self.read_once(snapshot, from, &left, max_bytes).await?;
             for ((partition, routed), reply) in std::mem::take(&mut left).into_iter().zip(replies) {
-                let (given, rest) = take_answers(routed, reply)?;
+                let (given, rest) = take_answers(routed, answers_at(snapshot, reply)?)?;
                 for (position, part) in given {
                     bytes += part.bytes();
                     merge(&mut answers[position], part);
@@ -81,15 +93,34 @@ impl Coordinator {
     }
 
     /// One message of answers from each partition, in their order.
-    async fn read_once(&self, snapshot: Timestamp, from: ReadFrom, routed: &Routed) -> Result<Vec<Reply>, ReadError> {
+    async fn read_once(
+        &self,
+        snapshot: Timestamp,
+        from: ReadFrom,
+        routed: &Routed,
+        max_bytes: usize,
+    ) -> Result<Vec<Reply>, ReadError> {
+        let max_bytes = max_bytes / routed.len().max(1);
         let mut replies = match from {
-            ReadFrom::Leaders => BTreeMap::new(),
-            ReadFrom::Replicas => self.read_near(snapshot, routed).await,
+            ReadFrom::Leaders | ReadFrom::LeadersIfUnchanged => BTreeMap::new(),
+            ReadFrom::Replicas => self.read_near(snapshot, routed, max_bytes).await,
         };
         let far = routed.iter().filter(|(partition, _)| !replies.contains_key(*partition));
         let request = |(partition, routed): (&PartitionId, &Vec<(usize, Read)>)| {
             let reads = reads_of(routed);
-            (*partition, Request::Read { snapshot, reads })
+            let request = match from {
+                ReadFrom::Leaders | ReadFrom::Replicas => Request::Read {
+                    snapshot,
+                    reads,
+                    max_bytes,
+                },
+                ReadFrom::LeadersIfUnchanged => Request::ReadNewest {
+                    at_least: snapshot,
+                    reads,
+                    max_bytes,
+                },
+            };
+            (*partition, request)
         };
         let requests: Vec<_> = far.map(request).collect();
         let asked: Vec<PartitionId> = requests.iter().map(|(partition, _)| *partition).collect();
@@ -100,10 +131,15 @@ impl Coordinator {
     }
 
     /// What the nearest replicas give, those that have reached the snapshot.
-    async fn read_near(&self, snapshot: Timestamp, routed: &Routed) -> BTreeMap<PartitionId, Reply> {
+    async fn read_near(&self, snapshot: Timestamp, routed: &Routed, max_bytes: usize) -> BTreeMap<PartitionId, Reply> {
         let ask = |(partition, routed): (&PartitionId, &Vec<(usize, Read)>)| {
             let reads = reads_of(routed);
-            let (partition, request) = (*partition, Request::ReadReplica { snapshot, reads });
+            let request = Request::ReadReplica {
+                snapshot,
+                reads,
+                max_bytes,
+            };
+            let partition = *partition;
             async move {
                 match self.partitions.call_replica(partition, request).await {
                     Some(reply @ Reply::Read(_)) => Some((partition, reply)),
@@ -114,15 +150,34 @@ impl Coordinator {
         join_all(routed.iter().map(ask)).await.into_iter().flatten().collect()
     }
 
-    /// The present version of one key and a snapshot that shows it, no older than an issued timestamp; none where a timestamp
+    /// The present value of one key and a snapshot that shows it, no older than an issued timestamp; none where a timestamp
     /// has to be taken to read it.
-    pub async fn read_newest(&self, key: Key, at_least: Timestamp) -> Result<Option<NewestVersion>, ReadError> {
+    pub async fn read_newest(
+        &self,
+        key: Key,
+        at_least: Timestamp,
+    ) -> Result<Option<(Timestamp, Option<Value>)>, ReadError> {
         let partition = self.partitions.partition_of(slot_of(&key));
-        let request = Request::ReadNewest { at_least, key };
-        match self.partitions.call(partition, request).await? {
-            Reply::Newest(newest) => Ok(Some(newest)),
-            Reply::Undecided => Ok(None),
-            other => Err(ReadError::Broken(format!("{other:?} is no newest version"))),
+        let reads = vec![Read::Get { key }];
+        let newest = match self
+            .partitions
+            .call(
+                partition,
+                Request::ReadNewest {
+                    at_least,
+                    reads,
+                    max_bytes: usize::MAX,
+                },
+            )
+            .await?
+        {
+            Reply::Newest(newest) => newest,
+            Reply::Undecided => return Ok(None),
+            other => return Err(ReadError::Broken(format!("{other:?} is no newest version"))),
+        };
+        match newest.answers.into_iter().next() {
+            Some(Answer::Value(value)) => Ok(Some((newest.since, value))),
+            other => Err(ReadError::Broken(format!("{other:?} is no value of a key"))),
         }
     }
 
@@ -174,13 +229,22 @@ fn reads_of(routed: &[(usize, Read)]) -> Vec<Read> {
 type Taken = (Vec<(usize, Answer)>, Vec<(usize, Read)>);
 
 /// Pairs a partition's reads with its answers to the first of them, of which there is at least one.
-fn take_answers(mut routed: Vec<(usize, Read)>, reply: Reply) -> Result<Taken, ReadError> {
+fn take_answers(mut routed: Vec<(usize, Read)>, part: Vec<Answer>) -> Result<Taken, ReadError> {
+    if !(1..=routed.len()).contains(&part.len()) {
+        let (reads, answers) = (routed.len(), part.len());
+        return Err(ReadError::Broken(format!("{answers} answers to {reads} reads")));
+    }
+    let rest = routed.split_off(part.len());
+    let positions = routed.into_iter().map(|(position, _)| position);
+    Ok((positions.zip(part).collect(), rest))
+}
+
+/// What a partition holds at the snapshot.
+fn answers_at(snapshot: Timestamp, reply: Reply) -> Result<Vec<Answer>, ReadError> {
     match reply {
-        Reply::Read(part) if (1..=routed.len()).contains(&part.len()) => {
-            let rest = routed.split_off(part.len());
-            let positions = routed.into_iter().map(|(position, _)| position);
-            Ok((positions.zip(part).collect(), rest))
-        }
+        Reply::Read(answers) => Ok(answers),
+        Reply::Newest(Newest { since, answers }) if since <= snapshot => Ok(answers),
+        Reply::Newest(_) | Reply::Undecided => Err(ReadError::Changed),
         other => Err(ReadError::Broken(format!("{other:?} is no answer to these reads"))),
     }
 }

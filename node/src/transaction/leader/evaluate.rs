@@ -8,7 +8,7 @@ use kotoba_state::partition::{
 };
 use kotoba_state::store::{Read as View, StoreError};
 
-use crate::transaction::message::NewestVersion;
+use crate::transaction::message::Newest;
 
 /// Bytes of one request's answer, with room for its frame below the limit of a message between members.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
@@ -28,26 +28,15 @@ pub enum Evaluated<T> {
 pub fn evaluate(
     view: &dyn View,
     snapshot: Timestamp,
-    reads: Vec<Read>,
+    reads: &[Read],
+    max_bytes: usize,
     known: &Known,
 ) -> Result<Evaluated<Vec<Answer>>, StoreError> {
     if snapshot < state::version_floor(view)? {
         return Ok(Evaluated::TooOld);
     }
-    let mut reader = Reader {
-        view,
-        snapshot,
-        known,
-        blocked: Vec::new(),
-        bytes_left: MAX_ANSWER_BYTES,
-    };
-    let mut answers = Vec::with_capacity(reads.len());
-    for read in reads {
-        answers.push(reader.answer(read)?);
-        if reader.bytes_left == 0 {
-            break;
-        }
-    }
+    let mut reader = Reader::new(view, snapshot, max_bytes, known);
+    let answers = reader.answer_all(reads)?;
     Ok(match reader.blocked.is_empty() {
         true => Evaluated::Answers(answers),
         false => Evaluated::Blocked(reader.blocked),
@@ -75,20 +64,20 @@ pub fn history(
     })
 }
 
-/// The newest version of a key, as of when it was written; none where an intent may be newer. A key that never was is as of
-/// timestamp 0.
-pub fn newest(view: &dyn View, key: &[u8]) -> Result<Option<NewestVersion>, StoreError> {
-    let one = ScanLimits {
-        pairs: 1,
-        bytes: usize::MAX,
-    };
-    match history_at(view, key, Timestamp(u64::MAX), one, &Known::default())? {
-        HistoryAt::Kept(kept) => {
-            let (at, value) = kept.versions.into_iter().next().unwrap_or((Timestamp(0), None));
-            Ok(Some(NewestVersion { at, value }))
-        }
-        HistoryAt::Blocked(_) => Ok(None),
-    }
+/// The newest versions, and since when they are that; none where an intent may be newer, or where a deletion may be that is
+/// not kept any more.
+pub fn newest(
+    view: &dyn View,
+    at_least: Timestamp,
+    reads: &[Read],
+    max_bytes: usize,
+) -> Result<Option<Newest>, StoreError> {
+    let known = Known::new();
+    let mut reader = Reader::new(view, Timestamp(u64::MAX), max_bytes, &known);
+    let answers = reader.answer_all(reads)?;
+    let since = reader.since.max(at_least);
+    let is_known = reader.blocked.is_empty() && since >= state::version_floor(view)?;
+    Ok(is_known.then_some(Newest { since, answers }))
 }
 
 struct Reader<'a> {
@@ -97,25 +86,51 @@ struct Reader<'a> {
     known: &'a Known,
     blocked: Vec<MetIntent>,
     bytes_left: usize,
+    /// When the newest of all that was found was committed.
+    since: Timestamp,
 }
 
-impl Reader<'_> {
-    fn answer(&mut self, read: Read) -> Result<Answer, StoreError> {
+impl<'a> Reader<'a> {
+    fn new(view: &'a dyn View, snapshot: Timestamp, max_bytes: usize, known: &'a Known) -> Self {
+        Reader {
+            view,
+            snapshot,
+            known,
+            blocked: Vec::new(),
+            bytes_left: max_bytes.clamp(1, MAX_ANSWER_BYTES),
+            since: Timestamp(0),
+        }
+    }
+
+    /// Answers to the first of the reads, as many as fit into one message.
+    fn answer_all(&mut self, reads: &[Read]) -> Result<Vec<Answer>, StoreError> {
+        let mut answers = Vec::with_capacity(reads.len());
+        for read in reads {
+            answers.push(self.answer(read)?);
+            if self.bytes_left == 0 {
+                break;
+            }
+        }
+        Ok(answers)
+    }
+
+    fn answer(&mut self, read: &Read) -> Result<Answer, StoreError> {
         match read {
-            Read::Get { key } => self.get(&key).map(Answer::Value),
+            Read::Get { key } => self.get(key).map(Answer::Value),
             Read::Scan {
                 from,
                 to,
                 limit,
                 keys_only,
-            } => self.scan(from, to, limit, keys_only),
-            Read::ScanSlots(scan) => self.scan_slots(&scan),
+            } => self.scan(from, to, *limit, *keys_only),
+            Read::ScanSlots(scan) => self.scan_slots(scan),
         }
     }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match read_at(self.view, key, self.snapshot, self.known)? {
-            ReadAt::Value(value) => {
+            ReadAt::Value { value, since } => {
+                self.since = self.since.max(since);
                 self.spend(value.as_ref().map_or(0, Vec::len));
                 Ok(value)
             }
@@ -126,17 +141,11 @@ impl Reader<'_> {
         }
     }
 
-    fn scan(
-        &mut self,
-        from: Vec<u8>,
-        to: Vec<u8>,
-        limit: Option<usize>,
-        keys_only: bool,
-    ) -> Result<Answer, StoreError> {
-        let (pairs, resume) = self.page(&from, &to, limit.unwrap_or(DEFAULT_PAIRS), keys_only)?;
+    fn scan(&mut self, from: &[u8], to: &[u8], limit: Option<usize>, keys_only: bool) -> Result<Answer, StoreError> {
+        let (pairs, resume) = self.page(from, to, limit.unwrap_or(DEFAULT_PAIRS), keys_only)?;
         let more = resume.map(|from| Read::Scan {
             from,
-            to,
+            to: to.to_vec(),
             limit,
             keys_only,
         });
@@ -196,6 +205,7 @@ impl Reader<'_> {
         };
         let page = scan_at(self.view, from, to, self.snapshot, limits, self.known)?;
         self.blocked.extend(page.blocked);
+        self.since = self.since.max(page.since);
         let mut pairs = page.pairs;
         if keys_only {
             pairs.iter_mut().for_each(|(_, value)| value.clear());

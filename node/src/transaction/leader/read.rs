@@ -26,10 +26,15 @@ const REFRESH_ROUNDS: usize = 8;
 
 impl PartitionLeader {
     /// Answers all reads at a snapshot, from one view.
-    pub(super) async fn read(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, Failure> {
+    pub(super) async fn read(
+        &self,
+        snapshot: Timestamp,
+        reads: Vec<Read>,
+        max_bytes: usize,
+    ) -> Result<Vec<Answer>, Failure> {
         let spans: Vec<Span> = reads.iter().map(span_of).collect();
         let size = Size::of(&reads);
-        let look = move |view: &dyn View, known: &Known| evaluate::evaluate(view, snapshot, reads.clone(), known);
+        let look = move |view: &dyn View, known: &Known| evaluate::evaluate(view, snapshot, &reads, max_bytes, known);
         self.look(snapshot, &spans, size, look).await
     }
 
@@ -44,28 +49,32 @@ impl PartitionLeader {
         })
     }
 
-    /// The present version of one key, without a timestamp taken for it: a round trip less for the commonest of all reads.
+    /// The newest versions of all that is read, without a timestamp taken for it: a round trip less.
     ///
-    /// Each commit on the key whose timestamp was issued before this call held its latch, or has an intent there. So once no
-    /// latch is held, the newest version is what the key is as of every timestamp from its own up to all that were issued
-    /// before the call; later commits get later ones. That holds for one key only: of several, the newest versions need not
-    /// have been there together at any timestamp. An intent may be committed and acknowledged already, above any timestamp
-    /// known here, so behind one the reader has to take a timestamp.
-    pub(super) async fn read_newest(&self, at_least: Timestamp, key: Key) -> Result<Reply, Failure> {
+    /// Each commit on what is read whose timestamp was issued before this call held its latches, or has intents there. So once
+    /// no latch is held and no intent is there, the newest versions are all that there is as of every timestamp from the newest
+    /// of theirs up to all that were issued before the call; later commits get later ones. Where something newer than an issued
+    /// timestamp was read, nothing is said of it and other keys together: those versions need not have been there at once.
+    /// An intent may be committed and acknowledged already, above any timestamp known here, so behind one the reader has to
+    /// take a timestamp.
+    pub(super) async fn read_newest(
+        &self,
+        at_least: Timestamp,
+        reads: Vec<Read>,
+        max_bytes: usize,
+    ) -> Result<Reply, Failure> {
         let term = self.leading_term()?;
-        let span = Span::Key(key.clone());
-        let unlatched = self.latches.wait_clear(term, None, &[span], READ_WITHIN).await;
+        let spans: Vec<Span> = reads.iter().map(span_of).collect();
+        let unlatched = self.latches.wait_clear(term, None, &spans, READ_WITHIN).await;
         unlatched.map_err(latch_failure)?;
         self.group.lease_barrier().await.map_err(failure)?;
         let view = self.group.view().map_err(failure)?;
-        let newest = self
-            .look_at(Size::Small, move || evaluate::newest(view.as_ref(), &key))
-            .await?;
-        let Some(mut newest) = newest else {
+        let size = Size::of(&reads);
+        let look = move || evaluate::newest(view.as_ref(), at_least, &reads, max_bytes);
+        let Some(newest) = self.look_at(size, look).await? else {
             return Ok(Reply::Undecided);
         };
-        newest.at = newest.at.max(at_least);
-        self.note_seen(newest.at);
+        self.note_seen(newest.since);
         Ok(Reply::Newest(newest))
     }
 

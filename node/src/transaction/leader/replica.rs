@@ -24,7 +24,12 @@ const SETTLE_ROUNDS: usize = 8;
 
 impl PartitionLeader {
     /// Answers reads from this replica, or says that it is behind the snapshot.
-    pub(super) async fn read_replica(&self, snapshot: Timestamp, reads: Vec<Read>) -> Result<Reply, Failure> {
+    pub(super) async fn read_replica(
+        &self,
+        snapshot: Timestamp,
+        reads: Vec<Read>,
+        max_bytes: usize,
+    ) -> Result<Reply, Failure> {
         if !self.wait_for_closed(snapshot).await? {
             return Ok(Reply::Behind);
         }
@@ -33,7 +38,7 @@ impl PartitionLeader {
         for _ in 0..SETTLE_ROUNDS {
             let view = self.group.view().map_err(failure)?;
             let (asked, seen) = (reads.clone(), known.clone());
-            let evaluate = move || evaluate::evaluate(view.as_ref(), snapshot, asked, &seen);
+            let evaluate = move || evaluate::evaluate(view.as_ref(), snapshot, &asked, max_bytes, &seen);
             match self.look_at(size, evaluate).await? {
                 Evaluated::Answers(answers) => return Ok(Reply::Read(answers)),
                 Evaluated::TooOld => return Err(Failure::TooOld),

@@ -4,13 +4,14 @@
 //! long sends those of the next moments to the blocking pool.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kotoba_graph::read::Read;
 use kotoba_state::partition::Span;
+use tokio::time::Instant;
 
 use super::{PartitionLeader, blocking};
+use crate::transaction::avoided::Avoided;
 use crate::transaction::message::Failure;
 
 /// Longer than anything takes that is in memory.
@@ -73,20 +74,8 @@ impl PartitionLeader {
 }
 
 /// Runs the small reads of one partition.
-pub struct SmallReads {
-    begun: Instant,
-    /// Microseconds after `begun`.
-    avoided_until: AtomicU64,
-}
-
-impl Default for SmallReads {
-    fn default() -> Self {
-        SmallReads {
-            begun: Instant::now(),
-            avoided_until: AtomicU64::new(0),
-        }
-    }
-}
+#[derive(Default)]
+pub struct SmallReads(Avoided);
 
 impl SmallReads {
     async fn run<T: Send + 'static, E: Debug + Send + 'static>(
@@ -94,7 +83,7 @@ impl SmallReads {
         read: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<T, Failure> {
         let begin = Instant::now();
-        if self.are_avoided(begin) {
+        if self.0.at(begin) {
             return blocking(read).await;
         }
         let done = read();
@@ -102,19 +91,10 @@ impl SmallReads {
         done.map_err(|error| Failure::Broken(format!("{error:?}")))
     }
 
-    fn are_avoided(&self, now: Instant) -> bool {
-        self.micros(now) < self.avoided_until.load(Ordering::Relaxed)
-    }
-
     fn note(&self, begin: Instant, took: Duration) {
         if took > SLOW {
-            let until = self.micros(begin + took + AVOIDED_FOR);
-            self.avoided_until.fetch_max(until, Ordering::Relaxed);
+            self.0.until(begin + took + AVOIDED_FOR);
         }
-    }
-
-    fn micros(&self, at: Instant) -> u64 {
-        u64::try_from(at.duration_since(self.begun).as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -125,12 +105,12 @@ mod tests {
     #[test]
     fn after_a_slow_read_none_is_done_where_it_comes_for_a_moment() {
         let reads = SmallReads::default();
-        let begin = reads.begun;
+        let begin = Instant::now();
         reads.note(begin, SLOW);
-        assert!(!reads.are_avoided(begin));
+        assert!(!reads.0.at(begin));
         reads.note(begin, SLOW * 2);
-        assert!(reads.are_avoided(begin + SLOW * 2));
-        assert!(!reads.are_avoided(begin + SLOW * 2 + AVOIDED_FOR));
+        assert!(reads.0.at(begin + SLOW * 2));
+        assert!(!reads.0.at(begin + SLOW * 2 + AVOIDED_FOR));
     }
 
     #[test]

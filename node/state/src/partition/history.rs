@@ -3,7 +3,7 @@
 use super::command::Value;
 use super::intents::{MetIntent, intent_of};
 use super::keys;
-use super::read::{Known, Seen, Settled, see, value};
+use super::read::{Known, Seen, see, value};
 use super::scan::ScanLimits;
 use super::versions::Version;
 use crate::ids::Timestamp;
@@ -34,10 +34,10 @@ pub fn history_at(
 ) -> Result<HistoryAt, StoreError> {
     let mut kept = KeptVersions::default();
     if let Some(intent) = intent_of(view, key)? {
-        match (see(&intent, snapshot, known), known.get(&intent.head.txn)) {
-            (Seen::Ignore, _) => {}
-            (Seen::Take, Some(Settled::Committed(at))) => kept.versions.push((*at, value(intent.op))),
-            (Seen::Take | Seen::Ask, _) => {
+        match see(&intent, snapshot, known) {
+            Seen::Ignore => {}
+            Seen::Take(at) => kept.versions.push((at, value(intent.op))),
+            Seen::Ask => {
                 let key = key.to_vec();
                 return Ok(HistoryAt::Blocked(MetIntent { key, intent }));
             }

@@ -25,7 +25,11 @@ pub type Known = BTreeMap<TxnId, Settled>;
 /// What a key holds at a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadAt {
-    Value(Option<Value>),
+    Value {
+        value: Option<Value>,
+        /// When it was committed, also where it is a deletion; 0 where the key has no version.
+        since: Timestamp,
+    },
     /// Another transaction may have committed a value at or below the snapshot: ask its primary and read again.
     Blocked(MetIntent),
 }
@@ -33,8 +37,8 @@ pub enum ReadAt {
 /// What an intent means to a reader at a snapshot.
 pub(super) enum Seen {
     Ignore,
-    /// Its write is committed at or below the snapshot.
-    Take,
+    /// Its write is committed at this timestamp, at or below the snapshot.
+    Take(Timestamp),
     Ask,
 }
 
@@ -44,7 +48,7 @@ pub(super) fn see(intent: &Intent, snapshot: Timestamp, known: &Known) -> Seen {
     }
     match known.get(&intent.head.txn) {
         None => Seen::Ask,
-        Some(Settled::Committed(commit_ts)) if *commit_ts <= snapshot => Seen::Take,
+        Some(Settled::Committed(commit_ts)) if *commit_ts <= snapshot => Seen::Take(*commit_ts),
         Some(Settled::Above(above)) if *above < snapshot => Seen::Ask,
         Some(Settled::Committed(_) | Settled::RolledBack | Settled::Above(_)) => Seen::Ignore,
     }
@@ -55,7 +59,10 @@ pub fn read_at(view: &dyn Read, key: &[u8], snapshot: Timestamp, known: &Known) 
     if let Some(intent) = intent_of(view, key)? {
         match see(&intent, snapshot, known) {
             Seen::Ignore => {}
-            Seen::Take => return Ok(ReadAt::Value(value(intent.op))),
+            Seen::Take(since) => {
+                let value = value(intent.op);
+                return Ok(ReadAt::Value { value, since });
+            }
             Seen::Ask => {
                 let key = key.to_vec();
                 return Ok(ReadAt::Blocked(MetIntent { key, intent }));
@@ -63,7 +70,10 @@ pub fn read_at(view: &dyn Read, key: &[u8], snapshot: Timestamp, known: &Known) 
         }
     }
     let version = version_at(view, key, snapshot)?;
-    Ok(ReadAt::Value(version.and_then(|version| value(version.op))))
+    Ok(ReadAt::Value {
+        since: version.as_ref().map_or(Timestamp(0), |version| version.commit_ts),
+        value: version.and_then(|version| value(version.op)),
+    })
 }
 
 pub(super) fn value(op: Op) -> Option<Value> {

@@ -36,6 +36,8 @@ pub struct ScanPage {
     pub blocked: Vec<MetIntent>,
     /// Where the next page starts; `None` where the range is done.
     pub resume: Option<Key>,
+    /// When the newest of what the page shows was committed, its deletions included; 0 where there is nothing.
+    pub since: Timestamp,
 }
 
 /// Reads the keys `from <= key < to` at a snapshot. The caller has refused snapshots below the version floor.
@@ -62,8 +64,12 @@ pub fn scan_at(
         }
         visited += 1;
         match decide(found, snapshot, known) {
-            Decision::Value(None) => passed = Some(key),
-            Decision::Value(Some(value)) => {
+            Decision::Value(None, since) => {
+                page.since = page.since.max(since);
+                passed = Some(key);
+            }
+            Decision::Value(Some(value), since) => {
+                page.since = page.since.max(since);
                 bytes += key.len() + value.len();
                 passed = None;
                 page.pairs.push((key, value));
@@ -84,17 +90,21 @@ struct Found {
 }
 
 enum Decision {
-    Value(Option<Value>),
+    /// With when it was committed.
+    Value(Option<Value>, Timestamp),
     Ask(Intent),
 }
 
 fn decide(found: Found, snapshot: Timestamp, known: &Known) -> Decision {
-    let committed = found.version.and_then(|version| value(version.op));
+    let committed = |version: Option<Version>| match version {
+        Some(version) => Decision::Value(value(version.op), version.commit_ts),
+        None => Decision::Value(None, Timestamp(0)),
+    };
     match found.intent {
-        None => Decision::Value(committed),
+        None => committed(found.version),
         Some(intent) => match see(&intent, snapshot, known) {
-            Seen::Ignore => Decision::Value(committed),
-            Seen::Take => Decision::Value(value(intent.op)),
+            Seen::Ignore => committed(found.version),
+            Seen::Take(since) => Decision::Value(value(intent.op), since),
             Seen::Ask => Decision::Ask(intent),
         },
     }

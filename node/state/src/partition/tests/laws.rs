@@ -257,7 +257,7 @@ fn same_reads(partition: &Partition, model: &Model, snapshot: u64) {
     for name in KEYS {
         let expected = model.read(name.as_bytes(), ts(snapshot));
         let found = match read_at(&partition.store, name.as_bytes(), ts(snapshot), &known).unwrap() {
-            ReadAt::Value(value) => Ok(value),
+            ReadAt::Value { value, .. } => Ok(value),
             ReadAt::Blocked(met) => Err(met.intent.head.txn),
         };
         assert_eq!(found, expected, "{name:?} at {snapshot}");

@@ -12,16 +12,20 @@ use super::client::MetaClient;
 use crate::peer::clients::PeerClients;
 use crate::raft::SavedVote;
 
+/// Beyond, another member is asked: this one may be on its way out.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// Beyond, the oracle asks all.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(50);
+/// Of so many voters two are a majority.
+const MOST_VOTERS: usize = 3;
 
 /// Where votes are had from.
 #[derive(Clone)]
 pub struct Votes {
     meta: MetaClient,
     peers: Arc<PeerClients>,
-    /// The member to ask next; 0 for any.
-    next: Arc<AtomicU64>,
+    /// The member that is asked first; 0 for any.
+    preferred: Arc<AtomicU64>,
 }
 
 impl Votes {
@@ -29,7 +33,7 @@ impl Votes {
         Votes {
             meta,
             peers,
-            next: Arc::default(),
+            preferred: Arc::default(),
         }
     }
 
@@ -39,12 +43,12 @@ impl Votes {
         if oracle != self.peers.me() {
             return self.meta.saved_vote();
         }
-        let asked = self.choose()?;
-        let answer = timeout(ANSWERED_WITHIN, self.ask(asked)).await;
-        let vote = answer.ok().flatten();
-        let next = if vote.is_some() { asked } else { self.behind(asked) };
-        self.next.store(next.0, Ordering::Relaxed);
-        vote
+        let (first, second) = self.in_turn()?;
+        if let Ok(Some(vote)) = timeout(PATIENCE, self.ask(first)).await {
+            return Some(vote);
+        }
+        self.preferred.store(second.0, Ordering::Relaxed);
+        timeout(ANSWERED_WITHIN, self.ask(second)).await.ok().flatten()
     }
 
     async fn ask(&self, member: MemberId) -> Option<SavedVote> {
@@ -55,25 +59,15 @@ impl Votes {
         Some(received(vote.into_inner()))
     }
 
-    fn others(&self) -> Vec<MemberId> {
-        let mut others = self.meta.candidates();
-        others.retain(|member| *member != self.peers.me());
-        others.sort();
-        others
-    }
-
-    fn choose(&self) -> Option<MemberId> {
-        let others = self.others();
-        let next = MemberId(self.next.load(Ordering::Relaxed));
-        let known = others.iter().find(|member| **member == next);
-        known.or(others.first()).copied()
-    }
-
-    /// The one whose turn it is where this one is silent.
-    fn behind(&self, silent: MemberId) -> MemberId {
-        let others = self.others();
-        let later = others.iter().find(|member| **member > silent);
-        later.or(others.first()).copied().unwrap_or(MemberId(0))
+    /// The other voters, the one to be asked first; none where two votes would prove nothing.
+    fn in_turn(&self) -> Option<(MemberId, MemberId)> {
+        let voters = self.meta.candidates();
+        let mut others = voters.iter().filter(|member| **member != self.peers.me());
+        let (one, other) = (*others.next()?, others.next());
+        let other = other.copied().unwrap_or(one);
+        let is_turn_of_other = self.preferred.load(Ordering::Relaxed) == other.0;
+        let in_turn = if is_turn_of_other { (other, one) } else { (one, other) };
+        (voters.len() <= MOST_VOTERS).then_some(in_turn)
     }
 }
 

@@ -152,10 +152,9 @@ impl Retry {
     fn pause_after(&mut self, error: &ClusterError) -> Option<Duration> {
         match error {
             ClusterError::NotLeader { leader } => Some(self.follow(leader.clone())),
-            ClusterError::NoLeader(_) | ClusterError::Transient(_) | ClusterError::UnknownOutcome(_) => {
-                Some(self.pause())
-            }
-            ClusterError::NetworkError { .. } => Some(self.next_in_round()),
+            ClusterError::Transient(_) | ClusterError::UnknownOutcome(_) => Some(self.pause()),
+            // It may be this member alone, which is only starting.
+            ClusterError::NoLeader(_) | ClusterError::NetworkError { .. } => Some(self.next_in_round()),
             ClusterError::Unassigned(_) => {
                 self.unassigned += 1;
                 (self.unassigned < self.addresses).then(|| self.next_in_round())
@@ -292,6 +291,15 @@ mod tests {
         assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
         assert!(retry.decide(network(false), now).unwrap() >= FIRST_PAUSE / 2);
         assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_member_that_is_only_starting_is_left_for_another_at_once() {
+        let now = Instant::now();
+        let mut retry = retry(2, Repeat::Numbered, now);
+        let starting = || answered(ClusterError::NoLeader("this member is starting".into()));
+        assert_eq!(retry.decide(starting(), now), Ok(Duration::ZERO));
+        assert!(retry.decide(starting(), now).unwrap() >= FIRST_PAUSE / 2);
     }
 
     #[test]

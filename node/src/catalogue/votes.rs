@@ -4,20 +4,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::select_ok;
 use kotoba_proto::v1::{self, GetMetaVoteRequest};
 use kotoba_state::ids::{MemberId, ReplicaId};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tonic::Status;
 
 use super::client::MetaClient;
-use crate::peer::clients::PeerClients;
+use crate::peer::clients::{DialError, PeerClients};
 use crate::raft::SavedVote;
 
-/// Beyond, another member is asked: this one may be on its way out.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// Beyond, another member is asked as well: this one may be on its way out.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// Beyond, the oracle asks all.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(50);
 /// Of so many voters two are a majority.
 const MOST_VOTERS: usize = 3;
+
+/// A member gave no vote.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    #[error(transparent)]
+    Call(#[from] Status),
+}
 
 /// Where votes are had from.
 #[derive(Clone)]
@@ -44,19 +56,22 @@ impl Votes {
             return self.meta.saved_vote();
         }
         let (first, second) = self.in_turn()?;
-        if let Ok(Some(vote)) = timeout(PATIENCE, self.ask(first)).await {
-            return Some(vote);
-        }
-        self.preferred.store(second.0, Ordering::Relaxed);
-        timeout(ANSWERED_WITHIN, self.ask(second)).await.ok().flatten()
+        let late = async {
+            sleep(PATIENCE).await;
+            self.ask(second).await
+        };
+        let answer = select_ok([self.ask(first).boxed(), late.boxed()]);
+        let ((answered, vote), _) = timeout(ANSWERED_WITHIN, answer).await.ok()?.ok()?;
+        self.preferred.store(answered.0, Ordering::Relaxed);
+        Some(vote)
     }
 
-    async fn ask(&self, member: MemberId) -> Option<SavedVote> {
+    async fn ask(&self, member: MemberId) -> Result<(MemberId, SavedVote), AskError> {
         let request = GetMetaVoteRequest {
             envelope: self.peers.envelope(member),
         };
-        let vote = self.peers.client(member).ok()?.get_meta_vote(request).await.ok()?;
-        Some(received(vote.into_inner()))
+        let vote = self.peers.client(member)?.get_meta_vote(request).await?;
+        Ok((member, received(vote.into_inner())))
     }
 
     /// The other voters, the one to be asked first; none where two votes would prove nothing.

@@ -157,7 +157,10 @@ impl Running<'_> {
         };
         match self.answer(&ask, course).await? {
             Ended::Answered => Ok(()),
-            Ended::Early => unreachable!("a snapshot that was taken stands, and it began with little"),
+            // A snapshot that was taken stands, and it began with little: a leader has answered what it was not asked.
+            Ended::Early => {
+                Err(ReadError::Broken("an answer at a snapshot that was taken does not stand".to_owned()).into())
+            }
         }
     }
 

@@ -36,7 +36,7 @@ pub enum MembershipError {
 
 type WriteResult = Result<ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
-/// How long a handover waits for a heir that is just coming back.
+/// How long a handover waits for an heir that is just coming back.
 const READY_WITHIN: Duration = Duration::from_millis(500);
 
 impl Group {
@@ -123,8 +123,10 @@ impl Group {
             let reason = format!("replica {to} on member {member} does not answer, or lacks what its leader has");
             return Err(MembershipError::Refused(reason));
         }
-        // The core may be a term ahead of its report; as this term's heir leads the next one, that costs nothing.
-        self.inner.lease.hand_over(metrics.current_term + 1);
+        // Looked at behind the wait, in which this replica may have led anew. The core may be a term ahead of its report; as this
+        // term's heir leads the next one, that costs nothing.
+        let term = self.inner.raft.metrics().borrow_watched().current_term;
+        self.inner.lease.hand_over(term + 1);
         let asked = self.inner.raft.trigger().transfer_leader(to).await;
         asked.map_err(|_| MembershipError::Stopped)
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::RunArgs;
-use crate::database::Database;
+use crate::database::{self, Database};
 use crate::kubernetes::{client, diagnosis, namespaces, pods};
 use crate::platform::{Platform, Start};
 use crate::say::{duration_text, elapsed, headline, say};
@@ -26,7 +26,8 @@ const STATUS_LIMIT: Duration = Duration::from_secs(30);
 struct Outcome {
     name: &'static str,
     took: Duration,
-    passed: bool,
+    /// Why it failed and what was seen then, a line each; said again at the end, as of a long run often only that is kept.
+    failure: Option<Vec<String>>,
 }
 
 pub async fn run(settings: Settings, options: RunArgs) -> Result<ExitCode> {
@@ -88,19 +89,23 @@ async fn run_steps(trial: &mut Trial, chosen: &[&Step]) -> Result<Vec<Outcome>> 
             _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted")),
             _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
         };
-        let took = began.elapsed();
-        outcomes.push(Outcome {
-            name: step.name,
-            took,
-            passed: result.is_ok(),
-        });
-        match result {
-            Ok(()) => headline(format!("ok {} in {}", step.name, duration_text(took))),
-            Err(error) => {
-                headline(format!("FAILED {} after {}: {error:#}", step.name, duration_text(took)));
-                diagnose(trial, step.name).await;
-                break;
+        let (name, took) = (step.name, began.elapsed());
+        let failure = match result {
+            Ok(()) => {
+                headline(format!("ok {name} in {}", duration_text(took)));
+                None
             }
+            Err(error) => {
+                headline(format!("FAILED {name} after {}: {error:#}", duration_text(took)));
+                let mut seen = vec![format!("{error:#}")];
+                seen.extend(diagnose(trial, name).await);
+                Some(seen)
+            }
+        };
+        let failed = failure.is_some();
+        outcomes.push(Outcome { name, took, failure });
+        if failed {
+            break;
         }
     }
     Ok(outcomes)
@@ -112,17 +117,15 @@ async fn run_step(trial: &mut Trial, step: &Step) -> Result<()> {
         .with_context(|| format!("the step's deadline of {} passed", duration_text(step.limit)))?
 }
 
-/// Writes down what there is to see of a failure.
-async fn diagnose(trial: &mut Trial, step: &str) {
+/// Writes down what there is to see of a failure; returns the conditions and the state of the members.
+async fn diagnose(trial: &mut Trial, step: &str) -> Vec<String> {
     let folder = trial.settings.artifacts.join(step);
     let namespaces: Vec<&str> = trial.installation.namespaces().collect();
     diagnosis::collect(&trial.kube, &namespaces, &folder).await;
+    let mut seen = Vec::new();
     let resource = match trial.resource().state().await {
         Ok(state) => {
-            state
-                .conditions()
-                .iter()
-                .for_each(|condition| say(condition.to_string()));
+            seen.extend(state.conditions().iter().map(ToString::to_string));
             state.to_yaml()
         }
         Err(error) => format!("{error:#}\n"),
@@ -130,11 +133,16 @@ async fn diagnose(trial: &mut Trial, step: &str) {
     diagnosis::write(&folder.join("kotobacluster.yaml"), &resource);
     let status = async { anyhow::Ok(trial.database().await?.status().await?) };
     let status = match tokio::time::timeout(STATUS_LIMIT, status).await {
-        Ok(Ok(status)) => format!("{status:#?}\n"),
+        Ok(Ok(status)) => {
+            seen.push(database::status::summary(&status));
+            format!("{status:#?}\n")
+        }
         Ok(Err(error)) => format!("{error:#}\n"),
         Err(_) => format!("no answer within {}\n", duration_text(STATUS_LIMIT)),
     };
     diagnosis::write(&folder.join("status.txt"), &status);
+    seen.iter().for_each(|line| say(line));
+    seen
 }
 
 /// Removes the Kubernetes, or from one that was there before only what the run made.
@@ -154,7 +162,7 @@ async fn tear_down(trial: &mut Trial) -> Result<()> {
 fn summary(trial: &Trial, chosen: &[&Step], outcomes: &[Outcome]) -> ExitCode {
     println!();
     for outcome in outcomes {
-        let result = if outcome.passed { "ok    " } else { "FAILED" };
+        let result = if outcome.failure.is_none() { "ok    " } else { "FAILED" };
         println!("  {result} {:18} {:>9}", outcome.name, duration_text(outcome.took));
     }
     for step in &chosen[outcomes.len()..] {
@@ -162,7 +170,9 @@ fn summary(trial: &Trial, chosen: &[&Step], outcomes: &[Outcome]) -> ExitCode {
     }
     trial.figures.iter().for_each(|figure| println!("  {figure}"));
     println!("  all together {}", duration_text(elapsed()));
-    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    let failures: Vec<&Vec<String>> = outcomes.iter().filter_map(|outcome| outcome.failure.as_ref()).collect();
+    failures.iter().copied().flatten().for_each(|line| println!("  {line}"));
+    let failed = failures.len();
     println!("{} passed, {failed} failed", outcomes.len() - failed);
     if failed == 0 {
         ExitCode::SUCCESS

@@ -235,8 +235,7 @@ async fn read(name: &ClusterName, context: &Context) -> Result<Option<KotobaClus
 
 async fn observe(cluster: &KotobaCluster, valid: &ValidatedCluster, context: &Context) -> Result<Observed, Error> {
     let recorded = cluster.status.clone().unwrap_or_default();
-    let zone_key = &valid.topology.zone_key;
-    let observed = read_kubernetes(&context.client, &valid.name, &valid.uid, zone_key, recorded).await?;
+    let observed = read_kubernetes(&context.client, valid, recorded).await?;
     Ok(ask_database(&context.admin, &valid.name, observed).await)
 }
 

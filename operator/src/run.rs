@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
@@ -113,7 +113,7 @@ async fn control(context: Arc<Context>, namespaces: &[String], stop: watch::Rece
     futures::future::join_all(each).await;
 }
 
-/// Starts a pass when a cluster's spec, one of its objects or one of its pods changes, and when a pass asked for another.
+/// Starts a pass when a cluster's spec, one of its objects, pods or claims changes, and when a pass asked for another.
 async fn controller(context: Arc<Context>, namespace: Option<&str>, stop: watch::Receiver<bool>) {
     let (reader, writer) = reflector::store();
     let metrics = context.metrics.clone();
@@ -136,7 +136,12 @@ async fn controller(context: Arc<Context>, namespace: Option<&str>, stop: watch:
         .owns(scope::<ServiceAccount>(&context, namespace), labelled.clone())
         .owns(scope::<PodDisruptionBudget>(&context, namespace), labelled.clone())
         .owns(scope::<NetworkPolicy>(&context, namespace), labelled.clone())
-        .watches(scope::<Pod>(&context, namespace), labelled, cluster_of)
+        .watches(scope::<Pod>(&context, namespace), labelled.clone(), cluster_of)
+        .watches(
+            scope::<PersistentVolumeClaim>(&context, namespace),
+            labelled,
+            cluster_of,
+        )
         .graceful_shutdown_on(stopped(stop))
         .run(reconcile, error_policy, context)
         // Errors of a pass are logged by the policy; the rest are watches, which are opened again by themselves.
@@ -159,10 +164,10 @@ where
     }
 }
 
-/// Pods belong to the StatefulSet, so the label names their cluster.
-fn cluster_of(pod: Pod) -> Option<ObjectRef<KotobaCluster>> {
-    let name = pod.labels().get(CLUSTER_LABEL)?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
+/// Pods and claims belong to the StatefulSet, or to nobody, so the label names their cluster.
+fn cluster_of(object: impl ResourceExt) -> Option<ObjectRef<KotobaCluster>> {
+    let name = object.labels().get(CLUSTER_LABEL)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
 fn forget_deleted(metrics: &Metrics, event: &watcher::Result<watcher::Event<KotobaCluster>>) {

@@ -154,6 +154,8 @@ pub struct Claim {
     pub lost_host: Option<String>,
     /// What is noted on it of the disk behind it.
     pub disk: Option<NotedDisk>,
+    /// Its volume was made for it in the life of this cluster, and empty; or there is none yet.
+    pub began_empty: bool,
 }
 
 /// What a claim says of its disk.

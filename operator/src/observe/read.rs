@@ -18,9 +18,15 @@ use super::pod::{of_pod, recipe};
 use super::{Claim, Host, HostState, NotedDisk, Observed, Slot, StatefulSet};
 use crate::crd::KotobaClusterStatus;
 use crate::names::{ClusterName, DATA_VOLUME, DISK_ANNOTATION, MEMBER_ANNOTATION};
+use crate::validate::ValidatedCluster;
 
 /// On a claim: the Kubernetes node that its volume was made for, where volumes belong to one.
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// On a claim: who makes its volume, where it is made for the claim. Not on one that was given a volume that was there before.
+const PROVISIONER: [&str; 2] = [
+    "volume.kubernetes.io/storage-provisioner",
+    "volume.beta.kubernetes.io/storage-provisioner",
+];
 /// Kubernetes nodes that are read at the same time.
 const NODES_AT_ONCE: usize = 8;
 /// More pods than a cluster may have members, so one page always holds them all.
@@ -53,20 +59,19 @@ pub enum Error {
 /// Reads everything but what only the database knows.
 pub async fn read_kubernetes(
     client: &Client,
-    name: &ClusterName,
-    uid: &str,
-    zone_key: &str,
+    cluster: &ValidatedCluster,
     recorded: KotobaClusterStatus,
 ) -> Result<Observed, Error> {
+    let name = &cluster.name;
     let (stateful_set, taken_names, pods, claims) = futures::try_join!(
         get::<KubeStatefulSet>(client, &name.namespace, &name.name),
-        taken_names(client, name, uid),
+        taken_names(client, name, &cluster.uid),
         list::<KubePod>(client, name),
         list::<PersistentVolumeClaim>(client, name),
     )?;
-    let hosts = hosts(client, &pods, &claims, zone_key).await?;
+    let hosts = hosts(client, &pods, &claims, &cluster.topology.zone_key).await?;
     let stateful_set = stateful_set.as_ref().map(of_stateful_set);
-    let slots = slots(name, &pods, &claims, &hosts);
+    let slots = slots(cluster, &pods, &claims, &hosts);
     Ok(Observed {
         resizes_pods: could_resize(stateful_set.as_ref(), &slots) && resizes_pods(client).await?,
         recorded,
@@ -237,11 +242,12 @@ fn of_stateful_set(set: &KubeStatefulSet) -> StatefulSet {
 }
 
 fn slots(
-    name: &ClusterName,
+    cluster: &ValidatedCluster,
     pods: &[KubePod],
     claims: &[PersistentVolumeClaim],
     hosts: &BTreeMap<String, Host>,
 ) -> BTreeMap<u32, Slot> {
+    let name = &cluster.name;
     let mut slots: BTreeMap<u32, Slot> = BTreeMap::new();
     for pod in pods {
         if let Some(slot) = name.slot_of(&pod.name_any()) {
@@ -256,13 +262,13 @@ fn slots(
             .and_then(|rest| rest.strip_prefix('-'))
             .and_then(of_slot);
         if let Some(slot) = slot {
-            slots.entry(slot).or_default().claim = Some(of_claim(claim, hosts));
+            slots.entry(slot).or_default().claim = Some(of_claim(claim, cluster, hosts));
         }
     }
     slots
 }
 
-fn of_claim(claim: &PersistentVolumeClaim, hosts: &BTreeMap<String, Host>) -> Claim {
+fn of_claim(claim: &PersistentVolumeClaim, cluster: &ValidatedCluster, hosts: &BTreeMap<String, Host>) -> Claim {
     let status = claim.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
     let selected = claim.annotations().get(SELECTED_NODE).and_then(|name| hosts.get(name));
@@ -278,7 +284,18 @@ fn of_claim(claim: &PersistentVolumeClaim, hosts: &BTreeMap<String, Host>) -> Cl
             .filter(|host| host.state == HostState::Gone)
             .map(|host| host.name.clone()),
         disk: noted_disk(claim),
+        began_empty: began_empty(claim, cluster.created),
     }
+}
+
+/// Made since there is this cluster, from nothing, with a volume that was made for it, or none yet.
+fn began_empty(claim: &PersistentVolumeClaim, cluster: Option<Timestamp>) -> bool {
+    let is_younger = claim.creation_timestamp().map(|time| time.0) >= cluster && cluster.is_some();
+    let spec = claim.spec.as_ref();
+    let is_copy = spec.is_some_and(|spec| spec.data_source.is_some() || spec.data_source_ref.is_some());
+    let has_volume = spec.is_some_and(|spec| spec.volume_name.is_some());
+    let is_provisioned = PROVISIONER.iter().any(|key| claim.annotations().contains_key(*key));
+    is_younger && !is_copy && (is_provisioned || !has_volume)
 }
 
 /// The enlargement that is under way, or has failed, in Kubernetes' words.

@@ -254,7 +254,7 @@ fn pods_stopping(cluster: &ValidatedCluster, observed: &Observed, slots: u32) ->
     Some(Next::wait(Activity::ScalingIn, Predicate::PodsStopping, message))
 }
 
-/// The claim of a slot whose pod is gone, whose member was removed, where the policy says so.
+/// The claim of a slot whose pod is gone, whose member was removed, or never was one, where the policy says so.
 fn reclaim(
     cluster: &ValidatedCluster,
     observed: &Observed,
@@ -274,7 +274,8 @@ fn reclaim(
     let mut unneeded = observed.slots.range(slots..).rev();
     unneeded.find_map(|(slot, seen)| {
         let claim = seen.claim.as_ref()?;
-        let free = seen.pod.is_none() && places.at(*slot).is_empty() && is_useless(claim, catalogue);
+        let useless = is_useless(claim, catalogue) || never_held_a_member(claim, observed, catalogue);
+        let free = seen.pod.is_none() && places.at(*slot).is_empty() && useless;
         free.then(|| Next::step(Activity::ScalingIn, Step::DeleteClaim(ClaimStep::of(*slot, claim))))
     })
 }
@@ -287,4 +288,21 @@ fn is_useless(claim: &Claim, catalogue: &Catalogue) -> bool {
     let is_current = catalogue.members.iter().any(|member| member.disk_id == noted.disk_id);
     let was_member = catalogue.removed.iter().any(|member| member.disk_id == noted.disk_id);
     !is_current && (was_member || noted.member_id.is_none())
+}
+
+/// Nobody has seen its disk, which began empty: its pod was stopped before it could be asked. A disk becomes a member's only
+/// behind a note of it; and should somebody have taken this one in by hand, it is the one of a member that is seen nowhere else.
+fn never_held_a_member(claim: &Claim, observed: &Observed, catalogue: &Catalogue) -> bool {
+    let mut seen: BTreeSet<&str> = observed
+        .identities()
+        .map(|(_, identity)| identity.disk_id.as_str())
+        .collect();
+    let noted = observed
+        .slots
+        .values()
+        .filter_map(|slot| slot.claim.as_ref()?.disk.as_ref());
+    seen.extend(noted.map(|noted| noted.disk_id.as_str()));
+    let is_seen = |disk: &str| seen.contains(disk);
+    let all_seen = catalogue.members.iter().all(|member| is_seen(&member.disk_id));
+    claim.disk.is_none() && claim.began_empty && !claim.deleting && all_seen
 }

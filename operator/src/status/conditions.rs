@@ -207,7 +207,7 @@ fn doing(view: &View<'_>) -> String {
         }
         StepOutcome::Done(Done::ClaimDeleted { slot }) => {
             format!(
-                "the volume {} is deleted: its member was removed",
+                "the volume {} is deleted: no member needs it",
                 view.cluster.name.claim(*slot)
             )
         }

@@ -5,6 +5,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,7 @@ pub struct ValidatedCluster {
     pub name: ClusterName,
     /// Also the id of the database that is founded for it: a resource made again under the same name is another cluster.
     pub uid: String,
+    pub created: Option<Timestamp>,
     pub generation: i64,
     pub owner: OwnerReference,
     pub image: String,
@@ -100,6 +102,7 @@ pub fn validate(cluster: &KotobaCluster, default_image: Option<&str>) -> Result<
     Ok(ValidatedCluster {
         name: name_of(cluster)?,
         uid: cluster.uid().ok_or(Invalid::Incomplete("uid"))?,
+        created: cluster.creation_timestamp().map(|time| time.0),
         generation: cluster.metadata.generation.unwrap_or_default(),
         owner: cluster.controller_owner_ref(&()).ok_or(Invalid::Incomplete("uid"))?,
         image_is_named: spec.image.as_ref().is_some_and(|image| !image.is_empty()),

@@ -146,6 +146,26 @@ async fn the_volumes_of_removed_members_are_deleted_where_the_policy_says_so() {
 }
 
 #[tokio::test]
+async fn the_volumes_of_pods_that_were_stopped_before_they_answered_are_deleted_where_the_policy_says_so() {
+    let mut world = World::new(json!({ "replicas": 3, "storage": { "reclaim": { "onScaleIn": "Delete" } } }));
+    world.run_until_ready().await;
+    world.scale(5);
+    world.pass().await.unwrap();
+    world.tick().await;
+    assert_eq!(claims(&world).len(), 5);
+    world.stop_process("g-3");
+    world.stop_process("g-4");
+    // Its volume was there before, so nobody knows what is on it.
+    world.api.store().edit("persistentvolumeclaims", "data-g-4", |claim| {
+        claim["metadata"]["annotations"] = json!({});
+    });
+    world.scale(3);
+    world.run_until_ready().await;
+    world.tick().await;
+    assert_eq!(claims(&world), ["data-g-0", "data-g-1", "data-g-2", "data-g-4"]);
+}
+
+#[tokio::test]
 async fn a_slot_shrinks_only_after_the_database_has_removed_its_member() {
     let mut world = running(4).await;
     world.database.state().stuck = true;

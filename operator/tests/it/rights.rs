@@ -107,7 +107,7 @@ fn known(verb: &str) -> &'static str {
 }
 
 /// What the controller in run.rs watches; there are no watches in memory.
-const WATCHED: [&str; 8] = [
+const WATCHED: [&str; 9] = [
     "kotobaclusters.kotoba.dev",
     "statefulsets.apps",
     "services",
@@ -116,6 +116,7 @@ const WATCHED: [&str; 8] = [
     "poddisruptionbudgets.policy",
     "networkpolicies.networking.k8s.io",
     "pods",
+    "persistentvolumeclaims",
 ];
 
 /// Granted, and not seen in the life below.

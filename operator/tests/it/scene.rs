@@ -57,6 +57,7 @@ pub fn cluster(replicas: u32) -> ValidatedCluster {
             name: "g".into(),
         },
         uid: UID.into(),
+        created: None,
         generation: 2,
         owner: OwnerReference {
             api_version: "kotoba.dev/v1alpha1".into(),
@@ -215,6 +216,7 @@ fn slot(observed: &mut Observed, words: &Words<'_>) {
         resizing: words.pairs.get("resizing").map(|told| told.replace('_', " ")),
         lost_host: words.pairs.get("lost-host").map(|host| (*host).to_owned()),
         disk: noted(&process, words),
+        began_empty: words.has("began-empty"),
     };
     let slot = Slot {
         pod: running.then_some(pod),

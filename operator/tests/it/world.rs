@@ -60,7 +60,7 @@ impl World {
         let object = json!({
             "apiVersion": "kotoba.dev/v1alpha1",
             "kind": "KotobaCluster",
-            "metadata": { "name": "g", "generation": 1 },
+            "metadata": { "name": "g", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z" },
             "spec": spec,
         });
         self.api
@@ -138,8 +138,8 @@ impl World {
         self.api.store().delete("pods", pod);
     }
 
-    /// The process ends; what it wrote stays on its disk.
-    fn stop_process(&self, pod: &str) {
+    /// The process ends, and another is started with the next tick; what it wrote stays on its disk.
+    pub fn stop_process(&self, pod: &str) {
         let disk = self.database.state().disks.remove(pod);
         let claim = format!("data-{pod}");
         let mut store = self.api.store();
@@ -294,8 +294,13 @@ impl World {
         let object = json!({
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
-            "metadata": { "name": claim, "labels": { CLUSTER_LABEL: "g" } },
-            "spec": { "resources": { "requests": { "storage": size } } },
+            "metadata": {
+                "name": claim,
+                "labels": { CLUSTER_LABEL: "g" },
+                "creationTimestamp": "2026-01-01T00:00:01Z",
+                "annotations": { "volume.kubernetes.io/storage-provisioner": "a.test" },
+            },
+            "spec": { "resources": { "requests": { "storage": size } }, "volumeName": format!("volume-{}", self.disks_made) },
             "status": { "phase": "Bound", "capacity": { "storage": size } },
             "disk": { "id": format!("disk-{}", self.disks_made), "cluster_id": "", "member_id": 0 },
         });

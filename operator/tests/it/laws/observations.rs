@@ -116,8 +116,9 @@ fn recipe(restart: &str, cpu: &str) -> Recipe {
 fn claim(slot: u32) -> impl Strategy<Value = Option<Claim>> {
     let disk = prop_oneof![6 => Just(u64::from(slot)), 1 => 0..DISKS];
     let noted = prop::option::weighted(0.9, (disk, any::<bool>()));
-    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.02));
-    let claim = (noted, flags).prop_map(|(noted, (deleting, small))| Claim {
+    let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.02), any::<bool>());
+    let claim = (noted, flags).prop_map(|(noted, (deleting, small, began_empty))| Claim {
+        began_empty,
         size: if small { "5Gi" } else { "10Gi" }.into(),
         uid: "claim".into(),
         version: "7".into(),

@@ -300,13 +300,26 @@ fn check_claim(step: &ClaimStep, cluster: &ValidatedCluster, observed: &Observed
     );
     let seen = &observed.slots[&step.slot];
     let running = seen.process.identity();
-    let noted = seen.claim.as_ref().unwrap().disk.as_ref();
-    let disk = running
-        .map(|identity| &identity.disk_id)
-        .or(noted.map(|noted| &noted.disk_id))
-        .unwrap();
-    let is_current = catalogue.members.iter().any(|member| member.disk_id == *disk);
-    assert!(!is_current, "the volume of a current member is deleted");
+    let claim = seen.claim.as_ref().unwrap();
+    let said = running.map(|identity| &identity.disk_id);
+    match said.or(claim.disk.as_ref().map(|noted| &noted.disk_id)) {
+        Some(disk) => {
+            let is_current = catalogue.members.iter().any(|member| member.disk_id == *disk);
+            assert!(!is_current, "the volume of a current member is deleted");
+        }
+        None => {
+            assert!(claim.began_empty, "a volume is deleted that nobody knows");
+            let is_elsewhere = |member: &Member| {
+                let mut slots = observed.slots.values();
+                slots.any(|slot| {
+                    let said = slot.process.identity().map(|identity| &identity.disk_id);
+                    let noted = slot.claim.as_ref().and_then(|claim| claim.disk.as_ref());
+                    said == Some(&member.disk_id) || noted.is_some_and(|noted| noted.disk_id == member.disk_id)
+                })
+            };
+            assert!(catalogue.members.iter().all(is_elsewhere), "it may be a member's");
+        }
+    }
     let mut places = places(catalogue, observed).into_iter();
     assert!(
         places.all(|(slot, _)| slot != step.slot),

@@ -73,9 +73,9 @@ impl Drop for Copy {
 }
 
 impl ReplicaState {
-    /// Whether so much of the file is empty that it should be rewritten: while it is written to, more than half; at rest, more
-    /// than a seventh. Not before half of what it holds was written, a quarter at rest, or an eighth of it deleted, since the last
-    /// time: rewrites must not cost many times what led to them.
+    /// Whether so much of the file is empty that it should be rewritten: while it is written to, more than two thirds; at rest,
+    /// more than a seventh. Not before half of what it holds was written, a quarter at rest, or an eighth of it deleted, since the
+    /// last time: rewrites must not cost many times what led to them.
     pub fn is_wasteful(&self) -> bool {
         let content = match &lock(&self.current).layers {
             Some(layers) => layers.file().content_bytes(),
@@ -83,7 +83,7 @@ impl ReplicaState {
         };
         let (bound, worn) = match self.rest() >= REST {
             true => (content + content / 6, content / 4),
-            false => (content * 2, content / 2),
+            false => (content * 3, content / 2),
         };
         let peak = self.peak_content_bytes.load(Ordering::Relaxed);
         let is_worn = self.written_bytes.load(Ordering::Relaxed) >= worn || content < peak - peak / 8;

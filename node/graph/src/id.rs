@@ -42,7 +42,8 @@ impl Slot {
         Slot::new(self.0 + 1)
     }
 
-    /// The slot that a new node with this sequence lives in: the first 12 bits of blake3 of its eight bytes, big endian.
+    /// The slot of a new node with this sequence that is to live anywhere: the first 12 bits of blake3 of its eight bytes, big
+    /// endian.
     fn of_sequence(sequence: u64) -> Self {
         let hash = blake3::hash(&sequence.to_be_bytes());
         let [high, low, ..] = *hash.as_bytes();
@@ -79,12 +80,20 @@ pub struct EntityId(
 );
 
 impl EntityId {
-    /// The id of a new node.
+    /// The id of a new node that may live anywhere.
     ///
     /// # Panics
     /// Where the sequence is above [`MAX_SEQUENCE`]: the catalogue leases none above it.
     pub fn for_node(sequence: u64) -> Self {
-        EntityId::assemble(Slot::of_sequence(sequence), sequence)
+        EntityId::for_node_in(Slot::of_sequence(sequence), sequence)
+    }
+
+    /// The id of a new node beside others that are created with it.
+    ///
+    /// # Panics
+    /// As [`EntityId::for_node`].
+    pub fn for_node_in(slot: Slot, sequence: u64) -> Self {
+        EntityId::assemble(slot, sequence)
     }
 
     /// The id of a new edge, in the slot of its source, so that the locator lies beside the out half.

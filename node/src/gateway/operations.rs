@@ -1,5 +1,6 @@
 //! Operations: one request is one transaction, tried again while it conflicts and the time allows.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use kotoba_graph::id::Slot;
@@ -90,12 +91,20 @@ pub struct Outcome {
     pub bookmark: Timestamp,
 }
 
+/// Ids of what a request creates.
+struct NewIds {
+    /// Where the receipt may lie anywhere, the nodes live beside it: creating one, or a thousand of them, is then a transaction on
+    /// one partition, and keys that are new together lie together.
+    slot: Option<Slot>,
+    sequences: Range<u64>,
+}
+
 impl Gateway {
     /// Applies all operations in one transaction, or none; a request that comes again is answered as it was.
     pub async fn execute(&self, request: OperationRequest) -> Result<Outcome, OperationError> {
         let Some(number) = request.number else {
-            let sequences = self.sequences_for(&request.operations, None).await?;
-            return self.execute_anew(&request, &sequences, None).await;
+            let ids = self.ids_for(&request.operations, None).await?;
+            return self.execute_anew(&request, &ids, None).await;
         };
         let home = number.id.home(&request.operations, number.home);
         let place = Place {
@@ -110,9 +119,8 @@ impl Gateway {
             self.no_receipt_was_dropped(&place).await?;
         }
         let together = RequestId::is_home_free(&request.operations) && number.bytes <= MAX_BYTES_TOGETHER;
-        let near = together.then_some(home);
-        let sequences = self.sequences_for(&request.operations, near).await?;
-        match self.execute_anew(&request, &sequences, Some(&place)).await {
+        let ids = self.ids_for(&request.operations, together.then_some(home)).await?;
+        match self.execute_anew(&request, &ids, Some(&place)).await {
             Err(OperationError::Repeated) => self.told_again(&place).await,
             Err(OperationError::Refused(refusal)) => self.refuse(&place, refusal).await,
             settled => settled,
@@ -122,14 +130,14 @@ impl Gateway {
     async fn execute_anew(
         &self,
         request: &OperationRequest,
-        sequences: &[u64],
+        ids: &NewIds,
         place: Option<&Place<'_>>,
     ) -> Result<Outcome, OperationError> {
         let deadline = Instant::now() + self.request_timeout;
         let mut pause = FIRST_PAUSE;
         loop {
             // The ids of an attempt that was not applied were never seen, so the next may have them.
-            let error = match self.attempt(request, sequences, place).await {
+            let error = match self.attempt(request, ids, place).await {
                 Err(error @ OperationError::Transient(_)) => error,
                 settled => return settled,
             };
@@ -143,29 +151,23 @@ impl Gateway {
         }
     }
 
-    /// One sequence per creation. Where the receipt may lie anywhere, the nodes are made to live beside it: creating one, or
-    /// a thousand of them, is then a transaction on one partition.
-    async fn sequences_for(&self, operations: &[Operation], near: Option<Slot>) -> Result<Vec<u64>, OperationError> {
+    /// One sequence per creation.
+    async fn ids_for(&self, operations: &[Operation], slot: Option<Slot>) -> Result<NewIds, OperationError> {
         let wanted = operations.iter().filter(|operation| operation.creates()).count() as u64;
-        let taken = match near {
-            Some(slot) => {
-                let partition_of = |slot: Slot| self.coordinator.partition_of(slot.number());
-                self.sequences.take_in(partition_of(slot), wanted, partition_of).await
-            }
-            None => self.sequences.take(wanted).await.map(Iterator::collect),
-        };
-        taken.map_err(|error| OperationError::Transient(error.to_string()))
+        let taken = self.sequences.take(wanted).await;
+        let sequences = taken.map_err(|error| OperationError::Transient(error.to_string()))?;
+        Ok(NewIds { slot, sequences })
     }
 
     async fn attempt(
         &self,
         request: &OperationRequest,
-        sequences: &[u64],
+        ids: &NewIds,
         place: Option<&Place<'_>>,
     ) -> Result<Outcome, OperationError> {
-        let mut sequences = sequences.iter().copied();
+        let mut sequences = ids.sequences.clone();
         let mut next = || sequences.next().expect("a sequence was taken for every creation");
-        let mut batch = Batch::new(request.operations.clone(), &mut next)?;
+        let mut batch = Batch::new(request.operations.clone(), ids.slot, &mut next)?;
         let mut transaction = self.coordinator.begin_to_be_told(request.acknowledgement);
         let mut answers = Vec::new();
         let mutation = loop {
@@ -187,7 +189,7 @@ impl Gateway {
             conditions: conditions.iter().map(on_keys).collect(),
         };
         if let Some(place) = place {
-            place.put(&mut writes, Told::of(place.operations, &results));
+            place.put(&mut writes, Told::of(place.operations, ids.slot, &results));
         }
         let bookmark = transaction
             .commit(writes)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::load::{self, Load};
 use super::overlay::Overlay;
 use super::{EntityRef, Error, MAX_MUTATION_BYTES, MAX_OPERATIONS, Mutation, Operation, apply};
-use crate::id::EntityId;
+use crate::id::{EntityId, Slot};
 use crate::read::{Answer, Read, match_up};
 
 /// A request under way.
@@ -29,15 +29,20 @@ pub enum Step {
 impl Batch {
     /// Checks what can be checked without reading, and gives every created entity its id.
     ///
-    /// `sequences` gives one that was never given before; it is called once per creation, in order.
-    pub fn new(operations: Vec<Operation>, sequences: &mut dyn FnMut() -> u64) -> Result<Self, Error> {
+    /// New nodes live in the slot that is named; where none is, anywhere. `sequences` gives one that was never given before; it
+    /// is called once per creation, in order.
+    pub fn new(
+        operations: Vec<Operation>,
+        slot: Option<Slot>,
+        sequences: &mut dyn FnMut() -> u64,
+    ) -> Result<Self, Error> {
         if !(1..=MAX_OPERATIONS).contains(&operations.len()) {
             return Err(Error::OperationCount(operations.len()));
         }
         let mut ids = Ids::default();
         for (at, operation) in operations.iter().enumerate() {
             check(at, operation, &ids)?;
-            ids.assign(at, operation, sequences)?;
+            ids.assign(at, operation, slot, sequences)?;
         }
         Ok(Batch {
             operations,
@@ -117,10 +122,20 @@ pub struct Ids {
 }
 
 impl Ids {
-    fn assign(&mut self, at: usize, operation: &Operation, sequences: &mut dyn FnMut() -> u64) -> Result<(), Error> {
+    fn assign(
+        &mut self,
+        at: usize,
+        operation: &Operation,
+        slot: Option<Slot>,
+        sequences: &mut dyn FnMut() -> u64,
+    ) -> Result<(), Error> {
         match operation {
             Operation::CreateNode { .. } => {
-                self.nodes.insert(at, EntityId::for_node(sequences()));
+                let node = match slot {
+                    Some(slot) => EntityId::for_node_in(slot, sequences()),
+                    None => EntityId::for_node(sequences()),
+                };
+                self.nodes.insert(at, node);
             }
             Operation::CreateEdge { source, target, .. } => {
                 let source = self.node(at, *source)?;

@@ -13,8 +13,8 @@ use crate::id::{EntityId, SLOTS, Slot};
 use crate::key;
 use crate::operation::{self, EntityRef, Operation, OperationResult};
 
-/// 2: of a request that only creates nothing is kept that follows from its operations.
-const FORMAT: u8 = 2;
+/// 2: of a request that only creates nothing is kept that follows from its operations. 3: but the slot of its nodes.
+const FORMAT: u8 = 3;
 
 /// Names one request for good: no two requests of a client have the same sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,9 +56,9 @@ pub enum Error {
 }
 
 impl Outcome {
-    /// What is kept of a request that was applied.
-    pub fn of(operations: &[Operation], results: &[OperationResult]) -> Self {
-        match Created::of(operations, results) {
+    /// What is kept of a request that was applied, and whose new nodes live in this slot, or anywhere.
+    pub fn of(operations: &[Operation], slot: Option<Slot>, results: &[OperationResult]) -> Self {
+        match Created::of(operations, slot, results) {
             Some(created) => Outcome::Created(created),
             None => Outcome::Applied(results.to_vec()),
         }
@@ -181,8 +181,8 @@ mod tests {
             detach: false,
             expected: None,
         };
-        let created = Outcome::of(&[create_node(), create_node()], &[result(500), result(499)]);
-        let applied = Outcome::of(&[create_node(), delete], &[result(500), result(5)]);
+        let created = |slot| Outcome::of(&[create_node(), create_node()], slot, &[result(500), result(499)]);
+        let applied = Outcome::of(&[create_node(), delete], None, &[result(500), result(5)]);
         let refused = Outcome::Refused {
             kind: 3,
             message: "no".to_owned(),
@@ -190,7 +190,8 @@ mod tests {
         let content = "01".repeat(32);
         let cid = printable(&result(0).cid.to_bytes()[4..]);
         let forms = [
-            (created, "0102e80701".to_owned()),
+            (created(None), "010002e80701".to_owned()),
+            (created(Slot::new(300)), "0101ac0202e80701".to_owned()),
             (applied, format!("0002f4838080808080d079{cid}858080808080808c7d{cid}")),
             (refused, "0203026e6f".to_owned()),
         ];
@@ -200,7 +201,7 @@ mod tests {
                 outcome,
             };
             let bytes = receipt.encode();
-            assert_eq!(printable(&bytes), format!("02{content}{form}"));
+            assert_eq!(printable(&bytes), format!("03{content}{form}"));
             assert_eq!(Receipt::decode(&bytes).unwrap(), receipt);
         }
     }

@@ -25,7 +25,7 @@ impl Graph {
             self.next_sequence += 1;
             self.next_sequence
         };
-        let mut batch = Batch::new(operations, &mut sequences)?;
+        let mut batch = Batch::new(operations, None, &mut sequences)?;
         let (mut answers, mut rounds) = (Vec::new(), 0);
         loop {
             match batch.advance(answers)? {

@@ -157,7 +157,7 @@ fn a_delete_reads_the_record_and_both_ranges_in_one_round() {
     let mut graph = Graph::default();
     let nodes = some_nodes(&mut graph, 1);
     let id = id_of(nodes[0]);
-    let mut batch = Batch::new(vec![delete(nodes[0], false)], &mut || 0).unwrap();
+    let mut batch = Batch::new(vec![delete(nodes[0], false)], None, &mut || 0).unwrap();
     let Step::Read(reads) = batch.advance(Vec::new()).unwrap() else {
         panic!("a delete reads")
     };
@@ -300,7 +300,7 @@ fn an_edge_that_is_updated_and_then_detached_is_gone_however_late_its_half_is_re
 #[test]
 fn a_request_that_detaches_too_many_edges_says_what_to_do() {
     let node = EntityId::for_node(1);
-    let mut batch = Batch::new(vec![delete(EntityRef::Id(node), true)], &mut || 0).unwrap();
+    let mut batch = Batch::new(vec![delete(EntityRef::Id(node), true)], None, &mut || 0).unwrap();
     batch.advance(Vec::new()).unwrap();
     let half = |number: usize| {
         let edge = EntityId::for_edge(number as u64, node.slot());

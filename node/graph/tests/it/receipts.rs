@@ -1,6 +1,6 @@
 //! What a request did, made again from its receipt and its operations.
 
-use kotoba_graph::id::MAX_SEQUENCE;
+use kotoba_graph::id::{MAX_SEQUENCE, SLOTS, Slot};
 use kotoba_graph::operation::{Batch, Operation, OperationResult, Step};
 use kotoba_graph::receipt::{Outcome, Receipt};
 use proptest::prelude::*;
@@ -17,9 +17,10 @@ fn creations() -> impl Strategy<Value = Vec<Operation>> {
     drafts.prop_map(|drafts| request(drafts, &Model::default()))
 }
 
-fn first_attempt(operations: &[Operation], sequences: &[u64]) -> Vec<OperationResult> {
+/// Its nodes live in a slot, or anywhere.
+fn first_attempt(operations: &[Operation], slot: Option<Slot>, sequences: &[u64]) -> Vec<OperationResult> {
     let mut sequences = sequences.iter().copied();
-    let mut batch = Batch::new(operations.to_vec(), &mut || sequences.next().unwrap()).unwrap();
+    let mut batch = Batch::new(operations.to_vec(), slot, &mut || sequences.next().unwrap()).unwrap();
     match batch.advance(Vec::new()).unwrap() {
         Step::Done(mutation) => mutation.results,
         Step::Read(reads) => panic!("creating reads {reads:?}"),
@@ -27,10 +28,10 @@ fn first_attempt(operations: &[Operation], sequences: &[u64]) -> Vec<OperationRe
 }
 
 /// As it comes out of the store.
-fn stored(operations: &[Operation], results: &[OperationResult]) -> Outcome {
+fn stored(operations: &[Operation], slot: Option<Slot>, results: &[OperationResult]) -> Outcome {
     let receipt = Receipt {
         content: [7; 32],
-        outcome: Outcome::of(operations, results),
+        outcome: Outcome::of(operations, slot, results),
     };
     let read = Receipt::decode(&receipt.encode()).unwrap();
     assert_eq!(read, receipt);
@@ -49,10 +50,16 @@ proptest! {
     #[test]
     fn a_request_that_only_creates_is_told_again_bit_for_bit_from_its_sequences(
         operations in creations(),
+        slot in prop::option::of(0..SLOTS),
         sequences in prop::collection::vec(0..=MAX_SEQUENCE, 32),
     ) {
-        let first = first_attempt(&operations, &sequences);
-        let outcome = stored(&operations, &first);
+        let slot = slot.and_then(Slot::new);
+        let first = first_attempt(&operations, slot, &sequences);
+        let nodes = operations.iter().zip(&first).filter(|(operation, _)| matches!(operation, Operation::CreateNode { .. }));
+        for (_, node) in nodes {
+            prop_assert!(slot.is_none_or(|slot| node.id.slot() == slot));
+        }
+        let outcome = stored(&operations, slot, &first);
         prop_assert!(matches!(outcome, Outcome::Created(_)));
         prop_assert_eq!(told_again(&outcome, &operations), first);
     }
@@ -66,7 +73,7 @@ proptest! {
             let mut sequence = graph.next_sequence;
             let _ = model.run(&operations, &mut sequence);
             if let Ok(mutation) = graph.run(operations.clone(), LARGE) {
-                let outcome = stored(&operations, &mutation.results);
+                let outcome = stored(&operations, None, &mutation.results);
                 let only_creates = operations.iter().all(Operation::creates);
                 prop_assert_eq!(matches!(outcome, Outcome::Created(_)), only_creates);
                 prop_assert_eq!(told_again(&outcome, &operations), mutation.results);
@@ -77,7 +84,7 @@ proptest! {
     #[test]
     fn a_receipt_of_creations_answers_for_no_fewer_and_no_other_operations(operations in creations()) {
         let sequences: Vec<u64> = (0..32).collect();
-        let outcome = stored(&operations, &first_attempt(&operations, &sequences));
+        let outcome = stored(&operations, None, &first_attempt(&operations, None, &sequences));
         let Outcome::Created(created) = outcome else {
             return Err(TestCaseError::fail("not of creations"));
         };

@@ -10,6 +10,7 @@ use redb::ReadableTable;
 
 use super::error::StateError;
 use super::file::{PinnedKeys, StateFile};
+use super::gaps::Gaps;
 use super::memtable::{Change, Memtable, Scan, Step};
 use super::pins::Pin;
 use super::ranges::{Generation, Range, Ranges};
@@ -30,6 +31,7 @@ pub struct Base {
     keys: PinnedKeys,
     spaces: Spaces,
     ranges: Arc<Ranges>,
+    gaps: Arc<Gaps>,
     generation: Generation,
     file: Arc<StateFile>,
 }
@@ -113,21 +115,23 @@ impl Space {
 impl Base {
     pub fn pin(file: Arc<StateFile>) -> Result<Arc<Self>, StateError> {
         let ranges = Arc::new(Ranges::new(file.range_cache_bytes()));
-        Self::pin_with(None, ranges, 0, file)
+        Self::pin_with(None, (ranges, Arc::default()), 0, file)
     }
 
     /// The same file behind a checkpoint of these changes.
     pub fn next(&self, changes: &Memtable, step: Step) -> Result<Arc<Self>, StateError> {
         let generation = changes.with_all(step, |changes| {
             let changed: Vec<&[u8]> = changes.map(|(key, _)| key).collect();
+            self.gaps.advance(&changed);
             self.ranges.advance(&changed)
         });
-        Self::pin_with(Some(&self.spaces), self.ranges.clone(), generation, self.file.clone())
+        let known = (self.ranges.clone(), self.gaps.clone());
+        Self::pin_with(Some(&self.spaces), known, generation, self.file.clone())
     }
 
     fn pin_with(
         before: Option<&Spaces>,
-        ranges: Arc<Ranges>,
+        (ranges, gaps): (Arc<Ranges>, Arc<Gaps>),
         generation: Generation,
         file: Arc<StateFile>,
     ) -> Result<Arc<Self>, StateError> {
@@ -137,6 +141,7 @@ impl Base {
             keys,
             spaces,
             ranges,
+            gaps,
             generation,
             file,
         }))
@@ -166,12 +171,38 @@ impl Base {
         let Bound::Excluded(end) = to else {
             return self.read(from, to);
         };
+        if self.gaps.have(from, end, self.generation) {
+            return Ok(Box::new(std::iter::empty()));
+        }
         let range = Range::new(from, end);
         if let Some(pairs) = self.ranges.get(&range, self.generation) {
             return Ok(Box::new((0..pairs.len()).map(move |at| Ok(pairs[at].clone()))));
         }
-        let pairs = self.read(from, to)?;
-        Ok(Box::new(self.ranges.watch(range, self.generation, pairs)))
+        Ok(match self.read_any(from, end)? {
+            Some(pairs) => Box::new(self.ranges.watch(range, self.generation, pairs)),
+            None => Box::new(std::iter::empty()),
+        })
+    }
+
+    /// The pairs of a range; where there is none, notes the gap.
+    fn read_any(&self, from: &[u8], end: &[u8]) -> Result<Option<Pairs<'_>>, StoreError> {
+        let mut items = ReadableTable::range::<&[u8]>(&self.keys, from..).map_err(StoreError::new)?;
+        let first = items.next().transpose().map_err(StoreError::new)?;
+        let Some((key, value)) = first.as_ref().filter(|(key, _)| key.value() < end) else {
+            let behind = first.as_ref().map(|(key, _)| key.value());
+            self.gaps.note(from, behind, self.generation);
+            return Ok(None);
+        };
+        let first = (key.value().to_vec(), value.value().to_vec());
+        let end = end.to_vec();
+        let rest = items.map_while(move |item| match item {
+            Ok((key, value)) => {
+                let key = key.value();
+                (key < end.as_slice()).then(|| Ok((key.to_vec(), value.value().to_vec())))
+            }
+            Err(error) => Some(Err(StoreError::new(error))),
+        });
+        Ok(Some(Box::new(std::iter::once(Ok(first)).chain(rest))))
     }
 
     fn read(&self, from: &[u8], to: Bound<&[u8]>) -> Result<Pairs<'_>, StoreError> {

@@ -3,6 +3,7 @@
 
 mod error;
 mod file;
+mod gaps;
 mod generation;
 mod layers;
 mod memtable;

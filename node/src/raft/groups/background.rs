@@ -6,7 +6,7 @@ use std::time::Duration;
 use kotoba_state::ids::{MemberId, ReplicaId};
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::mpsc;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::shorten::Shortener;
 use crate::raft::network::{LocalReplica, Registry};
@@ -18,37 +18,64 @@ use crate::raft::state::CheckpointPolicy;
 const SHORTEST_LOOK: Duration = Duration::from_millis(20);
 /// How often it is looked for states to rewrite.
 const REWRITE_LOOK: Duration = Duration::from_secs(1);
-/// Looks within the age at which a state is due.
+/// Looks within the age at which a state is due, at least.
 const LOOKS_PER_AGE: u32 = 4;
 
-/// Makes each state durable when it is due. One at a time: the disk has one head, and the memory of one commit is enough.
+/// Makes each state durable when it is due. One at a time: the disk has one head, and the memory of one commit is enough. And one
+/// after the other: those that have waited for half their time have their turn before they are due, or what many partitions take
+/// at once would go to the disk at once, and whoever commits to the log would wait.
 pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<dyn DiskRoom>) {
     let policy = CheckpointPolicy {
         dirty_bytes: settings.checkpoint_dirty_bytes,
         age: settings.checkpoint_age,
     };
-    let mut look = tokio::time::interval((policy.age / LOOKS_PER_AGE).max(SHORTEST_LOOK));
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut shortener = Shortener::default();
+    let mut shorten_at = Instant::now();
     loop {
-        look.tick().await;
         let replicas = registry.all();
-        shortener.shorten(&replicas).await;
-        for replica in replicas {
-            if !replica.state.is_due(policy) {
-                continue;
-            }
-            let (state, room) = (replica.state.clone(), room.clone());
-            let checkpoint = tokio::task::spawn_blocking(move || {
-                room.before_write(state.dirty_bytes());
-                state.checkpoint()
-            });
-            let checkpoint = checkpoint.await;
-            if !matches!(checkpoint, Ok(Ok(()))) {
-                // The state said why, and applies nothing any more: a replica like that must not lead.
-                let _ = replica.raft.shutdown().await;
-            }
+        tokio::time::sleep(until_next_look(policy.age, replicas.len())).await;
+        if Instant::now() >= shorten_at {
+            shortener.shorten(&replicas).await;
+            shorten_at = Instant::now() + policy.age / LOOKS_PER_AGE;
         }
+        let dirty = |replica: &LocalReplica| Some((replica.clone(), replica.state.dirty_for()?));
+        let early = first_of_all(replicas.iter().filter_map(dirty), policy.age / 2);
+        let due: Vec<_> = replicas
+            .into_iter()
+            .filter(|replica| replica.state.is_due(policy))
+            .collect();
+        let turn = if due.is_empty() {
+            early.into_iter().collect()
+        } else {
+            due
+        };
+        for replica in turn {
+            write(&replica, &room).await;
+        }
+    }
+}
+
+/// As many looks within the age at which a state is due as there are states.
+fn until_next_look(age: Duration, replicas: usize) -> Duration {
+    let looks = u32::try_from(replicas).unwrap_or(u32::MAX).max(LOOKS_PER_AGE);
+    (age / looks).max(SHORTEST_LOOK)
+}
+
+/// Who has waited longest, and for so long at least.
+fn first_of_all<T>(waiting: impl Iterator<Item = (T, Duration)>, least: Duration) -> Option<T> {
+    let waiting = waiting.filter(|(_, waited)| *waited >= least);
+    waiting.max_by_key(|(_, waited)| *waited).map(|(replica, _)| replica)
+}
+
+async fn write(replica: &LocalReplica, room: &Arc<dyn DiskRoom>) {
+    let (state, room) = (replica.state.clone(), room.clone());
+    let checkpoint = tokio::task::spawn_blocking(move || {
+        room.before_write(state.dirty_bytes());
+        state.checkpoint()
+    });
+    if !matches!(checkpoint.await, Ok(Ok(()))) {
+        // The state said why, and applies nothing any more: a replica like that must not lead.
+        let _ = replica.raft.shutdown().await;
     }
 }
 
@@ -102,4 +129,62 @@ fn replicas_on(replica: &LocalReplica, member: MemberId) -> Vec<ReplicaId> {
         .filter(|(_, there)| **there == member)
         .map(|(replica, _)| *replica)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(5);
+
+    /// When each state is written, if all are written to from the beginning on, and a checkpoint takes no time.
+    fn turns(states: usize, looks: usize) -> Vec<Vec<Duration>> {
+        let mut clean_since = vec![Duration::ZERO; states];
+        let mut turns = vec![Vec::new(); states];
+        let mut now = Duration::ZERO;
+        for _ in 0..looks {
+            now += until_next_look(AGE, states);
+            let waited: Vec<_> = clean_since.iter().map(|since| now - *since).collect();
+            let due: Vec<_> = (0..states).filter(|state| waited[*state] >= AGE).collect();
+            let early = first_of_all(waited.iter().copied().enumerate(), AGE / 2);
+            let turn = if due.is_empty() {
+                early.into_iter().collect()
+            } else {
+                due
+            };
+            for state in turn {
+                clean_since[state] = now;
+                turns[state].push(now);
+            }
+        }
+        turns
+    }
+
+    #[test]
+    fn states_that_were_all_written_to_at_once_come_to_have_their_turn_one_after_the_other() {
+        for states in [1, 3, 16, 64] {
+            let looks = 10 * states.max(LOOKS_PER_AGE as usize);
+            let turns = turns(states, looks);
+            let mut all: Vec<Duration> = turns.iter().flatten().copied().filter(|at| *at > 2 * AGE).collect();
+            all.sort();
+            assert!(
+                all.windows(2).all(|pair| pair[0] < pair[1]),
+                "{states} states at once: {all:?}"
+            );
+            for of_one in turns {
+                let gaps = of_one.windows(2).map(|pair| pair[1] - pair[0]);
+                assert!(
+                    of_one.len() > 8 && gaps.clone().all(|gap| gap <= AGE && gap >= AGE / 2),
+                    "{of_one:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_has_a_turn_before_half_the_time() {
+        let waiting = |waited: [u64; 3]| waited.map(Duration::from_secs).into_iter().enumerate();
+        assert_eq!(first_of_all(waiting([1, 2, 0]), AGE / 2), None);
+        assert_eq!(first_of_all(waiting([3, 4, 0]), AGE / 2), Some(1));
+    }
 }

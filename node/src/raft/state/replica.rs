@@ -242,6 +242,11 @@ impl ReplicaState {
         dirty_bytes(&current) >= policy.dirty_bytes || since.elapsed() >= policy.age
     }
 
+    /// For how long something is not in the file; none where all is.
+    pub fn dirty_for(&self) -> Option<Duration> {
+        Some(lock(&self.current).dirty_since?.elapsed())
+    }
+
     /// Whether applying waits for a checkpoint: the checkpointer cannot keep up.
     pub fn is_overdue(&self) -> bool {
         self.dirty_bytes() > MAX_DIRTY_BYTES

@@ -141,7 +141,7 @@ async fn diagnose(trial: &mut Trial, step: &str) -> Vec<String> {
         Err(_) => format!("no answer within {}\n", duration_text(STATUS_LIMIT)),
     };
     diagnosis::write(&folder.join("status.txt"), &status);
-    seen.iter().for_each(|line| say(line));
+    seen.iter().for_each(say);
     seen
 }
 

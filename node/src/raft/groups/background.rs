@@ -31,25 +31,18 @@ pub async fn checkpoint(registry: Arc<Registry>, settings: Settings, room: Arc<d
     };
     let mut shortener = Shortener::default();
     let mut shorten_at = Instant::now();
+    let mut replicas = Vec::new();
     loop {
-        let replicas = registry.all();
         tokio::time::sleep(until_next_look(policy.age, replicas.len())).await;
+        replicas = registry.all();
         if Instant::now() >= shorten_at {
             shortener.shorten(&replicas).await;
             shorten_at = Instant::now() + policy.age / LOOKS_PER_AGE;
         }
         let dirty = |replica: &LocalReplica| Some((replica.clone(), replica.state.dirty_for()?));
-        let early = first_of_all(replicas.iter().filter_map(dirty), policy.age / 2);
-        let due: Vec<_> = replicas
-            .into_iter()
-            .filter(|replica| replica.state.is_due(policy))
-            .collect();
-        let turn = if due.is_empty() {
-            early.into_iter().collect()
-        } else {
-            due
-        };
-        for replica in turn {
+        let dirty = replicas.iter().filter_map(dirty).collect();
+        let is_due = |(replica, _): &(LocalReplica, Duration)| replica.state.is_due(policy);
+        for replica in whose_turn(dirty, is_due, policy.age / 2) {
             write(&replica, &room).await;
         }
     }
@@ -61,10 +54,15 @@ fn until_next_look(age: Duration, replicas: usize) -> Duration {
     (age / looks).max(SHORTEST_LOOK)
 }
 
-/// Who has waited longest, and for so long at least.
-fn first_of_all<T>(waiting: impl Iterator<Item = (T, Duration)>, least: Duration) -> Option<T> {
-    let waiting = waiting.filter(|(_, waited)| *waited >= least);
-    waiting.max_by_key(|(_, waited)| *waited).map(|(replica, _)| replica)
+/// Of those that wait, and for how long they have: all that are due, else who has waited longest, and for so long at least.
+fn whose_turn<T>(waiting: Vec<(T, Duration)>, is_due: impl Fn(&(T, Duration)) -> bool, early: Duration) -> Vec<T> {
+    let (due, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_due);
+    let longest = others.into_iter().max_by_key(|(_, waited)| *waited);
+    let turn = match due.is_empty() {
+        true => longest.into_iter().filter(|(_, waited)| *waited >= early).collect(),
+        false => due,
+    };
+    turn.into_iter().map(|(replica, _)| replica).collect()
 }
 
 async fn write(replica: &LocalReplica, room: &Arc<dyn DiskRoom>) {
@@ -144,14 +142,8 @@ mod tests {
         let mut now = Duration::ZERO;
         for _ in 0..looks {
             now += until_next_look(AGE, states);
-            let waited: Vec<_> = clean_since.iter().map(|since| now - *since).collect();
-            let due: Vec<_> = (0..states).filter(|state| waited[*state] >= AGE).collect();
-            let early = first_of_all(waited.iter().copied().enumerate(), AGE / 2);
-            let turn = if due.is_empty() {
-                early.into_iter().collect()
-            } else {
-                due
-            };
+            let waiting = clean_since.iter().map(|since| now - *since).enumerate().collect();
+            let turn = whose_turn(waiting, |(_, waited)| *waited >= AGE, AGE / 2);
             for state in turn {
                 clean_since[state] = now;
                 turns[state].push(now);
@@ -182,9 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_a_turn_before_half_the_time() {
-        let waiting = |waited: [u64; 3]| waited.map(Duration::from_secs).into_iter().enumerate();
-        assert_eq!(first_of_all(waiting([1, 2, 0]), AGE / 2), None);
-        assert_eq!(first_of_all(waiting([3, 4, 0]), AGE / 2), Some(1));
+    fn nobody_has_a_turn_before_half_the_time_and_all_that_are_due_have_theirs() {
+        let turn = |waited: [u64; 3]| {
+            let waiting = waited.map(Duration::from_secs).into_iter().enumerate().collect();
+            whose_turn(waiting, |(_, waited)| *waited >= AGE, AGE / 2)
+        };
+        assert_eq!(turn([1, 2, 0]), [] as [usize; 0]);
+        assert_eq!(turn([3, 4, 0]), [1]);
+        assert_eq!(turn([5, 4, 6]), [0, 2]);
     }
 }

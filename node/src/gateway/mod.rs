@@ -29,7 +29,7 @@ use crate::transaction::{ClosedSnapshots, Coordinator, Outcomes};
 
 /// Runs the operations and queries of this member's clients.
 pub struct Gateway {
-    coordinator: Coordinator,
+    coordinator: Arc<Coordinator>,
     closed: Arc<ClosedSnapshots>,
     sequences: Sequences,
     opening: Opening,
@@ -47,7 +47,7 @@ impl Gateway {
         query_limits: QueryLimits,
     ) -> Self {
         Gateway {
-            coordinator,
+            coordinator: Arc::new(coordinator),
             closed,
             sequences,
             opening: Opening::begin(),

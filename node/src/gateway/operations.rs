@@ -169,10 +169,13 @@ impl Gateway {
         let mut next = || sequences.next().expect("a sequence was taken for every creation");
         let mut batch = Batch::new(request.operations.clone(), ids.slot, &mut next)?;
         let mut transaction = self.coordinator.begin_to_be_told(request.acknowledgement);
-        let mut answers = Vec::new();
+        let (mut answers, mut has_read) = (Vec::new(), false);
         let mutation = loop {
             match batch.advance(answers)? {
-                Step::Read(reads) => answers = transaction.read(reads).await?,
+                Step::Read(reads) => {
+                    has_read = true;
+                    answers = transaction.read(reads).await?;
+                }
                 Step::Done(mutation) => break mutation,
             }
         };
@@ -191,10 +194,11 @@ impl Gateway {
         if let Some(place) = place {
             place.put(&mut writes, Told::of(place.operations, ids.slot, &results));
         }
-        let bookmark = transaction
-            .commit(writes)
-            .await
-            .map_err(|error| explain(error, &conditions, place))?;
+        let committed = match has_read {
+            true => transaction.commit(writes).await,
+            false => self.coordinator.commit_shared(writes, request.acknowledgement).await,
+        };
+        let bookmark = committed.map_err(|error| explain(error, &conditions, place))?;
         Ok(Outcome { results, bookmark })
     }
 }

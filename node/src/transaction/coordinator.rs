@@ -5,8 +5,10 @@
 //! commit was never sent or the primary's log says so, else the outcome is called unknown.
 
 mod commit;
+mod lanes;
 mod read;
 mod resolve;
+mod shared;
 mod unchanged;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 pub use read::{MAX_TRANSACTION_BYTES, ReadFrom, span_of};
 use resolve::MAX_FORGOTTEN;
 pub use resolve::by_partition;
+use shared::SharedCommits;
 
 use super::avoided::Avoided;
 use super::boundary::{CallError, Partitions, Timestamps};
@@ -43,6 +46,7 @@ pub struct Coordinator {
     resolving: Arc<Semaphore>,
     forgetting: mpsc::Sender<(PartitionId, Resolved)>,
     outcomes: Outcomes,
+    shared: SharedCommits,
     /// Reads at timestamps that were not taken for them, after one had met a change.
     changed: Avoided,
 }
@@ -87,6 +91,20 @@ pub enum CommitError {
     Broken(String),
 }
 
+impl CommitError {
+    /// It may be tried again without a doubt.
+    pub fn applied_nothing(&self) -> bool {
+        match self {
+            CommitError::Conflict(_)
+            | CommitError::ConditionFailed(_)
+            | CommitError::Unavailable(_)
+            | CommitError::TooLarge(_)
+            | CommitError::DiskFull(_) => true,
+            CommitError::UnknownOutcome(_) | CommitError::Broken(_) => false,
+        }
+    }
+}
+
 /// The writes of a transaction, and what must hold when it commits besides its reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Writes {
@@ -94,8 +112,17 @@ pub struct Writes {
     pub conditions: Vec<Condition>,
 }
 
+impl Writes {
+    /// Of all keys and values.
+    pub fn size_bytes(&self) -> usize {
+        let required = self.conditions.iter().map(|condition| condition.key.len());
+        let written = self.writes.iter().map(|(key, op)| key.len() + op.size_bytes());
+        required.chain(written).sum()
+    }
+}
+
 /// When a commit is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Acknowledgement {
     /// A majority has it on disk.
     ByMajority,
@@ -134,6 +161,7 @@ impl Coordinator {
             resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
             forgetting,
             outcomes: Outcomes::default(),
+            shared: SharedCommits::default(),
             changed: Avoided::default(),
         }
     }

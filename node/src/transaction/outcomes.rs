@@ -41,6 +41,8 @@ pub struct Outcomes {
     ended: Family<OutcomeLabel, Counter>,
     /// Attempts that were not the first of their request.
     pub retried: Counter,
+    /// Attempts that shared their commit with others.
+    pub(super) shared: Counter,
 }
 
 impl Default for Outcomes {
@@ -53,14 +55,16 @@ impl Default for Outcomes {
         Outcomes {
             ended,
             retried: Counter::default(),
+            shared: Counter::default(),
         }
     }
 }
 
 impl Outcomes {
-    pub(super) fn note(&self, phases: Phases, ended: &Result<Timestamp, CommitError>) {
+    /// Of so many that committed together, or one.
+    pub(super) fn note(&self, phases: Phases, ended: &Result<Timestamp, CommitError>, transactions: u64) {
         let outcome = name(phases, ended);
-        self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
+        self.ended.get_or_create(&OutcomeLabel { outcome }).inc_by(transactions);
     }
 
     pub fn register(&self, registry: &mut Registry) {
@@ -73,6 +77,11 @@ impl Outcomes {
             "transactions_retried",
             "Attempts at transactions that follow one of the same request",
             self.retried.clone(),
+        );
+        registry.register(
+            "transactions_shared",
+            "Attempts at transactions that shared their commit with others which came at the same moment",
+            self.shared.clone(),
         );
     }
 }

@@ -11,4 +11,5 @@ mod holes_of_outcomes;
 mod holes_of_reads;
 mod newest;
 mod reads;
+mod shared;
 mod unchanged;

@@ -29,9 +29,18 @@ struct Part {
 impl Transaction<'_> {
     /// Commits; the timestamp is the client's bookmark. Every other outcome says what is known.
     pub async fn commit(self, writes: Writes) -> Result<Timestamp, CommitError> {
+        self.commit_for(writes, 1).await
+    }
+
+    /// As [`Transaction::commit`], for so many transactions that share it. One that failed was one attempt.
+    pub(super) async fn commit_for(self, writes: Writes, sharing: u64) -> Result<Timestamp, CommitError> {
         let outcomes = self.coordinator.outcomes();
         let (phases, ended) = self.run_phases(writes).await;
-        outcomes.note(phases, &ended);
+        let failed_for_all = ended.as_ref().is_err_and(CommitError::applied_nothing);
+        outcomes.note(phases, &ended, if failed_for_all { 1 } else { sharing });
+        if sharing > 1 {
+            outcomes.shared.inc_by(sharing);
+        }
         ended
     }
 

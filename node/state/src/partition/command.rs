@@ -54,6 +54,16 @@ pub enum Op {
     Delete,
 }
 
+impl Op {
+    /// Of the value.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Op::Put(value) | Op::PutTemporary(value) => value.len(),
+            Op::Delete => 0,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ConditionKind {
     Exists,

@@ -63,7 +63,7 @@ pub struct SizeArgs {
     /// Growth: most edges that one node has, by powers of ten from 10 [default: 1000000, quick 1000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(10..=10_000_000))]
     degree: Option<u64>,
-    /// Load: rows of the file [default: 1000000, quick 200000]
+    /// Load: rows of the file [default: 10000000, quick 200000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(100_000..=100_000_000))]
     load_rows: Option<u64>,
 }
@@ -102,7 +102,7 @@ impl Sizes {
         recovery_mib: 1_024,
         entities: 1_000_000,
         degree: 1_000_000,
-        load: 1_000_000,
+        load: 10_000_000,
     };
 
     const QUICK: Sizes = Sizes {

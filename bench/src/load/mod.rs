@@ -66,6 +66,11 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
         .table(&tenths)
         .goal("rows a second of a load", AtLeast(20_000.0), value(RATE))
         .goal(
+            "slowest tenth of a load, of the first",
+            AtLeast(0.5),
+            slowest_of_first(&tenths),
+        )
+        .goal(
             "disk of a replica, of the loaded file's size",
             AtMost(3.0),
             value(RATIO),
@@ -77,6 +82,12 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
             y: RATE,
             lines: tenths.lines(RATE),
         }))
+}
+
+fn slowest_of_first(tenths: &Table) -> Option<f64> {
+    let rate = |tenth| tenths.value("nodes", tenth, RATE);
+    let rates = (1..=TENTHS as u64).map(rate).collect::<Option<Vec<_>>>()?;
+    Some(rates.iter().copied().fold(f64::INFINITY, f64::min) / rates.first()?)
 }
 
 async fn one_load(settings: &Settings, whole: &mut Table, tenths: &mut Table) -> Result<()> {

@@ -35,6 +35,8 @@ pub struct Ledger {
     pub unknown_edges: usize,
     /// Commit timestamps, in the order of the acknowledgements.
     pub bookmarks: Vec<u64>,
+    /// Those of transactions that shared their commit with no other.
+    pub alone: Vec<u64>,
 }
 
 impl Ledger {

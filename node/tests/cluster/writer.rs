@@ -120,7 +120,7 @@ impl Writing {
     }
 
     async fn update_node(&mut self, id: u64, number: Value) {
-        match self.send(update_node(id, [("changed", number)])).await {
+        match self.change(update_node(id, [("changed", number)])).await {
             Told::Applied(made) => drop(self.ledger.nodes.insert(id, made.cid)),
             Told::Nothing => {}
             Told::Unknown => drop(self.ledger.uncertain.insert(id)),
@@ -131,7 +131,7 @@ impl Writing {
         let Some(id) = self.ledger.edges.keys().next_back().copied() else {
             return;
         };
-        match self.send(update_edge(id, [("changed", number)])).await {
+        match self.change(update_edge(id, [("changed", number)])).await {
             Told::Applied(made) => self.ledger.edges.get_mut(&id).unwrap().cid = made.cid,
             Told::Nothing => {}
             Told::Unknown => drop(self.ledger.uncertain.insert(id)),
@@ -145,7 +145,7 @@ impl Writing {
             Told::Nothing => return,
             Told::Unknown => return self.ledger.unknown_nodes += 1,
         };
-        match self.send(delete_node(made.id, false)).await {
+        match self.change(delete_node(made.id, false)).await {
             Told::Applied(_) => drop(self.ledger.deleted.insert(made.id)),
             Told::Nothing => drop(self.ledger.nodes.insert(made.id, made.cid)),
             Told::Unknown => {
@@ -153,6 +153,15 @@ impl Writing {
                 self.ledger.uncertain.insert(made.id);
             }
         }
+    }
+
+    /// What reads before it writes commits alone.
+    async fn change(&mut self, operation: Operation) -> Told {
+        let told = self.send(operation).await;
+        if let Told::Applied(_) = told {
+            self.ledger.alone.extend(self.ledger.bookmarks.last());
+        }
+        told
     }
 
     /// Any other answer to these writes is wrong.

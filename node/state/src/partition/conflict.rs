@@ -75,13 +75,11 @@ pub(super) fn check(store: &dyn Read, wanted: &Wanted) -> Result<Result<Before, 
             return Ok(Err(refusal));
         }
     }
+    let written: Vec<&Key> = wanted.writes.keys().collect();
     for condition in wanted.conditions {
-        // Few conditions are on keys that are written.
-        let written = wanted.writes.contains_key(&condition.key);
-        let place = written.then(|| wanted.writes.keys().position(|key| *key == condition.key));
-        let version = match place.flatten().and_then(|place| before.get(place)) {
-            Some(version) => version.clone(),
-            None => newest(store, &condition.key)?,
+        let version = match written.binary_search(&&condition.key) {
+            Ok(place) => before[place].clone(),
+            Err(_) => newest(store, &condition.key)?,
         };
         if let Some(refusal) = check_condition(store, txn, condition, version.as_ref(), wanted.commit_ts)? {
             return Ok(Err(refusal));

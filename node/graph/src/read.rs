@@ -16,10 +16,15 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Read {
     /// The value of one key. Answered by [`Answer::Value`].
-    Get { key: Vec<u8> },
+    Get {
+        #[serde(with = "serde_bytes")]
+        key: Vec<u8>,
+    },
     /// Pairs with `from <= key < to`, ascending, all in one slot. Answered by [`Answer::Pairs`].
     Scan {
+        #[serde(with = "serde_bytes")]
         from: Vec<u8>,
+        #[serde(with = "serde_bytes")]
         to: Vec<u8>,
         limit: Option<usize>,
         keys_only: bool,
@@ -45,13 +50,32 @@ pub struct SlotScan {
 /// The answer to one read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    Value(Option<Vec<u8>>),
+    Value(#[serde(with = "serde_bytes")] Option<Vec<u8>>),
     /// A page. It ends after `limit` pairs or at the answerer's own bound in bytes, whichever comes first; where
     /// anything is left, `more` holds the reads that go on from there. Values may be empty under `keys_only`.
     Pairs {
+        #[serde(with = "pairs")]
         pairs: Vec<Pair>,
         more: Vec<Read>,
     },
+}
+
+/// The form of pairs as bytes, not as sequences of numbers, which come one by one; it is the same.
+mod pairs {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_bytes::{ByteBuf, Bytes};
+
+    use super::Pair;
+
+    pub fn serialize<S: Serializer>(pairs: &[Pair], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(pairs.iter().map(|(key, value)| (Bytes::new(key), Bytes::new(value))))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pair>, D::Error> {
+        let pairs = Vec::<(ByteBuf, ByteBuf)>::deserialize(deserializer)?;
+        let pairs = pairs.into_iter().map(|(key, value)| (key.into_vec(), value.into_vec()));
+        Ok(pairs.collect())
+    }
 }
 
 /// What was read cannot be: the store is corrupt, or the caller broke the protocol of this module.
@@ -228,6 +252,32 @@ mod tests {
 
     fn slot(number: u16) -> Slot {
         Slot::new(number).unwrap()
+    }
+
+    #[test]
+    fn the_form_is_frozen() {
+        let long = vec![0xAB; 130];
+        let get = Read::Get { key: b"k".to_vec() };
+        let scan = Read::Scan {
+            from: b"a".to_vec(),
+            to: long.clone(),
+            limit: Some(7),
+            keys_only: true,
+        };
+        let pairs = vec![(b"a".to_vec(), long.clone()), (vec![], b"v".to_vec())];
+        let answers = vec![
+            Answer::Value(None),
+            Answer::Value(Some(b"v".to_vec())),
+            Answer::Pairs {
+                pairs,
+                more: vec![get, scan],
+            },
+        ];
+        let bytes = postcard::to_allocvec(&answers).unwrap();
+        let before: &[u8] = &[3, 0, 0, 0, 1, 1, b'v', 1, 2, 1, b'a', 130, 1];
+        let between: &[u8] = &[0, 1, b'v', 2, 0, 1, b'k', 1, 1, b'a', 130, 1];
+        assert_eq!(bytes, [before, &long, between, &long, &[1, 7, 1]].concat());
+        assert_eq!(postcard::from_bytes(&bytes), Ok(answers));
     }
 
     #[test]

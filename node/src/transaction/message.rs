@@ -52,6 +52,7 @@ pub enum Request {
     /// The kept versions of one key up to a snapshot, newest first.
     History {
         snapshot: Timestamp,
+        #[serde(with = "serde_bytes")]
         key: Key,
         limit: u32,
     },
@@ -81,6 +82,7 @@ pub struct Refresh {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnePhase {
     pub head: TxnHead,
+    #[serde(with = "kotoba_state::partition::writes")]
     pub writes: BTreeMap<Key, Op>,
     /// Read on this partition.
     pub reads: Vec<Span>,

@@ -29,7 +29,7 @@ pub enum Value {
     Integer(i64),
     Float(f64),
     String(String),
-    Bytes(Vec<u8>),
+    Bytes(#[serde(with = "serde_bytes")] Vec<u8>),
     Link(VersionCid),
     List(Vec<Value>),
     Map(BTreeMap<String, Value>),

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::span::Span;
+use super::writes;
 use crate::ids::{MemberId, Timestamp};
 
 /// Of commands, and of answers; a build that changes the shape of either writes another number.
@@ -40,6 +41,7 @@ pub struct TxnHead {
     pub txn: TxnId,
     pub start_ts: Timestamp,
     /// One of the written keys. The partition that holds it keeps the outcome, also after a split.
+    #[serde(with = "serde_bytes")]
     pub primary: Key,
     /// From when on anyone may roll it back; milliseconds since the epoch. Only for liveness, never for safety.
     pub deadline_ms: u64,
@@ -48,9 +50,9 @@ pub struct TxnHead {
 /// What a transaction does to a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
-    Put(Value),
+    Put(#[serde(with = "serde_bytes")] Value),
     /// As `Put`, but collected like a deletion once the version floor has passed it: for what need not last.
-    PutTemporary(Value),
+    PutTemporary(#[serde(with = "serde_bytes")] Value),
     Delete,
 }
 
@@ -73,6 +75,7 @@ pub enum ConditionKind {
 /// Something that must be true of a key where a transaction commits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Condition {
+    #[serde(with = "serde_bytes")]
     pub key: Key,
     pub kind: ConditionKind,
     /// Set only if every transaction that can make it false reads, on this same partition, a range in which this
@@ -84,6 +87,7 @@ pub struct Condition {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepare {
     pub head: TxnHead,
+    #[serde(with = "writes")]
     pub writes: BTreeMap<Key, Op>,
     /// What the transaction read on this partition, gaps of ranges included.
     pub reads: Vec<Span>,
@@ -128,6 +132,7 @@ pub struct CommitOnePhase {
     pub commit_ts: Timestamp,
     /// The term of the leadership under which the written keys were latched.
     pub epoch: u64,
+    #[serde(with = "writes")]
     pub writes: BTreeMap<Key, Op>,
     pub reads: Vec<Span>,
     pub conditions: Vec<Condition>,
@@ -288,5 +293,66 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormatError> {
         None => Err(FormatError::Empty),
         Some((&FORMAT, body)) => postcard::from_bytes(body).map_err(FormatError::Damaged),
         Some((&other, _)) => Err(FormatError::Unknown(other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_frozen() {
+        let txn = TxnId {
+            member: MemberId(3),
+            incarnation: 1,
+            counter: 300,
+        };
+        let head = TxnHead {
+            txn,
+            start_ts: Timestamp(200),
+            primary: b"\0\x09p".to_vec(),
+            deadline_ms: 1,
+        };
+        let long = vec![0xAB; 200];
+        let writes = [
+            (b"\0\x09p".to_vec(), Op::Put(long.clone())),
+            (b"q".to_vec(), Op::Delete),
+            (vec![], Op::PutTemporary(vec![])),
+        ];
+        let prepare = Command::Prepare(Prepare {
+            head,
+            writes: BTreeMap::from(writes),
+            reads: vec![
+                Span::Key(b"k".to_vec()),
+                Span::Range {
+                    from: b"a".to_vec(),
+                    to: b"b".to_vec(),
+                },
+                Span::Slots {
+                    first: 1,
+                    last: 2,
+                    suffix_from: vec![7],
+                    suffix_to: vec![],
+                },
+            ],
+            conditions: vec![Condition {
+                key: b"c".to_vec(),
+                kind: ConditionKind::Absent,
+                guarded: true,
+            }],
+            min_commit_hint: Timestamp(5),
+        });
+        let bytes = prepare.encode();
+        let head: &[u8] = &[2, 0, 3, 1, 172, 2, 200, 1, 3, 0, 9, b'p', 1];
+        let writes: &[u8] = &[3, 0, 1, 0, 3, 0, 9, b'p', 0, 200, 1];
+        let rest: &[u8] = &[
+            1, b'q', 2, 3, 0, 1, b'k', 1, 1, b'a', 1, b'b', 2, 1, 2, 1, 7, 0, 1, 1, b'c', 1, 1, 5,
+        ];
+        let expected = [head, writes, &long, rest].concat();
+        assert_eq!(bytes, expected);
+        assert_eq!(Command::decode(&bytes), Ok(prepare));
+        for cut in 1..bytes.len() {
+            assert!(Command::decode(&bytes[..cut]).is_err(), "{cut}");
+        }
     }
 }

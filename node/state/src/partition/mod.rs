@@ -24,6 +24,7 @@ mod refresh;
 mod scan;
 mod span;
 mod versions;
+pub mod writes;
 
 pub use apply::PartitionMachine;
 pub use check_txn::{Status, status};

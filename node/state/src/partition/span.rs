@@ -17,10 +17,12 @@ pub type ReadSet = BTreeSet<Span>;
 /// Keys that were read together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Span {
-    Key(Key),
+    Key(#[serde(with = "serde_bytes")] Key),
     /// `from <= key < to`.
     Range {
+        #[serde(with = "serde_bytes")]
         from: Key,
+        #[serde(with = "serde_bytes")]
         to: Key,
     },
     /// In every slot from `first` to `last` inclusive: `slot + suffix_from <= key < slot + suffix_to`.

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use bytes::Bytes;
+
 /// The disk failed or holds something unreadable. The replica stops; nothing is retried.
 #[derive(Debug, thiserror::Error)]
 #[error("state store failed")]
@@ -17,8 +19,8 @@ impl StoreError {
     }
 }
 
-/// A key with its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
+/// A key with its value. Who gives it may keep it as well.
+pub type Pair = (Bytes, Bytes);
 
 /// Pairs in key order, read lazily.
 pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, StoreError>> + 'a>;
@@ -26,7 +28,7 @@ pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, StoreError>> + 'a>;
 /// One consistent view of a store.
 pub trait Read {
     /// The value of a key.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
     /// Pairs with `from <= key < to`, ascending.
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError>;
@@ -43,8 +45,8 @@ pub trait Write: Read {
 pub struct MemoryStore(pub BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl Read for MemoryStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(key).cloned())
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.0.get(key).cloned().map(Bytes::from))
     }
 
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError> {
@@ -52,9 +54,8 @@ impl Read for MemoryStore {
             return Ok(Box::new(std::iter::empty()));
         }
         let range = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
-        Ok(Box::new(
-            self.0.range(range).map(|(key, value)| Ok((key.clone(), value.clone()))),
-        ))
+        let pair = |(key, value): (&Vec<u8>, &Vec<u8>)| Ok((key.clone().into(), value.clone().into()));
+        Ok(Box::new(self.0.range(range).map(pair)))
     }
 }
 

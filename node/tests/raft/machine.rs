@@ -14,7 +14,7 @@ impl StateMachine for Map {
         let key = stored(key);
         let before = store.get(&key)?.unwrap_or_default();
         store.put(&key, value)?;
-        Ok(before)
+        Ok(before.into())
     }
 }
 
@@ -35,10 +35,11 @@ fn stored(key: &[u8]) -> Vec<u8> {
 
 /// The value of a key.
 pub fn get(view: &impl Read, key: &str) -> Option<Vec<u8>> {
-    view.get(&stored(key.as_bytes())).unwrap()
+    view.get(&stored(key.as_bytes())).unwrap().map(Vec::from)
 }
 
 /// All keys and values.
 pub fn all(view: &impl Read) -> Vec<(Vec<u8>, Vec<u8>)> {
-    view.scan(&[SPACE], &[SPACE + 1]).unwrap().map(Result::unwrap).collect()
+    let pairs = view.scan(&[SPACE], &[SPACE + 1]).unwrap().map(Result::unwrap);
+    pairs.map(|(key, value)| (key.into(), value.into())).collect()
 }

@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kotoba_state::store::{Pair, Pairs, Read, StoreError};
 use redb::ReadableTable;
 
@@ -156,12 +157,12 @@ impl Base {
         self.scan(&[], Bound::Unbounded)
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         if !self.spaces.may_have(key) {
             return Ok(None);
         }
         let value = ReadableTable::get(&self.keys, key).map_err(StoreError::new)?;
-        Ok(value.map(|value| value.value().to_vec()))
+        Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
     }
 
     fn scan(&self, from: &[u8], to: Bound<&[u8]>) -> Result<Pairs<'_>, StoreError> {
@@ -174,12 +175,11 @@ impl Base {
         if self.gaps.have(from, end, self.generation) {
             return Ok(Box::new(std::iter::empty()));
         }
-        let range = Range::new(from, end);
-        if let Some(pairs) = self.ranges.get(&range, self.generation) {
+        if let Some(pairs) = self.ranges.get(from, end, self.generation) {
             return Ok(Box::new((0..pairs.len()).map(move |at| Ok(pairs[at].clone()))));
         }
         Ok(match self.read_any(from, end)? {
-            Some(pairs) => Box::new(self.ranges.watch(range, self.generation, pairs)),
+            Some(pairs) => Box::new(self.ranges.watch(Range::new(from, end), self.generation, pairs)),
             None => Box::new(std::iter::empty()),
         })
     }
@@ -193,12 +193,12 @@ impl Base {
             self.gaps.note(from, behind, self.generation);
             return Ok(None);
         };
-        let first = (key.value().to_vec(), value.value().to_vec());
+        let first = pair(key.value(), value.value());
         let end = end.to_vec();
         let rest = items.map_while(move |item| match item {
             Ok((key, value)) => {
                 let key = key.value();
-                (key < end.as_slice()).then(|| Ok((key.to_vec(), value.value().to_vec())))
+                (key < end.as_slice()).then(|| Ok(pair(key, value.value())))
             }
             Err(error) => Some(Err(StoreError::new(error))),
         });
@@ -210,9 +210,13 @@ impl Base {
         let range = ReadableTable::range::<&[u8]>(&self.keys, bounds).map_err(StoreError::new)?;
         Ok(Box::new(range.map(|item| {
             let (key, value) = item.map_err(StoreError::new)?;
-            Ok((key.value().to_vec(), value.value().to_vec()))
+            Ok(pair(key.value(), value.value()))
         })))
     }
+}
+
+fn pair(key: &[u8], value: &[u8]) -> Pair {
+    (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))
 }
 
 impl Layers {
@@ -302,7 +306,7 @@ impl Layers {
 }
 
 impl Read for Layers {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match self.memtables().find_map(|table| table.get(self.step, key)) {
             Some(change) => Ok(change),
             None => self.base.get(key),

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, RwLock};
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::pins::Pins;
@@ -24,7 +25,7 @@ const LAST_CHUNK: usize = 256;
 /// Entries applied in one go; counted up.
 pub type Step = u64;
 /// A new value; none where the key is deleted.
-pub type Change = Option<Vec<u8>>;
+pub type Change = Option<Bytes>;
 /// A key and its new value, lent.
 pub type Changed<'a> = (&'a [u8], Option<&'a [u8]>);
 /// Most keys are short enough to lie in the map itself, where comparing them needs no further access to memory.
@@ -79,7 +80,7 @@ impl Changes {
 }
 
 fn bytes_of(change: &Change) -> usize {
-    CHANGE_OVERHEAD_BYTES + change.as_ref().map_or(0, Vec::len)
+    CHANGE_OVERHEAD_BYTES + change.as_ref().map_or(0, Bytes::len)
 }
 
 impl Memtable {
@@ -176,12 +177,12 @@ impl Memtable {
         Some(scan)
     }
 
-    fn chunk(&self, step: Step, bounds: (Bound<&[u8]>, Bound<&[u8]>), limit: usize) -> VecDeque<(Vec<u8>, Change)> {
+    fn chunk(&self, step: Step, bounds: (Bound<&[u8]>, Bound<&[u8]>), limit: usize) -> VecDeque<(Bytes, Change)> {
         read(&self.keys)
             .range::<[u8], _>(bounds)
             .filter_map(|(key, changes)| Some((key, changes.at(step)?)))
             .take(limit)
-            .map(|(key, change)| (key.to_vec(), change.clone()))
+            .map(|(key, change)| (Bytes::copy_from_slice(key), change.clone()))
             .collect()
     }
 }
@@ -191,8 +192,8 @@ pub struct Scan<'a> {
     table: &'a Memtable,
     step: Step,
     /// Behind which key to go on, and to where; none at the end.
-    rest: Option<(Vec<u8>, Bound<Vec<u8>>)>,
-    taken: VecDeque<(Vec<u8>, Change)>,
+    rest: Option<(Bytes, Bound<Vec<u8>>)>,
+    taken: VecDeque<(Bytes, Change)>,
     chunk: usize,
 }
 
@@ -207,14 +208,14 @@ impl Scan<'_> {
     fn take_chunk(&mut self) {
         let Some((last, to)) = self.rest.take() else { return };
         self.chunk = (self.chunk * 8).min(LAST_CHUNK);
-        let bounds = (Bound::Excluded(last.as_slice()), to.as_ref().map(Vec::as_slice));
+        let bounds = (Bound::Excluded(last.as_ref()), to.as_ref().map(Vec::as_slice));
         self.taken = self.table.chunk(self.step, bounds, self.chunk);
         self.go_on_to(|| to);
     }
 }
 
 impl Iterator for Scan<'_> {
-    type Item = (Vec<u8>, Change);
+    type Item = (Bytes, Change);
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.taken.is_empty() {
@@ -232,7 +233,7 @@ mod tests {
     use crate::raft::state::pins::Pin;
 
     fn scan(table: &Memtable, step: Step, from: u16, to: u16) -> Vec<(u16, Option<u8>)> {
-        let number = |key: Vec<u8>| u16::from_be_bytes(key.try_into().unwrap());
+        let number = |key: Bytes| u16::from_be_bytes(key.as_ref().try_into().unwrap());
         let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
         let scan = table.scan(step, &from, Bound::Excluded(&to));
         scan.into_iter()
@@ -244,12 +245,12 @@ mod tests {
     #[test]
     fn a_reader_sees_each_key_as_it_was_at_its_step() {
         let table = Memtable::default();
-        table.put(1, b"a", Some(vec![1]));
-        table.put(1, b"a", Some(vec![2]));
+        table.put(1, b"a", Some(vec![1].into()));
+        table.put(1, b"a", Some(vec![2].into()));
         table.put(3, b"a", None);
-        table.put(4, b"a", Some(vec![4]));
+        table.put(4, b"a", Some(vec![4].into()));
         let seen: Vec<_> = (0..6).map(|step| table.get(step, b"a")).collect();
-        let known = |value: u8| Some(Some(vec![value]));
+        let known = |value: u8| Some(Some(vec![value].into()));
         assert_eq!(seen, [None, known(2), known(2), Some(None), known(4), known(4)]);
         assert_eq!(table.get(9, b"b"), None);
     }
@@ -258,17 +259,17 @@ mod tests {
     fn a_scan_goes_on_over_chunks_while_the_writer_goes_on() {
         let table = Memtable::default();
         for key in 0..2_000_u16 {
-            table.put(1, &key.to_be_bytes(), (key % 3 != 0).then(|| vec![1]));
+            table.put(1, &key.to_be_bytes(), (key % 3 != 0).then(|| vec![1].into()));
         }
         let end = 1_500_u16.to_be_bytes();
         let mut begun = table.scan(1, &[], Bound::Excluded(&end)).unwrap();
-        assert_eq!(begun.next(), Some((vec![0, 0], None)));
+        assert_eq!(begun.next(), Some((vec![0, 0].into(), None)));
         for key in (0..3_000_u16).rev() {
-            table.put(2, &key.to_be_bytes(), Some(vec![2]));
+            table.put(2, &key.to_be_bytes(), Some(vec![2].into()));
         }
         let rest: Vec<_> = begun.collect();
         assert_eq!(rest.len(), 1_499);
-        assert!(rest.iter().all(|(_, change)| *change != Some(vec![2])));
+        assert!(rest.iter().all(|(_, change)| *change != Some(vec![2].into())));
         assert_eq!(scan(&table, 2, 0, 3_000).len(), 3_000);
         assert_eq!(scan(&table, 1, 1_999, 3_000), [(1_999, Some(1))]);
         assert!(table.scan(1, &2_000_u16.to_be_bytes(), Bound::Unbounded).is_none());
@@ -285,30 +286,30 @@ mod tests {
     fn what_nobody_sees_any_more_is_forgotten_and_a_deletion_of_what_is_below_is_not() {
         let table = Arc::new(Memtable::default());
         for key in [b"brief", b"below"] {
-            table.put(1, key, Some(vec![1; 100]));
-            table.put(2, key, Some(vec![2; 100]));
+            table.put(1, key, Some(vec![1; 100].into()));
+            table.put(2, key, Some(vec![2; 100].into()));
             table.put(4, key, None);
         }
-        table.put(4, b"other", Some(vec![4]));
+        table.put(4, b"other", Some(vec![4].into()));
         let is_below = |key: &[u8]| key == b"below";
         let full = table.bytes();
         let (reader, other) = (Pin::new(table.clone(), 3), Pin::new(table.clone(), 3));
         drop(other);
         table.forget_unseen(4, is_below);
-        assert_eq!(table.get(3, b"brief"), Some(Some(vec![2; 100])), "it is seen at 3");
+        assert_eq!(table.get(3, b"brief"), Some(Some(vec![2; 100].into())), "it is seen at 3");
         assert_eq!(table.get(1, b"brief"), None);
         assert!(table.bytes() < full);
         drop(reader);
         table.forget_unseen(4, is_below);
         assert_eq!((table.get(4, b"brief"), table.get(4, b"below")), (None, Some(None)));
-        assert_eq!(table.get(4, b"other"), Some(Some(vec![4])));
+        assert_eq!(table.get(4, b"other"), Some(Some(vec![4].into())));
         assert_eq!(table.bytes(), b"belowother".len() + 1 + 2 * CHANGE_OVERHEAD_BYTES);
     }
 
     #[test]
     fn an_empty_range_has_no_changes() {
         let table = Memtable::default();
-        table.put(1, b"k", Some(vec![1]));
+        table.put(1, b"k", Some(vec![1].into()));
         assert!(table.scan(1, b"k", Bound::Excluded(b"k")).is_none());
         assert!(table.scan(0, b"a", Bound::Excluded(b"z")).is_none());
     }

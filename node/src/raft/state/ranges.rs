@@ -33,14 +33,14 @@ pub struct Ranges {
 #[derive(Default)]
 struct Kept {
     now: Generation,
-    recent: HashMap<Range, Entry>,
+    /// By where they begin: of two that begin alike, the one that was read last.
+    recent: HashMap<Box<[u8]>, Entry>,
     recent_bytes: usize,
     /// What is not used before `recent` is full goes.
-    earlier: HashMap<Range, Entry>,
+    earlier: HashMap<Box<[u8]>, Entry>,
 }
 
 /// `from <= key < to`.
-#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Range {
     from: Box<[u8]>,
     to: Box<[u8]>,
@@ -55,8 +55,8 @@ impl Range {
     }
 }
 
-#[derive(Clone)]
 struct Entry {
+    to: Box<[u8]>,
     /// The checkpoint at which it was read.
     since: Generation,
     pairs: Arc<[Pair]>,
@@ -73,14 +73,14 @@ impl Ranges {
     }
 
     /// What a range is as of a checkpoint, where that is known.
-    pub fn get(&self, range: &Range, at: Generation) -> Option<Arc<[Pair]>> {
+    pub fn get(&self, from: &[u8], to: &[u8], at: Generation) -> Option<Arc<[Pair]>> {
         let mut kept = lock(&self.kept);
-        if let Some(entry) = kept.recent.get(range) {
-            return (entry.since <= at).then(|| entry.pairs.clone());
+        if let Some(entry) = kept.recent.get(from) {
+            return entry.pairs(to, at);
         }
-        let entry = kept.earlier.remove(range)?;
-        let found = (entry.since <= at).then(|| entry.pairs.clone());
-        kept.put(range.clone(), entry, self.half_bytes);
+        let (from, entry) = kept.earlier.remove_entry(from)?;
+        let found = entry.pairs(to, at);
+        kept.put(from, entry, self.half_bytes);
         found
     }
 
@@ -90,16 +90,13 @@ impl Ranges {
         let bytes = OVERHEAD_BYTES + range.from.len() + range.to.len() + content + pairs.len() * size_of::<Pair>();
         let mut kept = lock(&self.kept);
         if kept.now == at {
-            let pairs = pairs.into();
-            kept.put(
-                range,
-                Entry {
-                    since: at,
-                    pairs,
-                    bytes,
-                },
-                self.half_bytes,
-            );
+            let entry = Entry {
+                to: range.to,
+                since: at,
+                pairs: pairs.into(),
+                bytes,
+            };
+            kept.put(range.from, entry, self.half_bytes);
         }
     }
 
@@ -107,12 +104,12 @@ impl Ranges {
     pub fn advance(&self, changed: &[&[u8]]) -> Generation {
         let mut kept = lock(&self.kept);
         kept.now += 1;
-        let is_same = |range: &Range| {
-            let first = changed.partition_point(|key| **key < *range.from);
-            changed.get(first).is_none_or(|key| **key >= *range.to)
+        let is_same = |from: &[u8], to: &[u8]| {
+            let first = changed.partition_point(|key| *key < from);
+            changed.get(first).is_none_or(|key| *key >= to)
         };
-        kept.recent.retain(|range, _| is_same(range));
-        kept.earlier.retain(|range, _| is_same(range));
+        kept.recent.retain(|from, entry| is_same(from, &entry.to));
+        kept.earlier.retain(|from, entry| is_same(from, &entry.to));
         kept.recent_bytes = kept.recent.values().map(|entry| entry.bytes).sum();
         kept.now
     }
@@ -134,14 +131,20 @@ impl Ranges {
     }
 }
 
+impl Entry {
+    fn pairs(&self, to: &[u8], at: Generation) -> Option<Arc<[Pair]>> {
+        (*self.to == *to && self.since <= at).then(|| self.pairs.clone())
+    }
+}
+
 impl Kept {
-    fn put(&mut self, range: Range, entry: Entry, most_bytes: usize) {
+    fn put(&mut self, from: Box<[u8]>, entry: Entry, most_bytes: usize) {
         if self.recent_bytes + entry.bytes > most_bytes {
             self.earlier = mem::take(&mut self.recent);
             self.recent_bytes = 0;
         }
         self.recent_bytes += entry.bytes;
-        if let Some(before) = self.recent.insert(range, entry) {
+        if let Some(before) = self.recent.insert(from, entry) {
             self.recent_bytes -= before.bytes;
         }
     }
@@ -189,7 +192,7 @@ mod tests {
     use super::*;
 
     fn pair(key: u8, value: u8) -> Pair {
-        (vec![key], vec![value])
+        (vec![key].into(), vec![value].into())
     }
 
     fn range(from: u8, to: u8) -> Range {
@@ -203,7 +206,7 @@ mod tests {
     }
 
     fn known(ranges: &Ranges, of: Range, at: Generation) -> Option<Vec<Pair>> {
-        ranges.get(&of, at).map(|pairs| pairs.to_vec())
+        ranges.get(&of.from, &of.to, at).map(|pairs| pairs.to_vec())
     }
 
     #[test]
@@ -246,7 +249,7 @@ mod tests {
         assert_eq!(known(&ranges, range(1, 5), 0), None);
         read(&ranges, range(1, 5), 0, &pairs[1..]);
         assert_eq!(known(&ranges, range(1, 5), 0).map(|pairs| pairs.len()), Some(MAX_PAIRS));
-        read(&ranges, range(2, 5), 0, &[(vec![2], vec![0; MAX_BYTES])]);
+        read(&ranges, range(2, 5), 0, &[(vec![2].into(), vec![0; MAX_BYTES].into())]);
         assert_eq!(known(&ranges, range(2, 5), 0), None);
         read(&ranges, range(3, 5), 0, &[]);
         assert_eq!(known(&ranges, range(3, 5), 0), None);
@@ -260,14 +263,14 @@ mod tests {
         let bytes = 20_000;
         let ranges = Ranges::new(bytes);
         for number in 0..200 {
-            read(&ranges, range(number, 255), 0, &[(vec![number], vec![0; 100])]);
+            read(&ranges, range(number, 255), 0, &[(vec![number].into(), vec![0; 100].into())]);
             assert!(
                 known(&ranges, range(0, 255), 0).is_some(),
                 "the first is used all the time: {number}"
             );
         }
         let kept = lock(&ranges.kept);
-        let sum = |entries: &HashMap<Range, Entry>| entries.values().map(|entry| entry.bytes).sum::<usize>();
+        let sum = |entries: &HashMap<Box<[u8]>, Entry>| entries.values().map(|entry| entry.bytes).sum::<usize>();
         assert_eq!(sum(&kept.recent), kept.recent_bytes);
         assert!(sum(&kept.recent) + sum(&kept.earlier) <= bytes);
         assert!(kept.recent.len() + kept.earlier.len() > 20);

@@ -109,7 +109,8 @@ fn open(path: &Path, log: &ReplicaLogHandle) -> ReplicaState {
 }
 
 fn content(view: &StateView) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    view.all().unwrap().collect::<Result<_, _>>().unwrap()
+    let pairs = view.all().unwrap().map(Result::unwrap);
+    pairs.map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 fn files(folder: &Path) -> Vec<String> {

@@ -104,7 +104,7 @@ async fn applied_entries_are_readable_at_once_and_durable_at_a_checkpoint() {
     let answers = state.apply(&[entry(0), entry(1), entry(2)]).unwrap();
     assert_eq!(answers.iter().map(|answer| answer.0[0]).collect::<Vec<_>>(), [0, 1, 1]);
     let view = state.view().unwrap();
-    assert_eq!((view.applied_index(), view.get(&[3]).unwrap()), (2, Some(vec![2])));
+    assert_eq!((view.applied_index(), view.get(&[3]).unwrap()), (2, Some(vec![2].into())));
     assert_eq!(view.get(&[1]).unwrap(), None);
     assert!(
         view.scan(&[9], &[1]).unwrap().next().is_none(),
@@ -151,7 +151,7 @@ async fn a_closed_state_is_opened_again_where_it_was() {
     assert!(matches!(state.view(), Err(StateError::Failed { .. })));
     let reopened = fixture.open().unwrap();
     assert_eq!(reopened.applied().log_id, Some(entry(1).log_id));
-    assert_eq!(reopened.view().unwrap().get(&[2]).unwrap(), Some(vec![1]));
+    assert_eq!(reopened.view().unwrap().get(&[2]).unwrap(), Some(vec![1].into()));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The store as a state machine sees it while it applies: what it writes is read back at once, and by nobody else until the
 //! step is over.
 
+use bytes::Bytes;
 use kotoba_state::store::{Pairs, Read, StoreError, Write};
 
 use super::layers::Layers;
@@ -28,7 +29,7 @@ impl Transaction {
 }
 
 impl Read for Transaction {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.layers.get(key)
     }
 
@@ -45,7 +46,7 @@ impl Write for Transaction {
                 "a pair of {bytes} bytes is above the limit of {MAX_PAIR_BYTES}: no snapshot could carry it"
             )));
         }
-        self.layers.put(key, Some(value.to_vec()));
+        self.layers.put(key, Some(Bytes::copy_from_slice(value)));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use kotoba_state::store::{Pairs, Read, StoreError};
 
 use super::file::Applied;
@@ -45,7 +46,7 @@ impl StateView {
 }
 
 impl Read for StateView {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.layers.get(key)
     }
 

@@ -4,6 +4,8 @@
 //! the order of commit timestamps. The queue is the cursor: a command takes from its front and the next one goes on there, so
 //! collecting costs what there is to drop, not what the partition holds.
 
+use bytes::Bytes;
+
 use super::command::Key;
 use super::intents::intent_of;
 use super::keys;
@@ -63,7 +65,7 @@ fn front(store: &dyn Read, limit: Timestamp, count: usize) -> Result<(Vec<(Times
 }
 
 /// Places of versions below a version, newest first: at a snapshot at or above it they cannot be seen.
-fn older_versions(store: &dyn Read, key: &[u8], than: Timestamp, count: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+fn older_versions(store: &dyn Read, key: &[u8], than: Timestamp, count: usize) -> Result<Vec<Bytes>, StoreError> {
     let (from, to) = keys::versions_at(key, Timestamp(than.0.saturating_sub(1)));
     store.scan(&from, &to)?.take(count).map(|pair| Ok(pair?.0)).collect()
 }

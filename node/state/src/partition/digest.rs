@@ -2,7 +2,9 @@
 //!
 //! A sum can be kept up to date entry by entry in any order, without reading the rest of the partition.
 
-use super::command::Op;
+use bytes::Bytes;
+
+use super::command::{Key, Op};
 use super::keys::{self, Scalar};
 use super::versions::Version;
 use crate::store::{Read, StoreError, Write};
@@ -30,7 +32,7 @@ pub fn digest_by_scan(store: &dyn Read) -> Result<[u8; 32], StoreError> {
 pub struct DigestScan {
     digest: StateDigest,
     /// Of the version that was read last: the next step begins behind it.
-    last: Option<(Vec<u8>, Vec<u8>)>,
+    last: Option<(Bytes, Key)>,
 }
 
 impl DigestScan {
@@ -38,8 +40,7 @@ impl DigestScan {
     pub fn step(&mut self, view: &dyn Read, max_bytes: usize) -> Result<bool, StoreError> {
         let (mut from, to) = keys::all_versions();
         if let Some((place, _)) = &self.last {
-            from.clone_from(place);
-            from.push(0);
+            from = [place, [0].as_slice()].concat();
         }
         let mut bytes_read = 0;
         for pair in view.scan(&from, &to)? {
@@ -94,7 +95,7 @@ impl StateDigest {
         match store.get(&keys::scalar(Scalar::Digest))? {
             None => Ok(StateDigest::default()),
             Some(bytes) => {
-                let bytes = bytes.try_into().map_err(|_| keys::damaged("digest"))?;
+                let bytes = bytes.as_ref().try_into().map_err(|_| keys::damaged("digest"))?;
                 Ok(StateDigest::from_bytes(bytes))
             }
         }

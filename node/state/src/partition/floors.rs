@@ -126,7 +126,7 @@ fn load(store: &dyn Read, which: Scalar) -> Result<Timestamp, StoreError> {
     match store.get(&keys::scalar(which))? {
         None => Ok(Timestamp(0)),
         Some(bytes) => {
-            let bytes = bytes.try_into().map_err(|_| keys::damaged("timestamp"))?;
+            let bytes = bytes.as_ref().try_into().map_err(|_| keys::damaged("timestamp"))?;
             Ok(Timestamp(u64::from_be_bytes(bytes)))
         }
     }

@@ -172,11 +172,11 @@ impl Base {
         let Bound::Excluded(end) = to else {
             return self.read(from, to);
         };
-        if self.gaps.have(from, end, self.generation) {
-            return Ok(Box::new(std::iter::empty()));
-        }
         if let Some(pairs) = self.ranges.get(from, end, self.generation) {
             return Ok(Box::new((0..pairs.len()).map(move |at| Ok(pairs[at].clone()))));
+        }
+        if self.gaps.have(from, end, self.generation) {
+            return Ok(Box::new(std::iter::empty()));
         }
         Ok(match self.read_any(from, end)? {
             Some(pairs) => Box::new(self.ranges.watch(Range::new(from, end), self.generation, pairs)),

@@ -2,10 +2,10 @@
 //! its nodes.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kotoba_graph::read::Read;
-use kotoba_node::transaction::{Coordinator, ReadFrom, Writes};
+use kotoba_node::transaction::{Acknowledgement, Coordinator, ReadFrom, Writes};
 use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::ConditionKind::{Absent, Exists};
 use kotoba_state::partition::Key;
@@ -19,9 +19,35 @@ use crate::harness::*;
 const PARTITIONS: usize = 3;
 const NODES: usize = 5;
 const WORKERS: u64 = 5;
+/// Where they share commits.
+const MORE_WORKERS: u64 = 16;
 const CHANGES: u64 = 30;
 const CHECKERS: u64 = 2;
 const CHECKS: u64 = 25;
+/// A member that has all the work sends at least so many messages before it dies, and at most twice as many.
+const MESSAGES_OF_ONE: i64 = 150;
+
+/// Who runs the changes.
+enum Members {
+    /// A member for each.
+    Many,
+    /// One for all, until it dies: so creations share commits.
+    One(Mutex<Option<(Arc<Coordinator>, Doom)>>),
+}
+
+impl Members {
+    fn next(&self, cluster: &Cluster, rng: &mut StdRng) -> (Arc<Coordinator>, Doom) {
+        let Members::One(one) = self else {
+            return member(cluster, rng);
+        };
+        let mut one = one.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(living) = one.as_ref().filter(|(_, doom)| !doom.death.is_cancelled()) {
+            return living.clone();
+        }
+        let messages = rng.random_range(MESSAGES_OF_ONE..2 * MESSAGES_OF_ONE);
+        one.insert(cluster.doomed_coordinator(messages)).clone()
+    }
+}
 
 fn node(cluster: &Cluster, number: usize) -> Key {
     cluster.key(number % PARTITIONS, &format!("node {number}"))
@@ -48,7 +74,12 @@ fn parse(halves: Vec<(Key, Vec<u8>)>) -> Vec<(usize, String)> {
     halves.into_iter().map(parse_one).collect()
 }
 
-async fn create_edge(cluster: &Cluster, coordinator: &Coordinator, rng: &mut StdRng, edge: &str) -> Told {
+/// As a member's gateway commits what has read nothing.
+async fn commit(coordinator: &Arc<Coordinator>, writes: Writes) -> Told {
+    Told::by(coordinator.commit_shared(writes, Acknowledgement::ByMajority).await)
+}
+
+async fn create_edge(cluster: &Cluster, coordinator: &Arc<Coordinator>, rng: &mut StdRng, edge: &str) -> Told {
     let (source, target) = (rng.random_range(0..NODES), rng.random_range(0..NODES));
     let halves = [
         half(cluster, "out", source, target, edge),
@@ -58,14 +89,14 @@ async fn create_edge(cluster: &Cluster, coordinator: &Coordinator, rng: &mut Std
     writes.conditions = [source, target]
         .map(|number| condition(&node(cluster, number), Exists, true))
         .into();
-    Told::by(coordinator.begin().commit(writes).await)
+    commit(coordinator, writes).await
 }
 
-async fn create_node(cluster: &Cluster, coordinator: &Coordinator, rng: &mut StdRng) -> Told {
+async fn create_node(cluster: &Cluster, coordinator: &Arc<Coordinator>, rng: &mut StdRng) -> Told {
     let key = node(cluster, rng.random_range(0..NODES));
     let mut writes = only([put(&key, "node")]);
     writes.conditions = vec![condition(&key, Absent, true)];
-    Told::by(coordinator.begin().commit(writes).await)
+    commit(coordinator, writes).await
 }
 
 /// Deletes a node with all its edges, or only if it has none.
@@ -97,12 +128,12 @@ async fn delete_node(cluster: &Cluster, coordinator: &Coordinator, rng: &mut Std
     Some(Told::by(transaction.commit(writes).await))
 }
 
-async fn work(cluster: Arc<Cluster>, seed: u64, worker: u64) -> Vec<(Option<String>, Told)> {
+async fn work(cluster: Arc<Cluster>, members: Arc<Members>, seed: u64, worker: u64) -> Vec<(Option<String>, Told)> {
     let mut rng = StdRng::seed_from_u64(seed * 1_000 + worker);
     let mut told = Vec::new();
     for number in 0..CHANGES {
         let edge = format!("{worker}-{number}");
-        let (coordinator, doom) = member(&cluster, &mut rng);
+        let (coordinator, doom) = members.next(&cluster, &mut rng);
         let kind = rng.random_range(0..10);
         let change = async {
             match kind {
@@ -181,25 +212,27 @@ enum Seen {
     Graphs(Vec<(Timestamp, Graph)>),
 }
 
-async fn run(seed: u64) {
+/// Gives how many edges were created at the timestamp of another one.
+async fn run(seed: u64, workers: u64, members: Members) -> usize {
     println!("seed {seed}");
+    let members = Arc::new(members);
     let cluster = Cluster::with_settings(PARTITIONS, &busy());
     cluster
         .wrote((0..NODES).map(|number| put(&node(&cluster, number), "node")))
         .await;
     let mut tasks = JoinSet::new();
-    for worker in 0..WORKERS {
-        let cluster = cluster.clone();
-        tasks.spawn(async move { Seen::Changes(work(cluster, seed, worker).await) });
+    for worker in 0..workers {
+        let (cluster, members) = (cluster.clone(), members.clone());
+        tasks.spawn(async move { Seen::Changes(work(cluster, members, seed, worker).await) });
     }
     for _ in 0..CHECKERS {
         let cluster = cluster.clone();
         tasks.spawn(async move { Seen::Graphs(check(cluster).await) });
     }
-    let (mut edges, mut graphs) = (0, 0);
+    let (mut edges, mut graphs) = (Vec::new(), 0);
     for seen in in_chaos(&cluster, seed, tasks).await {
         match seen {
-            Seen::Changes(changes) => edges += were_true(&cluster, changes).await,
+            Seen::Changes(changes) => edges.extend(were_true(&cluster, changes).await),
             Seen::Graphs(seen) => {
                 for (snapshot, before) in seen {
                     assert_eq!(
@@ -213,15 +246,17 @@ async fn run(seed: u64) {
         }
     }
     graph(&cluster, cluster.oracle.issue()).await.expect("all is calm");
+    let created = edges.len();
     assert!(
-        edges >= 5 && graphs >= 5,
-        "almost nothing happened: {edges} edges, {graphs} graphs"
+        created >= 5 && graphs >= 5,
+        "almost nothing happened: {created} edges, {graphs} graphs"
     );
+    created - edges.into_iter().collect::<BTreeSet<_>>().len()
 }
 
-/// How many edges were created; fails where a client was told otherwise.
-async fn were_true(cluster: &Cluster, changes: Vec<(Option<String>, Told)>) -> u32 {
-    let mut created = 0;
+/// When edges were created; fails where a client was told otherwise.
+async fn were_true(cluster: &Cluster, changes: Vec<(Option<String>, Told)>) -> Vec<Timestamp> {
+    let mut created = Vec::new();
     for (edge, told) in changes {
         if let (Some(edge), Told::Committed(at)) = (edge, told) {
             let graph = graph(cluster, at).await.expect("all is calm");
@@ -229,7 +264,7 @@ async fn were_true(cluster: &Cluster, changes: Vec<(Option<String>, Told)>) -> u
                 graph.edges.iter().any(|(_, _, name)| *name == edge),
                 "told that {edge} was created at {at}"
             );
-            created += 1;
+            created.push(at);
         }
     }
     created
@@ -238,6 +273,16 @@ async fn were_true(cluster: &Cluster, changes: Vec<(Option<String>, Told)>) -> u
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_snapshot_of_a_graph_in_chaos_has_a_dangling_edge() {
     for seed in [1, 2] {
-        run(seed).await;
+        run(seed, WORKERS, Members::Many).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_has_one_whose_changes_share_commits() {
+    let mut shared = 0;
+    for seed in [3, 4, 5] {
+        shared += run(seed, MORE_WORKERS, Members::One(Mutex::default())).await;
+        println!("{shared} shared a commit");
+    }
+    assert!(shared >= 5, "almost nothing was shared: {shared}");
 }

@@ -296,7 +296,11 @@ mod tests {
         let (reader, other) = (Pin::new(table.clone(), 3), Pin::new(table.clone(), 3));
         drop(other);
         table.forget_unseen(4, is_below);
-        assert_eq!(table.get(3, b"brief"), Some(Some(vec![2; 100].into())), "it is seen at 3");
+        assert_eq!(
+            table.get(3, b"brief"),
+            Some(Some(vec![2; 100].into())),
+            "it is seen at 3"
+        );
         assert_eq!(table.get(1, b"brief"), None);
         assert!(table.bytes() < full);
         drop(reader);

@@ -274,7 +274,12 @@ mod tests {
         let bytes = 20_000;
         let ranges = Ranges::new(bytes);
         for number in 0..200 {
-            read(&ranges, range(number, 255), 0, &[(vec![number].into(), vec![0; 100].into())]);
+            read(
+                &ranges,
+                range(number, 255),
+                0,
+                &[(vec![number].into(), vec![0; 100].into())],
+            );
             assert!(
                 known(&ranges, range(0, 255), 0).is_some(),
                 "the first is used all the time: {number}"

@@ -104,7 +104,10 @@ async fn applied_entries_are_readable_at_once_and_durable_at_a_checkpoint() {
     let answers = state.apply(&[entry(0), entry(1), entry(2)]).unwrap();
     assert_eq!(answers.iter().map(|answer| answer.0[0]).collect::<Vec<_>>(), [0, 1, 1]);
     let view = state.view().unwrap();
-    assert_eq!((view.applied_index(), view.get(&[3]).unwrap()), (2, Some(vec![2].into())));
+    assert_eq!(
+        (view.applied_index(), view.get(&[3]).unwrap()),
+        (2, Some(vec![2].into()))
+    );
     assert_eq!(view.get(&[1]).unwrap(), None);
     assert!(
         view.scan(&[9], &[1]).unwrap().next().is_none(),

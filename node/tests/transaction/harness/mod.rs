@@ -68,6 +68,7 @@ pub struct Cluster {
 }
 
 /// A member and the moment of its death.
+#[derive(Clone)]
 pub struct Doom {
     pub member: MemberId,
     pub death: CancellationToken,

@@ -20,6 +20,7 @@ pub mod router;
 pub mod run;
 pub mod server;
 pub mod space;
+pub mod to_the_end;
 pub mod transaction;
 
 pub use embedded::{ClusterConfig, EmbeddedMember, KotobaCluster, NodeId, StartError};

@@ -241,6 +241,15 @@ impl Partitions for Router {
         }
     }
 
+    fn is_followed_here(&self, partition: PartitionId) -> bool {
+        let here = self.local.get(partition);
+        here.is_some_and(|local| !local.group.leadership().leading)
+    }
+
+    fn follows(&self) -> bool {
+        self.local.any(|local| !local.group.leadership().leading)
+    }
+
     fn partition_of(&self, slot: u16) -> PartitionId {
         // Keys are made here and begin with a slot; another number would be a bug that must not stop the process.
         placement::partition_of_slot(slot.min(placement::SLOTS - 1), self.partition_count())
@@ -282,7 +291,9 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::History { .. }
         | Request::Close { .. }
         | Request::ReadReplica { .. }
-        | Request::ReadNewest { .. } => true,
+        | Request::ReadNewest { .. }
+        | Request::ReadIndex { .. }
+        | Request::ReadApplied { .. } => true,
         Request::OnePhase(_) | Request::OnePhaseEventual(_) => false,
     }
 }

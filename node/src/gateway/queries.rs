@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use self::short::Held;
 use super::snapshot::{Reading, Snapshot, Snapshots};
 use super::{Gateway, convert};
-use crate::transaction::ReadError;
+use crate::transaction::{Followed, ReadError};
 
 /// Parts of an answer that wait for a slow client; then the query waits. With rows of at most a megabyte each part stays
 /// below two, so that all of them take at most 16 MB.
@@ -142,7 +142,7 @@ impl Running<'_> {
         }
         if ask.is_short()
             && ask.is_now()
-            && let Some(known) = self.snapshots.if_unchanged(ask.reading.bookmark)
+            && let Some(known) = self.snapshots.if_unchanged(ask.reading.bookmark).await
             && self.answer(&ask, Course::hasty(known)).await? == Ended::Answered
         {
             return Ok(());
@@ -172,6 +172,7 @@ impl Running<'_> {
         let mut step = plan.advance(Vec::new())?;
         let mut total = 0;
         let mut held = Held::of(snapshot);
+        let mut followed = Followed::default();
         loop {
             total += step.count;
             if !ask.count_only {
@@ -182,6 +183,11 @@ impl Running<'_> {
                 let cut = step.cut.filter(|_| !ask.count_only);
                 if cut.is_some() && !held.stands() {
                     return Ok(Ended::Early);
+                }
+                match self.snapshots.coordinator.settle(followed).await {
+                    Ok(()) => {}
+                    Err(ReadError::Changed) => return Ok(Ended::Early),
+                    Err(error) => return Err(error.into()),
                 }
                 let cursor = cut.map(|cut| Cursor::new(snapshot.at.0, &ask.query, &ask.order, cut).encode());
                 let cursor = cursor.unwrap_or_default();
@@ -196,7 +202,7 @@ impl Running<'_> {
             }
             let answers = match read.take() {
                 Some(answers) => Ok(answers),
-                None => self.read(snapshot, reads).await,
+                None => self.read(snapshot, reads, &mut followed).await,
             };
             step = match answers {
                 Ok(answers) => plan.advance(answers)?,
@@ -223,10 +229,17 @@ impl Running<'_> {
         self.answer(ask, course).await
     }
 
-    async fn read(&self, snapshot: Snapshot, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
+    async fn read(
+        &self,
+        snapshot: Snapshot,
+        reads: Vec<Read>,
+        followed: &mut Followed,
+    ) -> Result<Vec<Answer>, ReadError> {
         let max_bytes = self.limits.memory_bytes / 2;
         let coordinator = self.snapshots.coordinator;
-        coordinator.read_at(snapshot.at, snapshot.from, reads, max_bytes).await
+        coordinator
+            .read_step(snapshot.at, snapshot.from, reads, max_bytes, followed)
+            .await
     }
 
     /// A cursor goes on at the snapshot of the answer that gave it.

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use futures::stream;
 use kotoba_graph::query::Row;
 use kotoba_proto::cluster::{AFTER_POSITION_KEY, ROUTE_KEY, SLOT_KEY};
 use kotoba_proto::error::status;
@@ -28,6 +29,7 @@ use super::refusal::kind_of_refusal;
 use super::{Ask, Gateway, OperationError, QueryError, RowBatch, convert, events, leaving, status as cluster_status};
 use crate::member::Process;
 use crate::member::running::Running;
+use crate::to_the_end::to_the_end;
 use crate::transaction::ReadError;
 
 /// A join is logged by then, or the joiner asks again.
@@ -71,7 +73,7 @@ impl ClusterService for ClientEndpoint {
         let way = self.way(request.metadata());
         let request = convert::operation_request(request.into_inner()).map_err(invalid)?;
         // Runs on where the client goes away: a commit must not be cut off in the middle.
-        let outcome = tokio::spawn(async move { gateway.execute(request).await }).await;
+        let outcome = to_the_end(async move { gateway.execute(request).await }).await;
         let outcome = outcome.map_err(|error| status(Kind::UnknownOutcome, error.to_string()))?;
         let outcome = outcome.map_err(operation_status)?;
         Ok(with_way(
@@ -96,12 +98,8 @@ impl ClusterService for ClientEndpoint {
             count_only: request.count_only,
         };
         let (sender, parts) = mpsc::channel(PARTS_IN_FLIGHT);
-        let mut query = Box::pin(async move { gateway.query(ask, sender).await });
-        // What is small and led here is answered here and now; only what has to wait is worth a task.
-        if futures::poll!(query.as_mut()).is_pending() {
-            tokio::spawn(query);
-        }
-        let answer = ReceiverStream::new(parts).map(|part| part.map(part_of_answer).map_err(query_status));
+        let parts = begun_in_place(async move { gateway.query(ask, sender).await }, parts);
+        let answer = parts.map(|part| part.map(part_of_answer).map_err(query_status));
         Ok(with_way(way, Box::pin(answer)))
     }
 
@@ -203,6 +201,27 @@ impl ClusterService for ClientEndpoint {
             max_parallel_moves: settings.max_parallel_moves,
         }))
     }
+}
+
+/// The parts of an answer. What makes them runs where the first is waited for: most answers have no other. If there is more it
+/// gets a task, and is ahead of whoever takes the parts.
+fn begun_in_place<T>(
+    work: impl Future<Output = ()> + Send + 'static,
+    mut parts: mpsc::Receiver<T>,
+) -> impl Stream<Item = T> {
+    let mut work = Some(Box::pin(work));
+    stream::poll_fn(move |context| {
+        if work.as_mut().is_some_and(|work| work.as_mut().poll(context).is_ready()) {
+            work = None;
+        }
+        let part = parts.poll_recv(context);
+        if part.is_ready()
+            && let Some(work) = work.take()
+        {
+            tokio::spawn(work);
+        }
+        part
+    })
 }
 
 fn with_way<T>(way: Option<MetadataValue<Ascii>>, answer: T) -> Response<T> {

@@ -2,7 +2,7 @@
 //!
 //! | level | snapshot | answered by |
 //! |---|---|---|
-//! | Strong | taken now; or known before, where what is read has not changed since; of one node its newest version's, or later | leaders, behind a read barrier |
+//! | Strong | taken now; or known before, where what is read has not changed since; of one node its newest version's, or later | leaders, behind a read barrier; or, where nothing has changed, replicas of this member that their leaders say are far enough |
 //! | Read-your-writes | the client's bookmark or newer | the nearest replica that has reached it, else the leader |
 //! | Eventual | the newest that all partitions have closed | the nearest replica, else the leader |
 
@@ -98,9 +98,9 @@ impl Snapshots<'_> {
     }
 
     /// A snapshot that is as good as one taken now, as long as nothing that is read has changed since.
-    pub fn if_unchanged(&self, bookmark: Timestamp) -> Option<Snapshot> {
-        let at = self.coordinator.snapshot_if_unchanged(bookmark)?;
-        Some(exactly(at, ReadFrom::LeadersIfUnchanged))
+    pub async fn if_unchanged(&self, bookmark: Timestamp) -> Option<Snapshot> {
+        let at = self.coordinator.snapshot_if_unchanged(bookmark).await?;
+        Some(exactly(at, ReadFrom::IfUnchanged))
     }
 
     /// A client that has no bookmark yet has written nothing that it must see.

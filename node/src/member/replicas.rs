@@ -54,6 +54,10 @@ impl LocalPartitions {
         self.read().iter().map(|(id, local)| (*id, local.clone())).collect()
     }
 
+    pub fn any(&self, is_one: impl Fn(&LocalPartition) -> bool) -> bool {
+        self.read().values().any(is_one)
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<PartitionId, LocalPartition>> {
         self.running.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -35,6 +35,8 @@ pub trait PartitionGroup: Send + Sync + 'static {
     async fn read_barrier(&self) -> Result<(), GroupError>;
     /// As `read_barrier`, for what is only read: whether this replica leads may be known from a moment ago.
     async fn lease_barrier(&self) -> Result<(), GroupError>;
+    /// Index of the last applied entry. A view that is opened later contains it, and what was answered before is in it.
+    fn applied_index(&self) -> u64;
     /// Pins the state as of the last applied entry.
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError>;
     fn leadership(&self) -> Leadership;
@@ -100,6 +102,14 @@ pub trait Partitions: Send + Sync + 'static {
     }
     /// Asks one replica, the nearest, whether it leads or not; none where it gave no answer.
     async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply>;
+    /// Whether this member has a replica of a partition that does not lead.
+    fn is_followed_here(&self, _partition: PartitionId) -> bool {
+        false
+    }
+    /// Whether there is any such.
+    fn follows(&self) -> bool {
+        false
+    }
     fn partition_of(&self, slot: u16) -> PartitionId;
     /// First and last slot of a partition.
     fn slots_of(&self, partition: PartitionId) -> (u16, u16);
@@ -123,6 +133,10 @@ impl PartitionGroup for Group {
 
     async fn lease_barrier(&self) -> Result<(), GroupError> {
         Group::lease_barrier(self).await.map_err(no_barrier)
+    }
+
+    fn applied_index(&self) -> u64 {
+        Group::applied_index(self)
     }
 
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {

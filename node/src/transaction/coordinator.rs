@@ -5,6 +5,7 @@
 //! commit was never sent or the primary's log says so, else the outcome is called unknown.
 
 mod commit;
+mod followed;
 mod lanes;
 mod read;
 mod resolve;
@@ -20,6 +21,8 @@ use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::partition::{Condition, Key, Op, Resolved, Span, TxnHead, TxnId};
 use tokio::sync::{Semaphore, mpsc};
 
+use followed::Behind;
+pub use followed::Followed;
 pub use read::{MAX_TRANSACTION_BYTES, ReadFrom, span_of};
 use resolve::MAX_FORGOTTEN;
 pub use resolve::by_partition;
@@ -49,6 +52,7 @@ pub struct Coordinator {
     shared: SharedCommits,
     /// Reads at timestamps that were not taken for them, after one had met a change.
     changed: Avoided,
+    behind: Behind,
 }
 
 /// A read did not get its answer; nothing is changed by it.
@@ -163,6 +167,7 @@ impl Coordinator {
             outcomes: Outcomes::default(),
             shared: SharedCommits::default(),
             changed: Avoided::default(),
+            behind: Behind::default(),
         }
     }
 

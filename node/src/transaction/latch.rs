@@ -96,6 +96,13 @@ impl Latches {
             .await
     }
 
+    /// Whether nobody holds a latch now, in the term of this leader.
+    pub fn are_free(&self, term: u64) -> Result<bool, LatchError> {
+        let mut table = self.lock();
+        table.enter(term)?;
+        Ok(table.held.is_empty())
+    }
+
     /// Whether an attempt of this transaction is under way.
     pub fn is_held_by(&self, txn: TxnId) -> bool {
         self.lock().held.values().any(|holder| *holder == txn)

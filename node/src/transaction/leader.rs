@@ -6,6 +6,7 @@
 mod commit;
 mod evaluate;
 mod eventual;
+mod follower;
 mod read;
 mod replica;
 mod settle;
@@ -164,6 +165,12 @@ impl PartitionLeader {
                 reads,
                 max_bytes,
             } => self.read_replica(snapshot, reads, max_bytes).await,
+            Request::ReadIndex { at_least } => self.read_index(at_least).await,
+            Request::ReadApplied {
+                at_least,
+                reads,
+                max_bytes,
+            } => self.read_applied(at_least, reads, max_bytes).await,
         }
     }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Of requests and responses; members of one cluster may run two versions for the time of an upgrade.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 
 /// One step of the protocol at one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,17 @@ pub enum Request {
     },
     /// As `OnePhase`, answered where it can be as soon as the leader has the entry on its own disk.
     OnePhaseEventual(OnePhase),
+    /// How far a replica has to have applied the log to give what `ReadNewest` gives.
+    ReadIndex {
+        /// An issued timestamp.
+        at_least: Timestamp,
+    },
+    /// As `ReadNewest`, of any replica, as far as it has applied the log.
+    ReadApplied {
+        at_least: Timestamp,
+        reads: Vec<Read>,
+        max_bytes: usize,
+    },
 }
 
 /// Whether what was read still holds at a later timestamp.
@@ -139,6 +150,12 @@ pub enum Reply {
     Newest(Newest),
     /// A transaction that may have ended is in the way, or what is newest was collected: read at a timestamp taken now.
     Undecided,
+    ReadIndex(u64),
+    Applied {
+        /// At least so far the log was applied.
+        index: u64,
+        newest: Newest,
+    },
 }
 
 /// What was read is now.

@@ -17,7 +17,8 @@ mod outcomes;
 pub use boundary::{Admission, CallError, GroupError, PartitionGroup, Partitions, Timestamps};
 pub use closed::{ClosedSnapshot, ClosedSnapshots};
 pub use coordinator::{
-    Acknowledgement, CommitError, Coordinator, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Transaction, Writes,
+    Acknowledgement, CommitError, Coordinator, Followed, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Transaction,
+    Writes,
 };
 pub use latch::{LatchError, Latches};
 pub use leader::{LeaderSettings, PartitionLeader};

@@ -121,20 +121,19 @@ async fn check(cluster: Arc<Cluster>) -> Vec<Seen> {
 }
 
 /// Walks from account to account at a timestamp that was not taken for it.
-async fn walk(cluster: Arc<Cluster>, seed: u64) -> Vec<Seen> {
+async fn walk(cluster: Arc<Cluster>, seed: u64, reads: fn(&Cluster) -> Arc<Coordinator>) -> Vec<Seen> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut seen = Vec::new();
-    let reader = cluster.coordinator();
     let mut known = cluster.oracle.newest();
     for _ in 0..WALKS {
+        // A new member does not know which replicas were behind.
+        let reader = reads(&cluster);
         let newest = cluster.oracle.newest();
         let mut balances = BTreeMap::new();
         for _ in 0..2 {
             let number = rng.random_range(0..ACCOUNTS);
             let read = vec![get(&account(&cluster, number))];
-            let read = reader
-                .read_at(known, ReadFrom::LeadersIfUnchanged, read, usize::MAX)
-                .await;
+            let read = reader.read_at(known, ReadFrom::IfUnchanged, read, usize::MAX).await;
             if let Ok(mut read) = read {
                 balances.insert(number, balance(value(read.remove(0))));
             } else {
@@ -163,7 +162,8 @@ async fn run(seed: u64) {
     (0..CHECKERS).for_each(|_| {
         workers.spawn(check(cluster.clone()));
     });
-    workers.spawn(walk(cluster.clone(), seed));
+    workers.spawn(walk(cluster.clone(), seed, Cluster::coordinator));
+    workers.spawn(walk(cluster.clone(), seed + 1, Cluster::following_coordinator));
     let seen: Vec<Seen> = in_chaos(&cluster, seed, workers).await.into_iter().flatten().collect();
     let (mut committed, mut checked, mut walked) = (0, 0, 0);
     for seen in seen {

@@ -111,6 +111,10 @@ impl PartitionGroup for SlowGroup {
         Ok(())
     }
 
+    fn applied_index(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
         Ok(Box::new(self.store.lock().expect("no test panics with it").clone()))
     }

@@ -1,9 +1,11 @@
 //! Reads at a timestamp that was not taken for them, which stand as long as nothing has changed since.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kotoba_graph::read::{Answer, Read};
-use kotoba_node::transaction::{Coordinator, ReadError, ReadFrom, Request};
+use kotoba_node::transaction::{Coordinator, Followed, ReadError, ReadFrom, Request};
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{Command, ConditionKind};
 
@@ -14,12 +16,23 @@ use crate::harness::*;
 const A_MOMENT: Duration = Duration::from_millis(150);
 
 async fn read(coordinator: &Coordinator, known: Timestamp, reads: Vec<Read>) -> Result<Vec<Answer>, ReadError> {
-    let read = coordinator.read_at(known, ReadFrom::LeadersIfUnchanged, reads, usize::MAX);
+    let read = coordinator.read_at(known, ReadFrom::IfUnchanged, reads, usize::MAX);
     within("no answer", read).await
 }
 
+/// The same by a member that has followers of all partitions and by one that has none.
 async fn read_one(cluster: &Cluster, known: Timestamp, one: Read) -> Result<Answer, ReadError> {
-    let read = read(&cluster.coordinator(), known, vec![one]).await;
+    let answer = read_from_leader(cluster, known, one.clone()).await;
+    assert_eq!(read_near(&cluster.following_coordinator(), known, one).await, answer);
+    answer
+}
+
+async fn read_from_leader(cluster: &Cluster, known: Timestamp, one: Read) -> Result<Answer, ReadError> {
+    read_near(&cluster.coordinator(), known, one).await
+}
+
+async fn read_near(coordinator: &Coordinator, known: Timestamp, one: Read) -> Result<Answer, ReadError> {
+    let read = read(coordinator, known, vec![one]).await;
     read.map(|mut answers| answers.remove(0))
 }
 
@@ -122,11 +135,15 @@ async fn a_latch_is_waited_for() {
     refreshing.reached().await;
     let reading = |known| {
         let (cluster, read) = (cluster.clone(), get(&key));
-        tokio::spawn(async move { read_one(&cluster, known, read).await })
+        tokio::spawn(async move { read_from_leader(&cluster, known, read).await })
     };
     let (mut above, mut below) = (reading(cluster.oracle.newest()), reading(before));
     still_waits(&mut above, "the key is latched").await;
     still_waits(&mut below, "the key is latched").await;
+    for known in [cluster.oracle.newest(), before] {
+        let near = read_near(&cluster.following_coordinator(), known, get(&key)).await;
+        assert_eq!(near, Err(ReadError::Changed), "the key is latched");
+    }
     refreshing.open();
     joined(commit).await.expect("nothing is in the way");
     assert_eq!(joined(above).await, holds("after"));
@@ -141,6 +158,98 @@ async fn a_new_leader_knows_what_its_predecessor_acknowledged() {
     cluster.wrote([put(&key, "after")]).await;
     cluster.move_leadership(0);
     assert_eq!(read_one(&cluster, known, get(&key)).await, Err(ReadError::Changed));
+}
+
+/// It has been acknowledged, and the follower has not heard of it.
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_is_behind_tells_nothing() {
+    let cluster = Cluster::new(2);
+    let (key, other) = (cluster.key(0, "k"), cluster.key(1, "k"));
+    cluster.wrote([put(&key, "before"), put(&other, "before")]).await;
+    cluster.recover().await;
+    cluster.group(0).hold_follower();
+    cluster.wrote([put(&key, "after")]).await;
+    let reader = cluster.following_coordinator();
+    let now = cluster.oracle.newest();
+    let behind = Err(ReadError::Changed);
+    assert_eq!(read_near(&reader, now, get(&key)).await, behind);
+    // For a moment the leader of that partition is read, and of no other.
+    assert_eq!(read_near(&reader, now, get(&key)).await, holds("after"));
+    cluster.group(1).hold_follower();
+    assert_eq!(read_near(&reader, now, get(&other)).await, holds("before"));
+    cluster.wrote([put(&other, "after")]).await;
+    assert_eq!(read_near(&reader, cluster.oracle.newest(), get(&other)).await, behind);
+    tokio::time::advance(A_MOMENT).await;
+    assert_eq!(read_near(&reader, now, get(&key)).await, behind);
+    cluster.group(0).release_follower();
+    let fresh = cluster.following_coordinator();
+    assert_eq!(read_near(&fresh, now, get(&key)).await, holds("after"));
+}
+
+/// What its leader has decided it may not have heard of.
+#[tokio::test]
+async fn what_a_follower_cannot_decide_its_leader_is_asked() {
+    let cluster = Cluster::new(2);
+    let (primary, other) = (cluster.key(0, "p"), cluster.key(1, "o"));
+    let resolving = cluster.router.on_next(Fate::HoldRequest, |partition, request| {
+        partition == PartitionId(1) && matches!(request, Request::Resolve { .. })
+    });
+    let committed = cluster.wrote([put(&primary, "1"), put(&other, "1")]).await;
+    resolving.reached().await;
+    cluster.group(1).hold_follower();
+    resolving.open();
+    cluster.recover().await;
+    let near = read_near(&cluster.following_coordinator(), committed, get(&other)).await;
+    assert_eq!(near, holds("1"));
+}
+
+/// Nothing but the index of its log is asked of it, once.
+#[tokio::test]
+async fn what_a_follower_has_is_not_read_from_its_leader() {
+    let cluster = Cluster::new(1);
+    let key = |name: &str| cluster.key(0, name);
+    let known = cluster.wrote(["a", "b"].map(|name| put(&key(name), "1"))).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let read_from_leader = cluster.router.on_next(Fate::HoldRequest, move |_, request| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        !matches!(request, Request::ReadIndex { .. })
+    });
+    let (reader, mut followed) = (cluster.following_coordinator(), Followed::default());
+    for name in ["a", "b"] {
+        let read = vec![get(&key(name))];
+        let step = reader.read_step(known, ReadFrom::IfUnchanged, read, usize::MAX, &mut followed);
+        assert_eq!(within("no answer", step).await, Ok(vec![holds("1").unwrap()]));
+    }
+    assert_eq!(within("no answer", reader.settle(followed)).await, Ok(()));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    drop(read_from_leader);
+}
+
+/// The step before it may have been of before a commit that the later ones see.
+#[tokio::test]
+async fn each_step_of_a_query_stands_or_none() {
+    let cluster = Cluster::new(1);
+    let (first, second) = (cluster.key(0, "a"), cluster.key(0, "b"));
+    cluster.wrote([put(&first, "before"), put(&second, "before")]).await;
+    cluster.group(0).hold_follower();
+    cluster.wrote([put(&first, "after")]).await;
+    let known = cluster.oracle.newest();
+    let (reader, mut followed) = (cluster.following_coordinator(), Followed::default());
+    for (at, key) in [&first, &second].into_iter().enumerate() {
+        let read = vec![get(key)];
+        let step = reader.read_step(known, ReadFrom::IfUnchanged, read, usize::MAX, &mut followed);
+        assert_eq!(
+            within("no answer", step).await,
+            Ok(vec![holds("before").unwrap()]),
+            "{at}"
+        );
+        cluster.group(0).release_follower();
+    }
+    assert_eq!(
+        within("no answer", reader.settle(followed)).await,
+        Err(ReadError::Changed)
+    );
 }
 
 #[tokio::test]
@@ -167,16 +276,19 @@ async fn after_a_change_timestamps_are_taken_for_a_moment() {
     let cluster = Cluster::new(1);
     let key = cluster.key(0, "k");
     let coordinator = cluster.coordinator();
-    let known = coordinator.snapshot_if_unchanged(Timestamp(0)).expect("one was issued");
+    let known = coordinator
+        .snapshot_if_unchanged(Timestamp(0))
+        .await
+        .expect("one was issued");
     assert_eq!(known, cluster.oracle.newest());
     cluster.wrote([put(&key, "1")]).await;
     assert_eq!(
         read(&coordinator, known, vec![get(&key)]).await,
         Err(ReadError::Changed)
     );
-    assert_eq!(coordinator.snapshot_if_unchanged(Timestamp(0)), None);
+    assert_eq!(coordinator.snapshot_if_unchanged(Timestamp(0)).await, None);
     tokio::time::advance(A_MOMENT).await;
     let newest = cluster.oracle.newest();
-    assert_eq!(coordinator.snapshot_if_unchanged(newest), Some(newest));
-    assert_eq!(coordinator.snapshot_if_unchanged(Timestamp(newest.0 + 1)), None);
+    assert_eq!(coordinator.snapshot_if_unchanged(newest).await, Some(newest));
+    assert_eq!(coordinator.snapshot_if_unchanged(Timestamp(newest.0 + 1)).await, None);
 }

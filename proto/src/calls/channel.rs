@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
@@ -14,7 +15,7 @@ use tower_service::Service;
 
 use super::frames::frames;
 use super::session::Session;
-use super::{MAX_REQUEST_BYTES, Ordinary, headers};
+use super::{MAX_CALLS, MAX_REQUEST_BYTES, Ordinary, headers};
 use crate::MAX_MESSAGE_BYTES;
 use crate::v1::CallFrame;
 use crate::v1::call_service_client::CallServiceClient;
@@ -91,10 +92,12 @@ impl CallChannel {
 
 /// Opens a stream; else says how it stands with it.
 async fn open(channel: Channel) -> Result<(Arc<Session>, Streaming<CallFrame>), Stream> {
-    let (parts, frames) = frames();
+    let room = Arc::new(Semaphore::new(MAX_CALLS));
+    let taken = room.clone();
+    let (parts, frames) = frames(move || taken.available_permits() + 1 < MAX_CALLS);
     let mut client = CallServiceClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES);
     match client.calls(frames).await {
-        Ok(answers) => Ok((Session::new(parts), answers.into_inner())),
+        Ok(answers) => Ok((Session::new(parts, room), answers.into_inner())),
         Err(status) if status.code() == Code::Unimplemented => Err(Stream::Unsupported),
         Err(_) => Err(Stream::None {
             until: Some(Instant::now() + OPEN_AGAIN_AFTER),

@@ -75,11 +75,13 @@ impl<S: Calls> CallService for CallServer<S> {
     type CallsStream = Answers;
 
     async fn calls(&self, request: Request<Streaming<CallFrame>>) -> Result<Response<Answers>, Status> {
-        let (parts, frames) = frames();
+        let room = Arc::new(Semaphore::new(MAX_SERVED));
+        let taken = room.clone();
+        let (parts, frames) = frames(move || taken.available_permits() + 1 < MAX_SERVED);
         let served = Served {
             server: self.clone(),
             parts,
-            room: Arc::new(Semaphore::new(MAX_SERVED)),
+            room,
             open: Arc::default(),
             tasks: JoinSet::new(),
         };

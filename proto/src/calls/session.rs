@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 
 use super::frames::Parts;
 use super::headers::{from_parts, to_parts, trailers_of};
-use super::{MAX_CALLS, PARTS_AHEAD, part_of};
+use super::{PARTS_AHEAD, part_of};
 use crate::v1::{CallEnd, CallFrame, CallHead, CallPart};
 
 /// What is not known of a call whose stream was lost is whether it was done.
@@ -43,12 +43,13 @@ struct First {
 }
 
 impl Session {
-    pub fn new(parts: Parts) -> Arc<Self> {
+    /// `room` is for [`MAX_CALLS`].
+    pub fn new(parts: Parts, room: Arc<Semaphore>) -> Arc<Self> {
         Arc::new(Session {
             parts,
             next: AtomicU64::new(1),
             waiting: Mutex::default(),
-            room: Arc::new(Semaphore::new(MAX_CALLS)),
+            room,
             is_over: AtomicBool::new(false),
         })
     }

@@ -31,7 +31,7 @@ impl Held {
             steps: 0,
             stands: match snapshot.from {
                 ReadFrom::Leaders | ReadFrom::Replicas => true,
-                ReadFrom::LeadersIfUnchanged => false,
+                ReadFrom::IfUnchanged => false,
             },
         }
     }

@@ -166,6 +166,11 @@ impl Group {
         self.inner.state.view().map_err(StoreError::new)
     }
 
+    /// Index of the last applied entry, 0 where there is none: what is answered is applied before.
+    pub fn applied_index(&self) -> u64 {
+        self.inner.state.applied().end().saturating_sub(1)
+    }
+
     /// Index of the last applied entry, as it grows.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.inner.state.watch_applied()

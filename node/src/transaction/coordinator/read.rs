@@ -8,11 +8,11 @@ use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{KeptVersions, Key, Span, Value, slot_of};
 
-use super::{Coordinator, ReadError, Transaction};
+use super::{Coordinator, Followed, ReadError, Transaction};
 use crate::transaction::message::{Newest, Reply, Request};
 
 /// Reads of one partition, each with the position of the read it answers.
-type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
+pub(super) type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
 
 /// What the reads of one step of a transaction may give.
 pub const MAX_TRANSACTION_BYTES: usize = 256 << 20;
@@ -22,8 +22,9 @@ pub const MAX_TRANSACTION_BYTES: usize = 256 << 20;
 pub enum ReadFrom {
     /// Any snapshot.
     Leaders,
-    /// Any snapshot, as long as nothing that is looked at has changed since; else it is [`ReadError::Changed`].
-    LeadersIfUnchanged,
+    /// Any snapshot, as long as nothing that is looked at has changed since; else it is [`ReadError::Changed`]. Replicas of this
+    /// member that follow are read beside leaders.
+    IfUnchanged,
     /// The nearest replica that has reached the snapshot, else the leader. For snapshots that are, or soon will be, closed.
     Replicas,
 }
@@ -59,7 +60,22 @@ impl Coordinator {
         reads: Vec<Read>,
         max_bytes: usize,
     ) -> Result<Vec<Answer>, ReadError> {
-        self.note_change(self.read_all(snapshot, from, reads, max_bytes).await)
+        let mut followed = Followed::default();
+        let answers = self.read_step(snapshot, from, reads, max_bytes, &mut followed).await?;
+        self.settle(followed).await?;
+        Ok(answers)
+    }
+
+    /// As [`Coordinator::read_at`], one step of several: what they gave stands when [`Coordinator::settle`] says so.
+    pub async fn read_step(
+        &self,
+        snapshot: Timestamp,
+        from: ReadFrom,
+        reads: Vec<Read>,
+        max_bytes: usize,
+        followed: &mut Followed,
+    ) -> Result<Vec<Answer>, ReadError> {
+        self.note_change(self.read_all(snapshot, from, reads, max_bytes, followed).await)
     }
 
     async fn read_all(
@@ -68,13 +84,14 @@ impl Coordinator {
         from: ReadFrom,
         reads: Vec<Read>,
         max_bytes: usize,
+        followed: &mut Followed,
     ) -> Result<Vec<Answer>, ReadError> {
         let mut answers: Vec<Answer> = reads.iter().map(empty_answer).collect();
         let mut left = self.route(reads);
         let mut bytes = 0;
         while !left.is_empty() {
             // Each partition gives as much as goes into one message; what is left is asked for in the next round.
-            let replies = self.read_once(snapshot, from, &left, max_bytes).await?;
+            let replies = self.read_once(snapshot, from, &left, max_bytes, followed).await?;
             for ((partition, routed), reply) in std::mem::take(&mut left).into_iter().zip(replies) {
                 let (given, rest) = take_answers(routed, answers_at(snapshot, reply)?)?;
                 for (position, part) in given {
@@ -99,10 +116,12 @@ impl Coordinator {
         from: ReadFrom,
         routed: &Routed,
         max_bytes: usize,
+        followed: &mut Followed,
     ) -> Result<Vec<Reply>, ReadError> {
         let max_bytes = max_bytes / routed.len().max(1);
         let mut replies = match from {
-            ReadFrom::Leaders | ReadFrom::LeadersIfUnchanged => BTreeMap::new(),
+            ReadFrom::Leaders => BTreeMap::new(),
+            ReadFrom::IfUnchanged => self.read_followed(snapshot, routed, max_bytes, followed).await,
             ReadFrom::Replicas => self.read_near(snapshot, routed, max_bytes).await,
         };
         let far = routed.iter().filter(|(partition, _)| !replies.contains_key(*partition));
@@ -114,7 +133,7 @@ impl Coordinator {
                     reads,
                     max_bytes,
                 },
-                ReadFrom::LeadersIfUnchanged => Request::ReadNewest {
+                ReadFrom::IfUnchanged => Request::ReadNewest {
                     at_least: snapshot,
                     reads,
                     max_bytes,
@@ -221,7 +240,7 @@ impl Coordinator {
     }
 }
 
-fn reads_of(routed: &[(usize, Read)]) -> Vec<Read> {
+pub(super) fn reads_of(routed: &[(usize, Read)]) -> Vec<Read> {
     routed.iter().map(|(_, read)| read.clone()).collect()
 }
 

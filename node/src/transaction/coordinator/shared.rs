@@ -11,9 +11,11 @@ use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::slot_of;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
+use tracing::error;
 
 use super::lanes::{Entered, GATHERS_FOR, Lane, Lanes, Next, Waiting, merge};
 use super::{Acknowledgement, CommitError, Coordinator, Writes};
+use crate::to_the_end::to_the_end;
 use crate::transaction::avoided::Avoided;
 
 /// Larger transactions commit alone: what sharing saves is little beside what they cost.
@@ -56,7 +58,10 @@ impl Coordinator {
         let (whom, mut told) = oneshot::channel();
         let entered = self.shared.lock().enter(lane, Waiting { writes, whom });
         match entered {
-            Entered::Begins(first) => drop(tokio::spawn(Runner::new(self.clone(), lane).run(first))),
+            Entered::Begins(first) => {
+                let begun = to_the_end(Runner::new(self.clone(), lane).begin(first)).await;
+                begun.unwrap_or_else(|error| error!(%error, "a shared commit"));
+            }
             Entered::Waits(ticket) => {
                 if let Ok(told) = timeout(PATIENCE, &mut told).await {
                     return told.unwrap_or_else(|_| Err(never_told()));
@@ -128,22 +133,35 @@ impl Runner {
         }
     }
 
-    /// Until nobody waits. It goes on where a client does not wait for it any more: others do.
-    async fn run(mut self, first: Waiting<Told>) {
-        let mut sharing = vec![first];
+    /// Commits for the first, who waits for it, and goes on by itself for those who came meanwhile.
+    async fn begin(mut self, first: Waiting<Told>) {
+        let sharing = self.commit(vec![first]).await;
+        match sharing.is_empty() {
+            true => self.has_ended = true,
+            false => drop(tokio::spawn(self.run(sharing))),
+        }
+    }
+
+    /// Until nobody waits.
+    async fn run(mut self, mut sharing: Vec<Waiting<Told>>) {
         while !sharing.is_empty() {
-            let count = sharing.len();
-            self.coordinator
-                .commit_together(sharing, self.lane.acknowledgement)
-                .await;
-            let next = self.coordinator.shared.lock().ended(self.lane, count);
-            if let Next::Gather(complete) = next {
-                // Complete or not.
-                let _ = timeout(GATHERS_FOR, complete).await;
-            }
-            sharing = self.coordinator.shared.lock().share(self.lane);
+            sharing = self.commit(sharing).await;
         }
         self.has_ended = true;
+    }
+
+    /// Commits together; gives who is next.
+    async fn commit(&self, sharing: Vec<Waiting<Told>>) -> Vec<Waiting<Told>> {
+        let count = sharing.len();
+        self.coordinator
+            .commit_together(sharing, self.lane.acknowledgement)
+            .await;
+        let next = self.coordinator.shared.lock().ended(self.lane, count);
+        if let Next::Gather(complete) = next {
+            // Complete or not.
+            let _ = timeout(GATHERS_FOR, complete).await;
+        }
+        self.coordinator.shared.lock().share(self.lane)
     }
 }
 

@@ -9,6 +9,10 @@
 //! M: what was read is the state at L and at M as well. That holds for each part by itself, whenever it is read, so all of them
 //! together are the state at M. And what was acknowledged before the query began is at or below M.
 //!
+//! A replica that follows may be read in the leader's place (`followed.rs`): its leader tells, at a time t after the query
+//! began, how far it has applied the log, if it holds no latch at all. Then each commit at or below M is in the log up to there,
+//! or has its intents there, and what the replica gives once it has come as far is as above, whichever of the two was first.
+//!
 //! What is not read in this way is at L only. So a part of which it does not hold spoils what was read before, none of which may
 //! have been told; and nothing may go on later at L.
 
@@ -23,13 +27,19 @@ use super::{Coordinator, ReadError};
 const AVOIDED_FOR: Duration = Duration::from_millis(100);
 
 impl Coordinator {
-    /// A timestamp at which a strong query may be read with [`ReadFrom::LeadersIfUnchanged`](super::ReadFrom::LeadersIfUnchanged),
-    /// not below a bookmark; none where it is better to take one.
-    pub fn snapshot_if_unchanged(&self, bookmark: Timestamp) -> Option<Timestamp> {
-        if self.timestamps.are_free() || self.changed.at(Instant::now()) {
+    /// A timestamp at which a strong query may be read with [`ReadFrom::IfUnchanged`](super::ReadFrom::IfUnchanged),
+    /// not below a bookmark; none where it is better to read at one taken for it.
+    pub async fn snapshot_if_unchanged(&self, bookmark: Timestamp) -> Option<Timestamp> {
+        if self.changed.at(Instant::now()) {
             return None;
         }
-        self.timestamps.recent().filter(|recent| *recent >= bookmark)
+        let known = match self.timestamps.are_free() {
+            false => self.timestamps.recent(),
+            // To take one saves more, unless there are replicas that follow.
+            true if self.partitions.follows() => self.timestamp_to_read().await.ok(),
+            true => None,
+        };
+        known.filter(|known| *known >= bookmark)
     }
 
     /// Notes whether something had changed.

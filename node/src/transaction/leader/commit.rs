@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::settle::Met;
 use super::small::Size;
 use super::{PartitionLeader, failure, latch_failure, wrong_answer};
+use crate::to_the_end::to_the_end;
 use crate::transaction::latch::{Held, LatchError};
 use crate::transaction::message::{Failure, OnePhase, OnePhaseReply, Refresh, RefreshReply, Reply, Request};
 
@@ -55,7 +56,7 @@ impl PartitionLeader {
     /// Commits in one phase. The work goes on where the caller does not wait for it any more, because of its latches.
     pub(super) async fn one_phase(self: &Arc<Self>, request: OnePhase) -> Result<OnePhaseReply, Failure> {
         let leader = self.clone();
-        let work = tokio::spawn(async move { leader.commit_one_phase(request).await });
+        let work = to_the_end(async move { leader.commit_one_phase(request).await });
         work.await.unwrap_or(Err(Failure::Unknown))
     }
 

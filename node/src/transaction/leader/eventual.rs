@@ -17,6 +17,7 @@ use tracing::warn;
 use super::commit::WRITE_WAIT;
 use super::small::Size;
 use super::{PartitionLeader, failure};
+use crate::to_the_end::to_the_end;
 use crate::transaction::latch::Held;
 use crate::transaction::message::{Failure, OnePhase, OnePhaseReply};
 
@@ -34,7 +35,7 @@ impl PartitionLeader {
         let leader = self.clone();
         let asked = request.clone();
         // As a Strong one it goes on where the caller does not wait any more, because of its latches.
-        let early = tokio::spawn(async move { leader.commit_early(asked).await });
+        let early = to_the_end(async move { leader.commit_early(asked).await });
         match early.await.unwrap_or(Err(Failure::Unknown))? {
             Early::Promised(at) => Ok(OnePhaseReply::Committed(at)),
             Early::Ended(reply) => Ok(reply),

@@ -37,6 +37,8 @@ struct State {
     leader: usize,
     rules: Vec<Rule>,
     chaos: Option<StdRng>,
+    /// Entries that the replica which follows has applied; none where all.
+    followed_to: Option<usize>,
 }
 
 /// What chaos does to a proposal.
@@ -71,6 +73,7 @@ impl TestGroup {
                 leader: 0,
                 rules: Vec::new(),
                 chaos: None,
+                followed_to: None,
             }),
             appended: watch::channel(0).0,
             leaderships: (0..REPLICAS).map(|_| watch::channel(Leadership::default()).0).collect(),
@@ -134,11 +137,36 @@ impl TestGroup {
 
     /// From now on some proposals are answered late or not at all.
     pub fn unleash(&self, seed: u64) {
+        self.hold_follower();
         self.lock().chaos = Some(StdRng::seed_from_u64(seed));
     }
 
     pub fn calm(&self) {
         self.lock().chaos = None;
+        self.release_follower();
+    }
+
+    /// The replica that follows applies nothing more for the present.
+    pub fn hold_follower(&self) {
+        let mut state = self.lock();
+        state.followed_to = Some(state.log.len());
+    }
+
+    pub fn release_follower(&self) {
+        self.lock().followed_to = None;
+    }
+
+    /// What a replica has applied; in chaos one that follows comes as far as the log now and then.
+    fn applied_by(&self, number: usize) -> usize {
+        let mut state = self.lock();
+        let all = state.log.len();
+        if number == state.leader {
+            return all;
+        }
+        if state.chaos.as_mut().is_some_and(|rng| rng.random_ratio(1, 3)) {
+            state.followed_to = Some(all);
+        }
+        state.followed_to.unwrap_or(all)
     }
 
     fn trouble(&self) -> Trouble {
@@ -288,8 +316,16 @@ impl PartitionGroup for Replica {
         self.read_barrier().await
     }
 
+    fn applied_index(&self) -> u64 {
+        self.group.applied_by(self.number) as u64
+    }
+
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
-        Ok(Box::new(self.group.store()))
+        let entries = self.group.applied_by(self.number);
+        Ok(Box::new(match entries == self.group.entries() {
+            true => self.group.store(),
+            false => self.group.store_at(entries),
+        }))
     }
 
     fn leadership(&self) -> Leadership {

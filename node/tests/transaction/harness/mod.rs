@@ -146,6 +146,19 @@ impl Cluster {
         (Arc::new(coordinator), doom)
     }
 
+    /// A coordinator on a member that has the replicas which follow.
+    pub fn following_coordinator(&self) -> Arc<Coordinator> {
+        let member = MemberId(self.members.fetch_add(1, Ordering::SeqCst));
+        let route = Route::of_follower(self.router.clone());
+        Arc::new(Coordinator::new(
+            member,
+            1,
+            self.oracle.clone(),
+            route,
+            Arc::new(SystemClock),
+        ))
+    }
+
     /// A message straight to a partition's leader.
     pub async fn send(&self, partition: usize, request: Request) -> Response {
         within("no answer", self.router.deliver(PartitionId(partition as u32), request)).await

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
-use super::group::TestGroup;
+use super::group::{REPLICAS, TestGroup};
 use super::{DEADLINE, SLOTS};
 
 /// What happens to a message.
@@ -155,6 +155,8 @@ pub struct Route {
     router: Arc<Router>,
     /// Messages this member still sends. Very many for one that stays alive.
     left: AtomicI64,
+    /// Whether the member has the replicas that follow.
+    follows: bool,
     /// Cancelled when the member dies.
     pub death: CancellationToken,
 }
@@ -164,6 +166,17 @@ impl Route {
         Arc::new(Route {
             router,
             left: AtomicI64::new(messages),
+            follows: false,
+            death: CancellationToken::new(),
+        })
+    }
+
+    /// Of a member that has a replica of each partition, which follows.
+    pub fn of_follower(router: Arc<Router>) -> Arc<Self> {
+        Arc::new(Route {
+            router,
+            left: AtomicI64::new(i64::MAX),
+            follows: true,
             death: CancellationToken::new(),
         })
     }
@@ -194,7 +207,16 @@ impl Partitions for Route {
     }
 
     async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply> {
-        self.router.deliver(partition, request).await.ok()
+        if !self.follows {
+            return self.router.deliver(partition, request).await.ok();
+        }
+        let served = &self.router.served()[partition.0 as usize];
+        let follower = &served.leaders[(served.group.leader() + 1) % REPLICAS];
+        follower.handle(request).await.ok()
+    }
+
+    fn is_followed_here(&self, _: PartitionId) -> bool {
+        self.follows
     }
 
     fn partition_of(&self, slot: u16) -> PartitionId {

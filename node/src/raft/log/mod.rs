@@ -3,6 +3,7 @@
 //! Order of writes is the order of calls, votes included; a vote is durable before it is answered, an entry is readable
 //! before it is durable; the first failed write ends all writing. A replica id that was retired is refused for ever.
 
+mod committed;
 #[cfg(test)]
 pub mod crash;
 mod disk;
@@ -19,7 +20,7 @@ mod writer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
@@ -30,6 +31,7 @@ pub use replica::ReplicaLogHandle;
 #[cfg(test)]
 pub use segments::CrashingFolder;
 
+use self::committed::Committed;
 use self::disk::{Found, Row as StoredRow};
 use self::index::CacheBudget;
 use self::replica::ReplicaLog;
@@ -39,7 +41,7 @@ use super::counters::Counters;
 use super::fatal::{Fatal, FatalHook};
 use super::lock::lock;
 use super::room::DiskRoom;
-use super::types::ReplicaKey;
+use super::types::{LogId, ReplicaKey};
 
 /// The log's name in the data directory.
 pub const LOG_DIRECTORY: &str = "log";
@@ -54,6 +56,9 @@ const CACHE_FLOOR_BYTES: usize = 1 << 20;
 pub struct Shared {
     disk: Arc<dyn LogDisk>,
     queue: mpsc::Sender<Message>,
+    /// Changes that were put into the queue, or are just about to be.
+    queued: AtomicU64,
+    committed: Mutex<Committed>,
     /// Bytes the queue still takes. Closed when nothing can be written any more.
     budget: Semaphore,
     cache: Arc<CacheBudget>,
@@ -76,10 +81,21 @@ impl Shared {
     }
 
     fn enqueue(&self, queued: Queued) -> Result<(), LogError> {
-        match self.failed.get() {
-            Some(_) => Err(self.down()),
-            None => self.queue.send(Message::Change(queued)).map_err(|_| self.down()),
+        if self.failed.get().is_some() {
+            return Err(self.down());
         }
+        self.queued.fetch_add(1, Ordering::SeqCst);
+        self.queue.send(Message::Change(queued)).map_err(|_| self.down())
+    }
+
+    /// Notes how far a log is committed, behind the changes that were queued before.
+    fn note_committed(&self, key: ReplicaKey, position: Option<LogId>) -> Result<(), LogError> {
+        if self.failed.get().is_some() {
+            return Err(self.down());
+        }
+        let behind = self.queued.load(Ordering::SeqCst);
+        lock(&self.committed).note(key, position, behind);
+        Ok(())
     }
 
     fn down(&self) -> LogError {
@@ -143,6 +159,8 @@ impl LogStore {
         let shared = Arc::new(Shared {
             disk,
             queue,
+            queued: AtomicU64::new(0),
+            committed: Mutex::default(),
             budget: Semaphore::new(QUEUE_BYTES),
             cache,
             next_sequence: AtomicU64::new(loaded.next_sequence),

@@ -318,9 +318,8 @@ impl RaftLogStorage<TypeConfig> for ReplicaLogHandle {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        let cost = self.shared.reserve(0).await?;
         lock(&self.log.state).committed = committed;
-        Ok(self.enqueue(Change::Committed(committed), cost, None)?)
+        Ok(self.shared.note_committed(self.log.key, committed)?)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {

@@ -1,4 +1,4 @@
-//! Feeding those who are behind: from memory at once, from the disk at a pace.
+//! Feeding those who are behind: from memory at once, from the disk at a pace; and how far a log is committed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,4 +59,21 @@ async fn entries_from_the_disk_are_paced_and_those_in_memory_are_not() {
     let begun = Instant::now();
     assert_eq!(log.try_get_log_entries(0..ENTRIES).await.unwrap().len() as u64, ENTRIES);
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn how_far_a_log_is_committed_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = LogStore::of_a_test(directory.path(), true);
+    let mut log = store.create(key()).await.unwrap();
+    log.append((0..2).map(entry), IOFlushed::noop()).await.unwrap();
+    for index in [0, 1] {
+        log.save_committed(Some(entry(index).log_id)).await.unwrap();
+        assert_eq!(log.read_committed().await.unwrap(), Some(entry(index).log_id));
+    }
+    drop(log);
+    tokio::task::spawn_blocking(move || store.close()).await.unwrap();
+    let store = LogStore::of_a_test(directory.path(), false);
+    let committed = store.replica(key()).unwrap().read_committed().await.unwrap();
+    assert_eq!(committed, Some(entry(1).log_id));
 }

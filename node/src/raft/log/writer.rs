@@ -45,7 +45,6 @@ pub enum Change {
         log: Arc<ReplicaLog>,
         vote: Vote,
     },
-    Committed(Option<LogId>),
     Truncate {
         sequences: Vec<u64>,
     },
@@ -67,7 +66,7 @@ impl Change {
             Change::Create | Change::Append { .. } | Change::Vote { .. } | Change::Retire { .. } | Change::Barrier => {
                 true
             }
-            Change::Committed(_) | Change::Truncate { .. } | Change::Purge { .. } => false,
+            Change::Truncate { .. } | Change::Purge { .. } => false,
         }
     }
 }
@@ -94,6 +93,8 @@ pub enum Message {
 pub struct Writer {
     shared: Arc<Shared>,
     queue: Receiver<Message>,
+    /// Changes that came.
+    received: u64,
     rows: BTreeMap<ReplicaKey, Row>,
     /// Sequences that nothing refers to any more.
     doomed: VecDeque<u64>,
@@ -112,6 +113,7 @@ impl Writer {
         Writer {
             shared,
             queue,
+            received: 0,
             rows,
             doomed,
             company_within: Duration::ZERO,
@@ -127,12 +129,11 @@ impl Writer {
         self.shared.disk.close();
     }
 
-    /// Waits for work: an urgent change, or enough of the others, or the end of their patience.
+    /// Waits for work: an urgent change, or enough of the others, or the end of their patience, and of what wakes nobody.
     fn gather(&mut self) -> Vec<Queued> {
         let mut changes = Vec::new();
         let mut bytes = 0;
-        let is_idle = self.doomed.is_empty() && !self.shared.disk.is_untidy();
-        let mut deadline = (!is_idle).then(|| Instant::now() + LAZY_DELAY);
+        let deadline = Instant::now() + LAZY_DELAY;
         let mut urgent = false;
         while changes.len() < MAX_CHANGES && bytes < MAX_COMMIT_BYTES {
             match self.next(urgent, deadline) {
@@ -142,7 +143,7 @@ impl Writer {
                         self.wait_for_company();
                     }
                     bytes += queued.cost;
-                    deadline = deadline.or(Some(Instant::now() + LAZY_DELAY));
+                    self.received += 1;
                     changes.push(queued);
                 }
                 Next::NothingMore => break,
@@ -162,11 +163,10 @@ impl Writer {
         }
     }
 
-    fn next(&self, urgent: bool, deadline: Option<Instant>) -> Next {
-        let wait = match deadline {
-            _ if urgent => Duration::ZERO,
-            Some(deadline) => deadline.saturating_duration_since(Instant::now()),
-            None => return self.queue.recv().map_or(Next::Close, Next::from),
+    fn next(&self, urgent: bool, deadline: Instant) -> Next {
+        let wait = match urgent {
+            true => Duration::ZERO,
+            false => deadline.saturating_duration_since(Instant::now()),
         };
         match self.queue.recv_timeout(wait) {
             Ok(message) => Next::from(message),
@@ -208,6 +208,10 @@ impl Writer {
         for Queued { key, change, .. } in changes {
             self.add(*key, change, &mut batch);
         }
+        let committed = lock(&self.shared.committed).take(self.received);
+        for (key, position) in committed {
+            self.edit(key, &mut batch, |row| row.committed = position);
+        }
         batch
     }
 
@@ -220,7 +224,6 @@ impl Writer {
             // Its replica is gone.
             Change::Append { .. } => {}
             Change::Vote { vote, .. } => self.edit(key, batch, |row| row.vote = Some(*vote)),
-            Change::Committed(committed) => self.edit(key, batch, |row| row.committed = *committed),
             // At once: an entry of the same index may follow in this very batch.
             Change::Truncate { sequences } => batch.deletes.append(sequences),
             // The position is written now, so it is durable no later than the first deletion.
@@ -260,7 +263,6 @@ impl Writer {
                 Change::Append { log, end, .. } => lock(&log.state).index.durable_before(end),
                 Change::Vote { log, vote } => lock(&log.state).vote = Some(vote),
                 Change::Create
-                | Change::Committed(_)
                 | Change::Truncate { .. }
                 | Change::Purge { .. }
                 | Change::Retire { .. }

@@ -133,9 +133,10 @@ impl Runner {
         }
     }
 
-    /// Commits for the first, who waits for it, and goes on by itself for those who came meanwhile.
+    /// Commits for the first, who waits for it and for nobody else; for those who came meanwhile it goes on by itself.
     async fn begin(mut self, first: Waiting<Told>) {
-        let sharing = self.commit(vec![first]).await;
+        self.commit(vec![first]).await;
+        let sharing = self.coordinator.shared.lock().share(self.lane);
         match sharing.is_empty() {
             true => self.has_ended = true,
             false => drop(tokio::spawn(self.run(sharing))),
@@ -145,23 +146,21 @@ impl Runner {
     /// Until nobody waits.
     async fn run(mut self, mut sharing: Vec<Waiting<Told>>) {
         while !sharing.is_empty() {
-            sharing = self.commit(sharing).await;
+            let count = sharing.len();
+            self.commit(sharing).await;
+            let next = self.coordinator.shared.lock().ended(self.lane, count);
+            if let Next::Gather(complete) = next {
+                // Complete or not.
+                let _ = timeout(GATHERS_FOR, complete).await;
+            }
+            sharing = self.coordinator.shared.lock().share(self.lane);
         }
         self.has_ended = true;
     }
 
-    /// Commits together; gives who is next.
-    async fn commit(&self, sharing: Vec<Waiting<Told>>) -> Vec<Waiting<Told>> {
-        let count = sharing.len();
-        self.coordinator
-            .commit_together(sharing, self.lane.acknowledgement)
-            .await;
-        let next = self.coordinator.shared.lock().ended(self.lane, count);
-        if let Next::Gather(complete) = next {
-            // Complete or not.
-            let _ = timeout(GATHERS_FOR, complete).await;
-        }
-        self.coordinator.shared.lock().share(self.lane)
+    async fn commit(&self, sharing: Vec<Waiting<Told>>) {
+        let acknowledgement = self.lane.acknowledgement;
+        self.coordinator.commit_together(sharing, acknowledgement).await;
     }
 }
 

@@ -63,12 +63,12 @@ pub async fn measure(settings: &Settings, report: Report) -> Result<Report> {
     let about = format!(
         "One client. So many edges leave one node before it is measured, and those that the measurement adds itself come on top; \
          a page has {PAGE} rows.\n\n\
-         What bends the curves: adding an edge takes 4 commands, 11 syncs and 150 context switches at every degree, while the \
-         cores are busy for six tenths: one client waits for one commit after the other. A page of edges costs the same from \
-         100 edges on, except beside the checkpoints that a load leaves to be done (0.7 ms with a million edges 6 s behind \
-         their load, 3.3 ms at once). A page of 100 neighbours asks the partitions where they live, 33 to 42 context switches \
-         in place of 14. The edges lead to some 10,000 nodes and lie by those, so with a million a hundred lie between one \
-         neighbour and the next: scanning them is two thirds of the samples, in place of a fifth with 10,000."
+         What bends the curves: adding an edge takes 8 flushes and 80 to 90 context switches at every degree, while the \
+         processors are idle for a fifth of the time: one client waits for one commit after the other. A page of edges \
+         costs the same from 100 edges on, except beside the checkpoints that a load leaves to be done: with a million \
+         the processors are idle for 15 % in place of 40. A page of 100 neighbours takes 7 to 15 context switches in \
+         place of 3, as leaders are asked how far their followers must be. The edges lead to some 10,000 nodes and lie by \
+         those, so with a million a hundred lie between one neighbour and the next, and all are scanned."
     );
     let report = report.heading("By the edges of one node", &about).table(&table);
     Ok(report.plot(Plot {

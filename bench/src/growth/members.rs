@@ -12,11 +12,12 @@ pub async fn measure(settings: &Settings) -> Result<Growth> {
     let about = format!(
         "{CLIENTS} clients; three replicas of each partition where there are three members. All members are on this machine and \
          share its processors and its disk.\n\n\
-         What bends the curves: from three members on creates keep the two cores busy (98 %) while a sync of the log takes 0.3 \
-         ms, so the rate falls as a create costs more. Three members do three times what one does, and speak to each other: 6 \
-         context switches a create in place of 1. Five and nine do no more than three, but each has a log of its own, so that \
-         a sync takes 3.2 and 2.4 entries in place of 4.6, and a create 8 and 11 context switches. A read is answered by one \
-         member, but takes 0.9 context switches with nine members in place of 0.2 with one."
+         What bends the curves: all members share two processors, and a create costs more with each, while it waits for \
+         syncs and messages: the processors are idle for a third of the time with one member and for a sixth from three \
+         on. Three members keep three copies and speak to each other: 1.5 context switches and 0.12 flushes a create in \
+         place of 0.4 and 0.03. Five do as much as three (1.4 and 0.08); nine take 2.3 context switches a create and do \
+         less. A read is answered by one member, but takes 0.7 context switches with nine members in place of 0.1 with \
+         one; from three on the processors are busy (96 %)."
     );
     let mut growth = Growth::new("members", "By the number of members", "members", about);
     for _ in 0..settings.rounds {

@@ -36,10 +36,9 @@ struct Growth {
 
 pub async fn measure(settings: &Settings) -> Result<Report> {
     let about = "Creates and strong reads of single nodes, in three members with 16 partitions unless said otherwise. \
-                 Processor time is that of all members, for one operation. What bends a curve was looked up in a run that was \
-                 watched, of a build before calls shared a stream (decision 78) and before creates of a moment went to one slot \
-                 (93), so that creates took more syncs and context switches than now: in counters of the members (/metrics) and of \
-                 the system (/proc), and with perf.";
+                 Processor time is that of all members, for one operation. What bends a curve was looked up in a run that \
+                 was watched (decision 119): context switches of the members, flushes and bytes of the disk, and idle \
+                 processors, each half second, from /proc.";
     let mut report = Report::new("Growth", about);
     report = members::measure(settings).await?.onto(report);
     report = clients::measure(settings).await?.onto(report);

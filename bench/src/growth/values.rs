@@ -17,11 +17,10 @@ const LOADED_BYTES: usize = 64 << 20;
 pub async fn measure(settings: &Settings) -> Result<Growth> {
     let about = format!(
         "{CLIENTS} clients; nodes with one text of so many bytes.\n\n\
-         What bends the curves: up to 1 KiB a create takes the same syncs (1.5) and context switches (13) whatever its size; \
-         above, bytes count, for each is written to three logs and to three states, which brought six to nine times a node's \
-         size to the disk. At 1 MiB a sync takes 11 ms in place of 0.2, and still the cores are busy first (98 %): 18 µs for a \
-         KiB, over a third of it in the kernel, with 1,200 page faults a create. A read of 16 KiB costs 1.4 times one of 64 \
-         bytes, and one of 1 MiB, sent in writes of 16 KiB, 16 times."
+         What bends the curves: up to 1 KiB a create takes the same flushes (0.23) and context switches (4) whatever its \
+         size; above, bytes count, for each is written to three logs and to three states, which brought six to thirteen \
+         times a node's size to the disk. From 16 KiB on the processors are busy first (95 %), with 1 MiB for 17 µs a \
+         KiB. A read of 16 KiB costs twice one of 64 bytes, and one of 1 MiB, sent in writes of 16 KiB, 40 times."
     );
     let mut growth = Growth::new("values", "By the size of a node", "bytes", about);
     for _ in 0..settings.rounds {

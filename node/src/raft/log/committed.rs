@@ -24,8 +24,15 @@ impl Committed {
 
     /// Takes what may be written with the first so many changes of the queue: no position comes before its entries.
     pub fn take(&mut self, changes: u64) -> BTreeMap<ReplicaKey, Option<LogId>> {
-        let taken = self.noted.extract_if(.., |_, noted| noted.behind <= changes);
-        taken.map(|(key, noted)| (key, noted.position)).collect()
+        let mut taken = BTreeMap::new();
+        self.noted.retain(|key, noted| {
+            let waits = noted.behind > changes;
+            if !waits {
+                taken.insert(*key, noted.position);
+            }
+            waits
+        });
+        taken
     }
 }
 

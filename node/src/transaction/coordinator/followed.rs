@@ -30,8 +30,11 @@ pub struct Followed {
     /// How far the log was applied, at least, in what was read of each partition; none where nothing was read here.
     applied: BTreeMap<PartitionId, Option<u64>>,
     /// How far it has to be, of those that were asked about together.
-    asked: FuturesUnordered<BoxFuture<'static, Vec<(PartitionId, Result<Reply, CallError>)>>>,
+    asked: FuturesUnordered<BoxFuture<'static, Told>>,
 }
+
+/// What leaders say of how far their logs have to be applied.
+type Told = Vec<(PartitionId, Result<Reply, CallError>)>;
 
 /// Partitions whose replica here was behind, or whose leader was busy, and until when that is taken to be so.
 #[derive(Default)]

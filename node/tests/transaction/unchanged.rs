@@ -7,8 +7,9 @@ use std::time::Duration;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_node::transaction::{Coordinator, Followed, ReadError, ReadFrom, Request};
 use kotoba_state::ids::{PartitionId, Timestamp};
-use kotoba_state::partition::{Command, ConditionKind};
+use kotoba_state::partition::{Command, ConditionKind, Key};
 
+use crate::harness::gate::Gate;
 use crate::harness::router::Fate;
 use crate::harness::*;
 
@@ -100,16 +101,22 @@ async fn a_page_is_unchanged_where_only_what_lies_behind_it_has_changed() {
     assert_eq!(read_one(&cluster, known, more.remove(0)).await, Err(ReadError::Changed));
 }
 
-/// It may be committed and acknowledged.
-#[tokio::test]
-async fn behind_an_intent_nothing_is_known() {
-    let cluster = Cluster::new(2);
+/// A key of partition 1 whose write is committed, and whose intent is there until the gate opens.
+async fn committed_behind_an_intent(cluster: &Cluster) -> (Key, Timestamp, Arc<Gate>) {
     let (primary, other) = (cluster.key(0, "p"), cluster.key(1, "o"));
     let resolving = cluster.router.on_next(Fate::HoldRequest, |partition, request| {
         partition == PartitionId(1) && matches!(request, Request::Resolve { .. })
     });
     let committed = cluster.wrote([put(&primary, "1"), put(&other, "1")]).await;
     resolving.reached().await;
+    (other, committed, resolving)
+}
+
+/// It may be committed and acknowledged.
+#[tokio::test]
+async fn behind_an_intent_nothing_is_known() {
+    let cluster = Cluster::new(2);
+    let (other, committed, resolving) = committed_behind_an_intent(&cluster).await;
     let range = scan(&cluster.key(1, "a"), &cluster.key(1, "z"));
     for read in [get(&other), range] {
         assert_eq!(read_one(&cluster, committed, read).await, Err(ReadError::Changed));
@@ -190,12 +197,7 @@ async fn a_follower_that_is_behind_tells_nothing() {
 #[tokio::test]
 async fn what_a_follower_cannot_decide_its_leader_is_asked() {
     let cluster = Cluster::new(2);
-    let (primary, other) = (cluster.key(0, "p"), cluster.key(1, "o"));
-    let resolving = cluster.router.on_next(Fate::HoldRequest, |partition, request| {
-        partition == PartitionId(1) && matches!(request, Request::Resolve { .. })
-    });
-    let committed = cluster.wrote([put(&primary, "1"), put(&other, "1")]).await;
-    resolving.reached().await;
+    let (other, committed, resolving) = committed_behind_an_intent(&cluster).await;
     cluster.group(1).hold_follower();
     resolving.open();
     cluster.recover().await;
@@ -211,7 +213,7 @@ async fn what_a_follower_has_is_not_read_from_its_leader() {
     let known = cluster.wrote(["a", "b"].map(|name| put(&key(name), "1"))).await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
-    let read_from_leader = cluster.router.on_next(Fate::HoldRequest, move |_, request| {
+    let _other_requests = cluster.router.on_next(Fate::HoldRequest, move |_, request| {
         counted.fetch_add(1, Ordering::SeqCst);
         !matches!(request, Request::ReadIndex { .. })
     });
@@ -223,7 +225,6 @@ async fn what_a_follower_has_is_not_read_from_its_leader() {
     }
     assert_eq!(within("no answer", reader.settle(followed)).await, Ok(()));
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    drop(read_from_leader);
 }
 
 /// The step before it may have been of before a commit that the later ones see.

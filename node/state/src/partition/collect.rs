@@ -14,16 +14,17 @@ use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
 /// Drops what is hidden at `limit`: looks at up to `budget` queue entries, and drops up to `budget` versions; tells
-/// whether more is left.
+/// whether another command like this one would go on with more.
 pub(super) fn collect(store: &mut dyn Write, limit: Timestamp, budget: u32) -> Result<bool, StoreError> {
     let mut budget = budget.max(1) as usize;
-    let (queue, mut more) = front(store, limit, budget)?;
+    let (queue, more) = front(store, limit, budget)?;
+    let mut anything_done = false;
     for (commit_ts, key) in queue {
         // An intent's checks were made against these versions: they go once the intent is gone.
         if intent_of(store, &key)?.is_some() {
-            more = true;
             continue;
         }
+        anything_done = true;
         let hidden = older_versions(store, &key, commit_ts, budget + 1)?;
         for place in hidden.iter().take(budget) {
             store.delete(place)?;
@@ -36,7 +37,8 @@ pub(super) fn collect(store: &mut dyn Write, limit: Timestamp, budget: u32) -> R
         drop_temporary(store, &key, commit_ts)?;
         store.delete(&keys::garbage(commit_ts, &key))?;
     }
-    Ok(more)
+    // Where intents hold all of the front, the next command would find the same.
+    Ok(more && anything_done)
 }
 
 /// Whether [`collect`] would do anything.

@@ -242,7 +242,7 @@ pub enum Answer {
     },
     VersionFloor {
         floor: Timestamp,
-        /// More could be dropped below it than the command allowed to look at.
+        /// Another command would drop more below it, as this one ended at its bound. What an intent holds does not count.
         more: bool,
     },
     DigestNoted,

@@ -50,10 +50,27 @@ fn a_key_under_an_intent_is_left_until_it_is_resolved() {
     partition.wrote(1, 2, [put("k")]);
     partition.wrote(2, 4, [delete("k")]);
     partition.prepare(prepare(head(3, 5, ELSEWHERE), [put("k")]));
-    assert!(collect(&mut partition, 5, 100), "it says that more is left");
+    assert!(!collect(&mut partition, 5, 100), "another command would not help");
     assert_eq!(versions(&partition), 2);
     partition.resolve(3, Decided::Aborted);
     assert!(!collect(&mut partition, 5, 100));
+    assert_eq!(versions(&partition), 0);
+}
+
+#[test]
+fn a_front_that_intents_hold_calls_for_no_further_command() {
+    let mut partition = Partition::default();
+    for (at, name) in [(2, "a"), (4, "b"), (6, "c")] {
+        partition.wrote(at, at, [put(name)]);
+        partition.wrote(at + 1, at + 1, [delete(name)]);
+    }
+    partition.prepare(prepare(head(8, 8, ELSEWHERE), [put("a"), put("b")]));
+    assert!(!collect(&mut partition, 8, 2), "both that it may look at are held");
+    assert!(!collect(&mut partition, 8, 3), "it came to the end of the queue");
+    assert_eq!(versions(&partition), 4, "what nobody holds is gone");
+    partition.resolve(8, Decided::Aborted);
+    assert!(collect(&mut partition, 8, 1));
+    assert!(!collect(&mut partition, 8, 2));
     assert_eq!(versions(&partition), 0);
 }
 

@@ -1,12 +1,15 @@
 //! The members a client knows by address: which one to ask next, and the connection to each.
 //!
-//! A connection is made at the first call and made anew by tonic whenever it broke; nothing here waits or retries.
+//! A connection is made at the first call and made anew by tonic whenever it broke; nothing here retries a call. An address that
+//! refused a connection is passed over until somebody listens there again, which a task looks for: no call waits for it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
 
 use super::routes::{Routed, Routes};
@@ -15,12 +18,16 @@ use crate::calls::CallChannel;
 use crate::v1::cluster_service_client::ClusterServiceClient;
 use crate::{ClusterError, MAX_MESSAGE_BYTES};
 
+/// May stand before an address.
+const SCHEME: &str = "http://";
 /// Longer than any healthy network needs for a TCP handshake, short against the default deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A peer that died without a word is noticed after two of these: interval, then no answer to the ping.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// How long an address that refused a connection is passed over while another one may be asked.
-const PASS_OVER: Duration = Duration::from_secs(1);
+/// Before the first look whether somebody listens again at an address that refused a connection: a member that is restarted
+/// is back after a few of these. Each pause is twice the one before it.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// Leaders that were named in redirects and are not in the list; a cluster has tens of members, so this is ample.
 const MAX_REDIRECTS: usize = 64;
 
@@ -32,12 +39,12 @@ pub fn endpoint(address: &str) -> Result<Endpoint, ClusterError> {
     let wrong = || ClusterError::Address {
         address: address.to_owned(),
     };
-    let bare = address.strip_prefix("http://").unwrap_or(address);
+    let bare = address.strip_prefix(SCHEME).unwrap_or(address);
     let (host, port) = bare.rsplit_once(':').ok_or_else(wrong)?;
     if host.is_empty() || port.parse::<u16>().is_err() {
         return Err(wrong());
     }
-    let endpoint = Endpoint::from_shared(format!("http://{bare}")).map_err(|_| wrong())?;
+    let endpoint = Endpoint::from_shared(format!("{SCHEME}{bare}")).map_err(|_| wrong())?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
@@ -50,7 +57,8 @@ pub(crate) struct Member {
     pub address: String,
     endpoint: Endpoint,
     channel: OnceLock<CallChannel>,
-    pass_over_until: Mutex<Option<Instant>>,
+    /// Nobody listened there when it was last looked; while this is set, a task looks again.
+    is_passed_over: AtomicBool,
 }
 
 impl Member {
@@ -59,7 +67,7 @@ impl Member {
             address: address.to_owned(),
             endpoint: endpoint(address)?,
             channel: OnceLock::new(),
-            pass_over_until: Mutex::new(None),
+            is_passed_over: AtomicBool::new(false),
         })
     }
 
@@ -77,15 +85,37 @@ impl Member {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Notes that no connection could be made, so that the next calls try other addresses first.
-    pub(crate) fn refused_connection(&self, now: Instant) {
-        let mut until = self.pass_over_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = Some(now + PASS_OVER);
+    /// Notes that no connection could be made: calls ask other addresses until somebody listens at this one. Must be called inside
+    /// a tokio runtime.
+    pub(crate) fn refused_connection(self: &Arc<Self>) {
+        if !self.is_passed_over.swap(true, Ordering::Relaxed) {
+            tokio::spawn(look_until_somebody_listens(Arc::downgrade(self)));
+        }
     }
 
-    fn is_passed_over(&self, now: Instant) -> bool {
-        let until = self.pass_over_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| now < until)
+    fn is_passed_over(&self) -> bool {
+        self.is_passed_over.load(Ordering::Relaxed)
+    }
+
+    fn host_and_port(&self) -> &str {
+        self.address.strip_prefix(SCHEME).unwrap_or(&self.address)
+    }
+}
+
+/// Ends when the client is dropped, too.
+async fn look_until_somebody_listens(member: Weak<Member>) {
+    let mut pause = FIRST_LOOK;
+    loop {
+        sleep(pause).await;
+        let Some(member) = member.upgrade() else {
+            return;
+        };
+        let looked = timeout(CONNECT_TIMEOUT, TcpStream::connect(member.host_and_port())).await;
+        if matches!(looked, Ok(Ok(_))) {
+            member.is_passed_over.store(false, Ordering::Relaxed);
+            return;
+        }
+        pause = (pause * 2).min(LONGEST_LOOK);
     }
 }
 
@@ -119,10 +149,10 @@ impl Addresses {
     }
 
     /// The member that leads a slot, where that is known and it is one of those that the user named: others may be out of reach.
-    pub(crate) fn leader(&self, slot: u16, now: Instant) -> Option<Arc<Member>> {
+    pub(crate) fn leader(&self, slot: u16) -> Option<Arc<Member>> {
         let address = self.routes.of(slot)?;
         let leader = self.members.iter().find(|member| member.address == address)?;
-        (!leader.is_passed_over(now)).then(|| Arc::clone(leader))
+        (!leader.is_passed_over()).then(|| Arc::clone(leader))
     }
 
     /// A client of a member, for a request about a slot.
@@ -139,15 +169,18 @@ impl Addresses {
         self.members.len()
     }
 
-    /// The next member in turn, one that refused a connection just now only if all did.
-    pub(crate) fn next(&self, now: Instant) -> Arc<Member> {
-        let start = self.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..self.members.len()).map(|i| start.wrapping_add(i) % self.members.len());
-        let chosen = in_turn
-            .clone()
-            .find(|index| !self.members[*index].is_passed_over(now))
-            .unwrap_or(start % self.members.len());
-        Arc::clone(&self.members[chosen])
+    /// The next member in turn of those that neither are among `asked` nor passed over; where there is none, the next in turn.
+    pub(crate) fn next(&self, asked: &[String]) -> Arc<Member> {
+        let start = self.turn.fetch_add(1, Ordering::Relaxed) % self.members.len();
+        let (before, from) = self.members.split_at(start);
+        let mut in_turn = from.iter().chain(before);
+        let chosen = in_turn.find(|member| is_left(member, asked));
+        Arc::clone(chosen.unwrap_or(&self.members[start]))
+    }
+
+    /// Whether there are members that neither are among `asked` nor passed over.
+    pub(crate) fn others_than(&self, asked: &[String]) -> bool {
+        self.members.iter().any(|member| is_left(member, asked))
     }
 
     /// The member at the address that a redirect named; `None` if that is no address.
@@ -168,33 +201,71 @@ impl Addresses {
     }
 }
 
+fn is_left(member: &Member, asked: &[String]) -> bool {
+    !member.is_passed_over() && !asked.contains(&member.address)
+}
+
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// The addresses that are chosen, one after the other.
+    fn chosen(addresses: &Addresses, asked: &[&str], times: usize) -> Vec<String> {
+        let asked: Vec<String> = asked.iter().map(|address| (*address).to_owned()).collect();
+        (0..times).map(|_| addresses.next(&asked).address.clone()).collect()
+    }
 
     #[test]
     fn addresses_are_asked_in_turn() {
         let addresses = Addresses::parse("a:1, b:2 ,c:3,").unwrap();
-        let asked: Vec<_> = (0..4).map(|_| addresses.next(Instant::now()).address.clone()).collect();
-        assert_eq!(asked, ["a:1", "b:2", "c:3", "a:1"]);
+        assert_eq!(chosen(&addresses, &[], 4), ["a:1", "b:2", "c:3", "a:1"]);
     }
 
     #[test]
-    fn an_address_that_refused_is_passed_over_for_a_while() {
-        let addresses = Addresses::parse("a:1,b:2").unwrap();
-        let now = Instant::now();
-        addresses.next(now).refused_connection(now);
-        let asked: Vec<_> = (0..3).map(|_| addresses.next(now).address.clone()).collect();
-        assert_eq!(asked, ["b:2", "b:2", "b:2"]);
-        assert_eq!(addresses.next(now + PASS_OVER).address, "a:1");
+    fn who_was_asked_already_comes_last() {
+        let addresses = Addresses::parse("a:1,b:2,c:3").unwrap();
+        assert_eq!(chosen(&addresses, &["a:1", "c:3"], 3), ["b:2", "b:2", "b:2"]);
+        assert!(addresses.others_than(&["a:1".to_owned()]));
+        let all = ["a:1", "b:2", "c:3"];
+        assert!(!addresses.others_than(&all.map(str::to_owned)));
+        assert_eq!(chosen(&addresses, &all, 3), all);
     }
 
-    #[test]
-    fn a_lone_address_is_asked_even_if_it_refused() {
+    #[tokio::test]
+    async fn an_address_that_refused_is_passed_over_until_somebody_listens_there() {
+        // Refuses for as long as nobody listens: it is bound, so nobody else takes the port.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let addresses = Addresses::parse(&format!("{address},b:2")).unwrap();
+        addresses.members[0].refused_connection();
+        assert_eq!(chosen(&addresses, &[], 3), ["b:2", "b:2", "b:2"]);
+        assert!(!addresses.others_than(&["b:2".to_owned()]));
+        let _listener: TcpListener = socket.listen(8).unwrap();
+        let is_back = async {
+            while addresses.members[0].is_passed_over() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), is_back).await.unwrap();
+        assert!(chosen(&addresses, &[], 2).contains(&address));
+    }
+
+    #[tokio::test]
+    async fn nobody_looks_for_the_members_of_a_client_that_is_gone() {
+        let member = Arc::new(Member::new("127.0.0.1:1").unwrap());
+        let looking = tokio::spawn(look_until_somebody_listens(Arc::downgrade(&member)));
+        drop(member);
+        timeout(Duration::from_secs(20), looking).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lone_address_is_asked_even_if_it_refused() {
         let addresses = Addresses::parse("[::1]:7700").unwrap();
-        let now = Instant::now();
-        addresses.next(now).refused_connection(now);
-        assert_eq!(addresses.next(now).address, "[::1]:7700");
+        addresses.members[0].refused_connection();
+        assert_eq!(chosen(&addresses, &[], 1), ["[::1]:7700"]);
     }
 
     #[test]

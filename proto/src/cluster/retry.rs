@@ -55,7 +55,7 @@ where
     Fut: Future<Output = Result<T, Status>>,
 {
     let mut retry = Retry::new(options, addresses.len(), repeat, Instant::now());
-    let mut leader = slot.and_then(|slot| addresses.leader(slot, Instant::now()));
+    let mut leader = slot.and_then(|slot| addresses.leader(slot));
     loop {
         let member = leader.take().unwrap_or_else(|| retry.choose(addresses));
         let this = retry.attempt(Instant::now());
@@ -70,9 +70,11 @@ where
             addresses.silent(&member);
         }
         if is_connection_refused(&failure) {
-            member.refused_connection(Instant::now());
+            member.refused_connection();
         }
-        let pause = retry.decide(failure, Instant::now())?;
+        retry.asked.push(member.address.clone());
+        let others = addresses.others_than(&retry.asked);
+        let pause = retry.decide(failure, others, Instant::now())?;
         tokio::time::sleep(pause).await;
     }
 }
@@ -89,8 +91,8 @@ struct Retry {
     /// When to stop if no connection could be made at all; moves out of the way at the first answer.
     unreachable_ends: Instant,
     addresses: usize,
-    /// Failures since the last pause: while other addresses are untried, the next one is asked at once.
-    in_round: usize,
+    /// Since the last pause: while there are others, the next one is asked at once.
+    asked: Vec<String>,
     unassigned: usize,
     redirected: bool,
     redirect: Option<String>,
@@ -108,7 +110,7 @@ impl Retry {
             ends: now + options.deadline,
             unreachable_ends: now + options.unreachable_after.min(options.deadline),
             addresses,
-            in_round: 0,
+            asked: Vec::new(),
             unassigned: 0,
             redirected: false,
             redirect: None,
@@ -122,7 +124,7 @@ impl Retry {
         self.redirect
             .take()
             .and_then(|address| addresses.redirect(&address))
-            .unwrap_or_else(|| addresses.next(Instant::now()))
+            .unwrap_or_else(|| addresses.next(&self.asked))
     }
 
     fn attempt(&self, now: Instant) -> Attempt {
@@ -132,13 +134,14 @@ impl Retry {
         }
     }
 
-    /// How long to wait before the next attempt, or the error to give up with.
-    fn decide(&mut self, failure: Failure, now: Instant) -> Result<Duration, ClusterError> {
+    /// How long to wait before the next attempt, or the error to give up with; `others` says whether anybody is left to be asked
+    /// since the last pause.
+    fn decide(&mut self, failure: Failure, others: bool, now: Instant) -> Result<Duration, ClusterError> {
         self.uncertain |= self.repeat == Repeat::Numbered && !failure.nothing_applied;
         if !is_connection_refused(&failure) {
             self.unreachable_ends = self.ends;
         }
-        let Some(pause) = self.pause_after(&failure.error) else {
+        let Some(pause) = self.pause_after(&failure.error, others) else {
             return Err(self.give_up(failure.error));
         };
         if now + pause + LEAST_ATTEMPT >= self.unreachable_ends {
@@ -149,15 +152,15 @@ impl Retry {
     }
 
     /// The pause this error asks for; `None` if trying again cannot help.
-    fn pause_after(&mut self, error: &ClusterError) -> Option<Duration> {
+    fn pause_after(&mut self, error: &ClusterError, others: bool) -> Option<Duration> {
         match error {
             ClusterError::NotLeader { leader } => Some(self.follow(leader.clone())),
             ClusterError::Transient(_) | ClusterError::UnknownOutcome(_) => Some(self.pause()),
             // It may be this member alone, which is only starting.
-            ClusterError::NoLeader(_) | ClusterError::NetworkError { .. } => Some(self.next_in_round()),
+            ClusterError::NoLeader(_) | ClusterError::NetworkError { .. } => Some(self.next_in_round(others)),
             ClusterError::Unassigned(_) => {
                 self.unassigned += 1;
-                (self.unassigned < self.addresses).then(|| self.next_in_round())
+                (self.unassigned < self.addresses).then(|| self.next_in_round(others))
             }
             ClusterError::Invalid(_)
             | ClusterError::NotFound(_)
@@ -181,17 +184,12 @@ impl Retry {
         if at_once { Duration::ZERO } else { self.pause() }
     }
 
-    fn next_in_round(&mut self) -> Duration {
-        self.in_round += 1;
-        if self.in_round < self.addresses {
-            Duration::ZERO
-        } else {
-            self.pause()
-        }
+    fn next_in_round(&mut self, others: bool) -> Duration {
+        if others { Duration::ZERO } else { self.pause() }
     }
 
     fn pause(&mut self) -> Duration {
-        self.in_round = 0;
+        self.asked.clear();
         self.backoff.pause()
     }
 
@@ -287,10 +285,11 @@ mod tests {
     fn other_addresses_are_tried_before_the_first_pause() {
         let now = Instant::now();
         let mut retry = retry(3, Repeat::Always, now);
-        assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
-        assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
-        assert!(retry.decide(network(false), now).unwrap() >= FIRST_PAUSE / 2);
-        assert_eq!(retry.decide(network(false), now), Ok(Duration::ZERO));
+        retry.asked = vec!["a:1".to_owned(), "b:1".to_owned()];
+        assert_eq!(retry.decide(network(false), true, now), Ok(Duration::ZERO));
+        assert_eq!(retry.asked.len(), 2);
+        assert!(retry.decide(network(false), false, now).unwrap() >= FIRST_PAUSE / 2);
+        assert!(retry.asked.is_empty(), "all are asked again");
     }
 
     #[test]
@@ -298,17 +297,17 @@ mod tests {
         let now = Instant::now();
         let mut retry = retry(2, Repeat::Numbered, now);
         let starting = || answered(ClusterError::NoLeader("this member is starting".into()));
-        assert_eq!(retry.decide(starting(), now), Ok(Duration::ZERO));
-        assert!(retry.decide(starting(), now).unwrap() >= FIRST_PAUSE / 2);
+        assert_eq!(retry.decide(starting(), true, now), Ok(Duration::ZERO));
+        assert!(retry.decide(starting(), false, now).unwrap() >= FIRST_PAUSE / 2);
     }
 
     #[test]
     fn a_write_that_may_have_been_applied_is_sent_again_as_a_repeated_one() {
         let now = Instant::now();
         let mut retry = retry(3, Repeat::Numbered, now);
-        assert!(retry.decide(network(true), now).is_ok());
+        assert!(retry.decide(network(true), false, now).is_ok());
         assert!(!retry.attempt(now).repeated);
-        assert!(retry.decide(network(false), now).is_ok());
+        assert!(retry.decide(network(false), false, now).is_ok());
         assert!(retry.attempt(now).repeated);
     }
 
@@ -317,8 +316,8 @@ mod tests {
         let now = Instant::now();
         let after_doubt = |error| {
             let mut retry = retry(3, Repeat::Numbered, now);
-            retry.decide(network(false), now).unwrap();
-            retry.decide(answered(error), now).unwrap_err()
+            retry.decide(network(false), false, now).unwrap();
+            retry.decide(answered(error), false, now).unwrap_err()
         };
         let missing = ClusterError::NotFound("node 5".into());
         assert_eq!(after_doubt(missing.clone()), missing);
@@ -333,7 +332,7 @@ mod tests {
         let mut retry = retry(1, Repeat::Always, now);
         let busy = || answered(ClusterError::Transient("busy".into()));
         let mut longest = Duration::ZERO;
-        while let Ok(pause) = retry.decide(busy(), now) {
+        while let Ok(pause) = retry.decide(busy(), false, now) {
             longest = longest.max(pause);
             now += pause;
         }
@@ -352,11 +351,11 @@ mod tests {
         };
         let late = now + Duration::from_secs(3);
         let mut retry = Retry::new(&options, 1, Repeat::Always, now);
-        assert!(retry.decide(network(true), late).is_err());
+        assert!(retry.decide(network(true), false, late).is_err());
         let mut retry = Retry::new(&options, 1, Repeat::Always, now);
         let no_leader = answered(ClusterError::NoLeader("election".into()));
-        assert!(retry.decide(no_leader, now).is_ok());
-        assert!(retry.decide(network(true), late).is_ok());
+        assert!(retry.decide(no_leader, false, now).is_ok());
+        assert!(retry.decide(network(true), false, late).is_ok());
     }
 
     #[test]
@@ -364,8 +363,8 @@ mod tests {
         let now = Instant::now();
         let mut retry = retry(2, Repeat::Always, now);
         let unassigned = || answered(ClusterError::Unassigned("empty disk".into()));
-        assert_eq!(retry.decide(unassigned(), now), Ok(Duration::ZERO));
-        assert!(retry.decide(unassigned(), now).is_err());
+        assert_eq!(retry.decide(unassigned(), true, now), Ok(Duration::ZERO));
+        assert!(retry.decide(unassigned(), true, now).is_err());
     }
 
     #[test]
@@ -377,8 +376,8 @@ mod tests {
                 leader: Some("b:1".into()),
             })
         };
-        assert_eq!(retry.decide(elsewhere(), now), Ok(Duration::ZERO));
+        assert_eq!(retry.decide(elsewhere(), false, now), Ok(Duration::ZERO));
         assert_eq!(retry.redirect.as_deref(), Some("b:1"));
-        assert!(retry.decide(elsewhere(), now).unwrap() > Duration::ZERO);
+        assert!(retry.decide(elsewhere(), false, now).unwrap() > Duration::ZERO);
     }
 }

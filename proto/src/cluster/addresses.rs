@@ -27,7 +27,7 @@ const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Before the first look whether somebody listens again at an address that refused a connection: a member that is restarted
 /// is back after a few of these. Each pause is twice the one before it.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
-const LONGEST_LOOK: Duration = Duration::from_secs(1);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 /// Leaders that were named in redirects and are not in the list; a cluster has tens of members, so this is ample.
 const MAX_REDIRECTS: usize = 64;
 

@@ -176,12 +176,13 @@ impl Retry {
         }
     }
 
-    /// The first redirect is followed at once; members that send us in circles are given time to agree.
+    /// The first redirect is followed at once; members that send us in circles are given time to agree. Whoever sends us on was
+    /// asked: that comes to nothing is no reason to ask it again at once.
     fn follow(&mut self, leader: Option<String>) -> Duration {
         let at_once = leader.is_some() && !self.redirected;
         self.redirected = true;
         self.redirect = leader;
-        if at_once { Duration::ZERO } else { self.pause() }
+        if at_once { Duration::ZERO } else { self.backoff.pause() }
     }
 
     fn next_in_round(&mut self, others: bool) -> Duration {
@@ -378,6 +379,8 @@ mod tests {
         };
         assert_eq!(retry.decide(elsewhere(), false, now), Ok(Duration::ZERO));
         assert_eq!(retry.redirect.as_deref(), Some("b:1"));
+        retry.asked = vec!["a:1".to_owned()];
         assert!(retry.decide(elsewhere(), false, now).unwrap() > Duration::ZERO);
+        assert_eq!(retry.asked, ["a:1"], "it would send us there again");
     }
 }

@@ -39,7 +39,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint, ClusterError> {
     let wrong = || ClusterError::Address {
         address: address.to_owned(),
     };
-    let bare = address.strip_prefix(SCHEME).unwrap_or(address);
+    let bare = host_and_port(address);
     let (host, port) = bare.rsplit_once(':').ok_or_else(wrong)?;
     if host.is_empty() || port.parse::<u16>().is_err() {
         return Err(wrong());
@@ -50,6 +50,10 @@ pub fn endpoint(address: &str) -> Result<Endpoint, ClusterError> {
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true))
+}
+
+fn host_and_port(address: &str) -> &str {
+    address.strip_prefix(SCHEME).unwrap_or(address)
 }
 
 /// One address and the connection to it.
@@ -96,10 +100,6 @@ impl Member {
     fn is_passed_over(&self) -> bool {
         self.is_passed_over.load(Ordering::Relaxed)
     }
-
-    fn host_and_port(&self) -> &str {
-        self.address.strip_prefix(SCHEME).unwrap_or(&self.address)
-    }
 }
 
 /// Ends when the client is dropped, too.
@@ -110,7 +110,7 @@ async fn look_until_somebody_listens(member: Weak<Member>) {
         let Some(member) = member.upgrade() else {
             return;
         };
-        let looked = timeout(CONNECT_TIMEOUT, TcpStream::connect(member.host_and_port())).await;
+        let looked = timeout(CONNECT_TIMEOUT, TcpStream::connect(host_and_port(&member.address))).await;
         if matches!(looked, Ok(Ok(_))) {
             member.is_passed_over.store(false, Ordering::Relaxed);
             return;
@@ -243,13 +243,15 @@ mod tests {
         addresses.members[0].refused_connection();
         assert_eq!(chosen(&addresses, &[], 3), ["b:2", "b:2", "b:2"]);
         assert!(!addresses.others_than(&["b:2".to_owned()]));
-        let _listener: TcpListener = socket.listen(8).unwrap();
-        let is_back = async {
+        let is_back = async || {
             while addresses.members[0].is_passed_over() {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        timeout(Duration::from_secs(20), is_back).await.unwrap();
+        let looked_in_vain = timeout(FIRST_LOOK * 4, is_back()).await;
+        assert!(looked_in_vain.is_err(), "nobody listens yet");
+        let _listener: TcpListener = socket.listen(8).unwrap();
+        timeout(Duration::from_secs(20), is_back()).await.unwrap();
         assert!(chosen(&addresses, &[], 2).contains(&address));
     }
 

@@ -54,7 +54,7 @@ where
     F: Fn(Client, Attempt) -> Fut,
     Fut: Future<Output = Result<T, Status>>,
 {
-    let mut retry = Retry::new(options, addresses.len(), repeat, Instant::now());
+    let mut retry = Retry::new(options, repeat, Instant::now());
     let mut leader = slot.and_then(|slot| addresses.leader(slot));
     loop {
         let member = leader.take().unwrap_or_else(|| retry.choose(addresses));
@@ -72,9 +72,7 @@ where
         if is_connection_refused(&failure) {
             member.refused_connection();
         }
-        retry.asked.push(member.address.clone());
-        let others = addresses.others_than(&retry.asked);
-        let pause = retry.decide(failure, others, Instant::now())?;
+        let pause = retry.decide(addresses, &member.address, failure, Instant::now())?;
         tokio::time::sleep(pause).await;
     }
 }
@@ -90,7 +88,6 @@ struct Retry {
     ends: Instant,
     /// When to stop if no connection could be made at all; moves out of the way at the first answer.
     unreachable_ends: Instant,
-    addresses: usize,
     /// Since the last pause: while there are others, the next one is asked at once.
     asked: Vec<String>,
     unassigned: usize,
@@ -103,13 +100,12 @@ struct Retry {
 }
 
 impl Retry {
-    fn new(options: &Options, addresses: usize, repeat: Repeat, now: Instant) -> Self {
+    fn new(options: &Options, repeat: Repeat, now: Instant) -> Self {
         Retry {
             repeat,
             deadline: options.deadline,
             ends: now + options.deadline,
             unreachable_ends: now + options.unreachable_after.min(options.deadline),
-            addresses,
             asked: Vec::new(),
             unassigned: 0,
             redirected: false,
@@ -134,14 +130,20 @@ impl Retry {
         }
     }
 
-    /// How long to wait before the next attempt, or the error to give up with; `others` says whether anybody is left to be asked
-    /// since the last pause.
-    fn decide(&mut self, failure: Failure, others: bool, now: Instant) -> Result<Duration, ClusterError> {
+    /// How long to wait before the next attempt after what came of asking an address, or the error to give up with.
+    fn decide(
+        &mut self,
+        addresses: &Addresses,
+        asked: &str,
+        failure: Failure,
+        now: Instant,
+    ) -> Result<Duration, ClusterError> {
+        self.asked.push(asked.to_owned());
         self.uncertain |= self.repeat == Repeat::Numbered && !failure.nothing_applied;
         if !is_connection_refused(&failure) {
             self.unreachable_ends = self.ends;
         }
-        let Some(pause) = self.pause_after(&failure.error, others) else {
+        let Some(pause) = self.pause_after(addresses, &failure.error) else {
             return Err(self.give_up(failure.error));
         };
         if now + pause + LEAST_ATTEMPT >= self.unreachable_ends {
@@ -152,15 +154,15 @@ impl Retry {
     }
 
     /// The pause this error asks for; `None` if trying again cannot help.
-    fn pause_after(&mut self, error: &ClusterError, others: bool) -> Option<Duration> {
+    fn pause_after(&mut self, addresses: &Addresses, error: &ClusterError) -> Option<Duration> {
         match error {
             ClusterError::NotLeader { leader } => Some(self.follow(leader.clone())),
             ClusterError::Transient(_) | ClusterError::UnknownOutcome(_) => Some(self.pause()),
             // It may be this member alone, which is only starting.
-            ClusterError::NoLeader(_) | ClusterError::NetworkError { .. } => Some(self.next_in_round(others)),
+            ClusterError::NoLeader(_) | ClusterError::NetworkError { .. } => Some(self.next_in_round(addresses)),
             ClusterError::Unassigned(_) => {
                 self.unassigned += 1;
-                (self.unassigned < self.addresses).then(|| self.next_in_round(others))
+                (self.unassigned < addresses.len()).then(|| self.next_in_round(addresses))
             }
             ClusterError::Invalid(_)
             | ClusterError::NotFound(_)
@@ -185,8 +187,11 @@ impl Retry {
         if at_once { Duration::ZERO } else { self.backoff.pause() }
     }
 
-    fn next_in_round(&mut self, others: bool) -> Duration {
-        if others { Duration::ZERO } else { self.pause() }
+    fn next_in_round(&mut self, addresses: &Addresses) -> Duration {
+        match addresses.others_than(&self.asked) {
+            true => Duration::ZERO,
+            false => self.pause(),
+        }
     }
 
     fn pause(&mut self) -> Duration {
@@ -206,7 +211,15 @@ impl Retry {
     }
 
     /// What is told at the end. A refusal is final for all attempts; any other failure says nothing of the earlier ones.
+    /// That the named leader is not reached says more than that it was named once more.
     fn give_up(&self, error: ClusterError) -> ClusterError {
+        let error = match (&error, &self.last) {
+            (
+                ClusterError::NotLeader { leader: Some(leader) },
+                Some(last @ ClusterError::NetworkError { address, .. }),
+            ) if leader == address => last.clone(),
+            _ => error,
+        };
         match self.uncertain && !is_refusal(&error) {
             true => unknown_outcome(error),
             false => error,
@@ -261,8 +274,27 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    fn retry(addresses: usize, repeat: Repeat, now: Instant) -> Retry {
-        Retry::new(&Options::default(), addresses, repeat, now)
+    /// One call, by what came of asking `a:1`, `b:1` and so on.
+    struct Call {
+        retry: Retry,
+        addresses: Addresses,
+    }
+
+    impl Call {
+        fn decide(&mut self, asked: &str, failure: Failure, now: Instant) -> Result<Duration, ClusterError> {
+            self.retry.decide(&self.addresses, asked, failure, now)
+        }
+    }
+
+    fn call_with(options: &Options, addresses: &str, repeat: Repeat, now: Instant) -> Call {
+        Call {
+            retry: Retry::new(options, repeat, now),
+            addresses: Addresses::parse(addresses).unwrap(),
+        }
+    }
+
+    fn call(addresses: &str, repeat: Repeat, now: Instant) -> Call {
+        call_with(&Options::default(), addresses, repeat, now)
     }
 
     fn network(nothing_applied: bool) -> Failure {
@@ -285,40 +317,43 @@ mod tests {
     #[test]
     fn other_addresses_are_tried_before_the_first_pause() {
         let now = Instant::now();
-        let mut retry = retry(3, Repeat::Always, now);
-        retry.asked = vec!["a:1".to_owned(), "b:1".to_owned()];
-        assert_eq!(retry.decide(network(false), true, now), Ok(Duration::ZERO));
-        assert_eq!(retry.asked.len(), 2);
-        assert!(retry.decide(network(false), false, now).unwrap() >= FIRST_PAUSE / 2);
-        assert!(retry.asked.is_empty(), "all are asked again");
+        let mut call = call("a:1,b:1,c:1", Repeat::Always, now);
+        assert_eq!(call.decide("b:1", network(false), now), Ok(Duration::ZERO));
+        assert_eq!(call.decide("c:1", network(false), now), Ok(Duration::ZERO));
+        assert!(call.decide("a:1", network(false), now).unwrap() >= FIRST_PAUSE / 2);
+        assert_eq!(
+            call.decide("b:1", network(false), now),
+            Ok(Duration::ZERO),
+            "all are asked again"
+        );
     }
 
     #[test]
     fn a_member_that_is_only_starting_is_left_for_another_at_once() {
         let now = Instant::now();
-        let mut retry = retry(2, Repeat::Numbered, now);
+        let mut call = call("a:1,b:1", Repeat::Numbered, now);
         let starting = || answered(ClusterError::NoLeader("this member is starting".into()));
-        assert_eq!(retry.decide(starting(), true, now), Ok(Duration::ZERO));
-        assert!(retry.decide(starting(), false, now).unwrap() >= FIRST_PAUSE / 2);
+        assert_eq!(call.decide("a:1", starting(), now), Ok(Duration::ZERO));
+        assert!(call.decide("b:1", starting(), now).unwrap() >= FIRST_PAUSE / 2);
     }
 
     #[test]
     fn a_write_that_may_have_been_applied_is_sent_again_as_a_repeated_one() {
         let now = Instant::now();
-        let mut retry = retry(3, Repeat::Numbered, now);
-        assert!(retry.decide(network(true), false, now).is_ok());
-        assert!(!retry.attempt(now).repeated);
-        assert!(retry.decide(network(false), false, now).is_ok());
-        assert!(retry.attempt(now).repeated);
+        let mut call = call("a:1,b:1,c:1", Repeat::Numbered, now);
+        assert!(call.decide("a:1", network(true), now).is_ok());
+        assert!(!call.retry.attempt(now).repeated);
+        assert!(call.decide("a:1", network(false), now).is_ok());
+        assert!(call.retry.attempt(now).repeated);
     }
 
     #[test]
     fn only_a_refusal_tells_the_outcome_of_a_write_that_may_have_been_applied() {
         let now = Instant::now();
         let after_doubt = |error| {
-            let mut retry = retry(3, Repeat::Numbered, now);
-            retry.decide(network(false), false, now).unwrap();
-            retry.decide(answered(error), false, now).unwrap_err()
+            let mut call = call("a:1,b:1,c:1", Repeat::Numbered, now);
+            call.decide("a:1", network(false), now).unwrap();
+            call.decide("a:1", answered(error), now).unwrap_err()
         };
         let missing = ClusterError::NotFound("node 5".into());
         assert_eq!(after_doubt(missing.clone()), missing);
@@ -330,10 +365,10 @@ mod tests {
     fn pauses_grow_to_a_bound_and_end_at_the_deadline() {
         let start = Instant::now();
         let mut now = start;
-        let mut retry = retry(1, Repeat::Always, now);
+        let mut call = call("a:1", Repeat::Always, now);
         let busy = || answered(ClusterError::Transient("busy".into()));
         let mut longest = Duration::ZERO;
-        while let Ok(pause) = retry.decide(busy(), false, now) {
+        while let Ok(pause) = call.decide("a:1", busy(), now) {
             longest = longest.max(pause);
             now += pause;
         }
@@ -351,36 +386,54 @@ mod tests {
             ..Options::default()
         };
         let late = now + Duration::from_secs(3);
-        let mut retry = Retry::new(&options, 1, Repeat::Always, now);
-        assert!(retry.decide(network(true), false, late).is_err());
-        let mut retry = Retry::new(&options, 1, Repeat::Always, now);
+        let mut call = call_with(&options, "a:1", Repeat::Always, now);
+        assert!(call.decide("a:1", network(true), late).is_err());
+        let mut call = call_with(&options, "a:1", Repeat::Always, now);
         let no_leader = answered(ClusterError::NoLeader("election".into()));
-        assert!(retry.decide(no_leader, false, now).is_ok());
-        assert!(retry.decide(network(true), false, late).is_ok());
+        assert!(call.decide("a:1", no_leader, now).is_ok());
+        assert!(call.decide("a:1", network(true), late).is_ok());
     }
 
     #[test]
     fn a_list_of_empty_disks_is_given_up_after_one_round() {
         let now = Instant::now();
-        let mut retry = retry(2, Repeat::Always, now);
+        let mut call = call("a:1,b:1", Repeat::Always, now);
         let unassigned = || answered(ClusterError::Unassigned("empty disk".into()));
-        assert_eq!(retry.decide(unassigned(), true, now), Ok(Duration::ZERO));
-        assert!(retry.decide(unassigned(), true, now).is_err());
+        assert_eq!(call.decide("a:1", unassigned(), now), Ok(Duration::ZERO));
+        assert!(call.decide("b:1", unassigned(), now).is_err());
+    }
+
+    #[test]
+    fn of_a_leader_that_is_not_reached_this_is_told_whoever_was_asked_last() {
+        let now = Instant::now();
+        let late = now + Options::default().deadline;
+        let names = |leader: &str| {
+            answered(ClusterError::NotLeader {
+                leader: Some(leader.into()),
+            })
+        };
+        for (leader, told) in [("a:1", network(false)), ("b:1", names("b:1"))] {
+            let mut call = call("c:1", Repeat::Always, now);
+            call.decide("a:1", network(false), now).unwrap();
+            assert_eq!(call.decide("c:1", names(leader), late), Err(told.error));
+        }
     }
 
     #[test]
     fn the_first_redirect_is_followed_at_once_and_a_circle_is_slowed() {
         let now = Instant::now();
-        let mut retry = retry(1, Repeat::Numbered, now);
+        let mut call = call("a:1", Repeat::Numbered, now);
         let elsewhere = || {
             answered(ClusterError::NotLeader {
                 leader: Some("b:1".into()),
             })
         };
-        assert_eq!(retry.decide(elsewhere(), false, now), Ok(Duration::ZERO));
-        assert_eq!(retry.redirect.as_deref(), Some("b:1"));
-        retry.asked = vec!["a:1".to_owned()];
-        assert!(retry.decide(elsewhere(), false, now).unwrap() > Duration::ZERO);
-        assert_eq!(retry.asked, ["a:1"], "it would send us there again");
+        assert_eq!(call.decide("a:1", elsewhere(), now), Ok(Duration::ZERO));
+        assert_eq!(call.retry.redirect.as_deref(), Some("b:1"));
+        assert!(call.decide("a:1", elsewhere(), now).unwrap() > Duration::ZERO);
+        assert!(
+            call.decide("b:1", network(true), now).unwrap() > Duration::ZERO,
+            "it would send us there again"
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! asking. A call is made again only where nothing was done, or where doing it twice does no harm.
 
 mod batch;
+mod indexes;
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use kotoba_proto::cluster::route;
 use kotoba_proto::v1::PartitionRequest;
-use kotoba_state::ids::{MemberId, PartitionId};
+use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::meta::ReplicaRole;
 use kotoba_state::placement;
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ use crate::catalogue::local::LocalCatalogue;
 use crate::member::replicas::LocalPartitions;
 use crate::peer::clients::PeerClients;
 use crate::raft::LeaderSearch;
-use crate::transaction::{CallError, Failure, Partitions, Reply, Request, Response, message};
+use crate::transaction::{CallError, Failure, Opened, Partitions, Reply, Request, Response, message};
 
 /// Longer than an election takes, so that a change of leader is waited out here and not by the client.
 const FIND_LEADER_FOR: Duration = Duration::from_secs(10);
@@ -241,6 +242,14 @@ impl Partitions for Router {
         }
     }
 
+    fn open(&self, partition: PartitionId, at: Timestamp) -> Option<Opened> {
+        self.local.get(partition)?.leader.open(at)
+    }
+
+    async fn read_indexes(&self, at_least: Timestamp, partitions: &[PartitionId]) -> Vec<Option<u64>> {
+        self.ask_indexes(at_least, partitions).await
+    }
+
     fn is_followed_here(&self, partition: PartitionId) -> bool {
         let here = self.local.get(partition);
         here.is_some_and(|local| !local.group.leadership().leading)
@@ -291,9 +300,7 @@ fn may_be_done_twice(request: &Request) -> bool {
         | Request::History { .. }
         | Request::Close { .. }
         | Request::ReadReplica { .. }
-        | Request::ReadNewest { .. }
-        | Request::ReadIndex { .. }
-        | Request::ReadApplied { .. } => true,
+        | Request::ReadNewest { .. } => true,
         Request::OnePhase(_) | Request::OnePhaseEventual(_) => false,
     }
 }

@@ -3,14 +3,15 @@
 //! The caller answers all reads of one step from one snapshot, in any order and in parallel, each answer at
 //! the position of its read. Keys carry their slot in front, so the caller can route every read.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{EntityId, Slot};
 use crate::key::{self, Key, SlotRange};
 use crate::record::{self, EdgeRecord, Locator, NodeRecord};
 
-/// A key with its value.
-pub type Pair = (Vec<u8>, Vec<u8>);
+/// A key with its value. Who gives it may keep it as well.
+pub type Pair = (Bytes, Bytes);
 
 /// One read of the ordered store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,32 +51,13 @@ pub struct SlotScan {
 /// The answer to one read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    Value(#[serde(with = "serde_bytes")] Option<Vec<u8>>),
+    Value(Option<Bytes>),
     /// A page. It ends after `limit` pairs or at the answerer's own bound in bytes, whichever comes first; where
     /// anything is left, `more` holds the reads that go on from there. Values may be empty under `keys_only`.
     Pairs {
-        #[serde(with = "pairs")]
         pairs: Vec<Pair>,
         more: Vec<Read>,
     },
-}
-
-/// The form of pairs as bytes, not as sequences of numbers, which come one by one; it is the same.
-mod pairs {
-    use serde::{Deserialize, Deserializer, Serializer};
-    use serde_bytes::{ByteBuf, Bytes};
-
-    use super::Pair;
-
-    pub fn serialize<S: Serializer>(pairs: &[Pair], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(pairs.iter().map(|(key, value)| (Bytes::new(key), Bytes::new(value))))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pair>, D::Error> {
-        let pairs = Vec::<(ByteBuf, ByteBuf)>::deserialize(deserializer)?;
-        let pairs = pairs.into_iter().map(|(key, value)| (key.into_vec(), value.into_vec()));
-        Ok(pairs.collect())
-    }
 }
 
 /// What was read cannot be: the store is corrupt, or the caller broke the protocol of this module.
@@ -151,13 +133,13 @@ impl Answer {
     /// About how much memory its keys and values take.
     pub fn bytes(&self) -> usize {
         match self {
-            Answer::Value(value) => value.as_ref().map_or(0, Vec::len),
+            Answer::Value(value) => value.as_ref().map_or(0, Bytes::len),
             Answer::Pairs { pairs, .. } => pairs.iter().map(|pair| pair.0.len() + pair.1.len()).sum(),
         }
     }
 
     /// The answer to a get.
-    pub fn into_value(self) -> Result<Option<Vec<u8>>, Error> {
+    pub fn into_value(self) -> Result<Option<Bytes>, Error> {
         match self {
             Answer::Value(value) => Ok(value),
             Answer::Pairs { .. } => Err(Error::AnswerKind),
@@ -264,10 +246,13 @@ mod tests {
             limit: Some(7),
             keys_only: true,
         };
-        let pairs = vec![(b"a".to_vec(), long.clone()), (vec![], b"v".to_vec())];
+        let pairs = vec![
+            (Bytes::from_static(b"a"), Bytes::from(long.clone())),
+            (Bytes::new(), Bytes::from_static(b"v")),
+        ];
         let answers = vec![
             Answer::Value(None),
-            Answer::Value(Some(b"v".to_vec())),
+            Answer::Value(Some(Bytes::from_static(b"v"))),
             Answer::Pairs {
                 pairs,
                 more: vec![get, scan],

@@ -1,5 +1,6 @@
 //! The history of a node or an edge: its kept versions with their content ids, newest first.
 
+use bytes::Bytes;
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
 use kotoba_graph::query::{Entity, Row};
@@ -83,7 +84,7 @@ impl Gateway {
 }
 
 fn rows(kept: KeptVersions, entity: impl Fn(&[u8]) -> Result<Entity, record::Error>) -> Result<History, ReadError> {
-    let row = |bytes: Vec<u8>| entity(&bytes).map(|entity| Row { entity, depth: 0 });
+    let row = |bytes: Bytes| entity(&bytes).map(|entity| Row { entity, depth: 0 });
     let versions = kept
         .versions
         .into_iter()

@@ -10,18 +10,17 @@ mod tests;
 use std::time::Duration;
 
 use kotoba_graph::key;
-use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, Row, Terms};
+use kotoba_graph::query::{Cursor, Error as GraphError, OrderBy, Plan, Position, Query, Row, Terms, row_bytes};
 use kotoba_graph::read::{Answer, Read};
 use kotoba_proto::v1;
 use kotoba_state::ids::Timestamp;
-use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use self::short::Held;
 use super::snapshot::{Reading, Snapshot, Snapshots};
 use super::{Gateway, convert};
-use crate::transaction::{Followed, ReadError};
+use crate::transaction::{Here, ReadError};
 
 /// Parts of an answer that wait for a slow client; then the query waits. With rows of at most a megabyte each part stays
 /// below two, so that all of them take at most 16 MB.
@@ -172,7 +171,7 @@ impl Running<'_> {
         let mut step = plan.advance(Vec::new())?;
         let mut total = 0;
         let mut held = Held::of(snapshot);
-        let mut followed = Followed::default();
+        let mut here = Here::default();
         loop {
             total += step.count;
             if !ask.count_only {
@@ -184,7 +183,7 @@ impl Running<'_> {
                 if cut.is_some() && !held.stands() {
                     return Ok(Ended::Early);
                 }
-                match self.snapshots.coordinator.settle(followed).await {
+                match self.snapshots.coordinator.settle(here).await {
                     Ok(()) => {}
                     Err(ReadError::Changed) => return Ok(Ended::Early),
                     Err(error) => return Err(error.into()),
@@ -202,7 +201,7 @@ impl Running<'_> {
             }
             let answers = match read.take() {
                 Some(answers) => Ok(answers),
-                None => self.read(snapshot, reads, &mut followed).await,
+                None => self.read(snapshot, reads, &mut here).await,
             };
             step = match answers {
                 Ok(answers) => plan.advance(answers)?,
@@ -229,16 +228,11 @@ impl Running<'_> {
         self.answer(ask, course).await
     }
 
-    async fn read(
-        &self,
-        snapshot: Snapshot,
-        reads: Vec<Read>,
-        followed: &mut Followed,
-    ) -> Result<Vec<Answer>, ReadError> {
+    async fn read(&self, snapshot: Snapshot, reads: Vec<Read>, here: &mut Here) -> Result<Vec<Answer>, ReadError> {
         let max_bytes = self.limits.memory_bytes / 2;
         let coordinator = self.snapshots.coordinator;
         coordinator
-            .read_step(snapshot.at, snapshot.from, reads, max_bytes, followed)
+            .read_step(snapshot.at, snapshot.from, reads, max_bytes, here)
             .await
     }
 
@@ -265,7 +259,8 @@ impl Running<'_> {
         if !found.is_empty() && total > self.limits.max_rows {
             return Err(QueryError::TooManyRows(self.limits.max_rows));
         }
-        let mut found = found.into_iter().map(convert::row).peekable();
+        let sized = |row: Row| (row_bytes(&row), convert::row(row));
+        let mut found = found.into_iter().map(sized).peekable();
         loop {
             let rows = next_batch(&mut found);
             let end = match found.peek() {
@@ -359,11 +354,12 @@ fn too_old(error: ReadError, ask: &Ask) -> QueryError {
     }
 }
 
-fn next_batch(rows: &mut impl Iterator<Item = v1::Row>) -> Vec<v1::Row> {
-    let (mut batch, mut bytes) = (Vec::new(), 0);
+/// Rows with what they took in memory, which is more than they take as they are sent.
+fn next_batch(rows: &mut impl Iterator<Item = (usize, v1::Row)>) -> Vec<v1::Row> {
+    let (mut batch, mut bytes) = (Vec::with_capacity(rows.size_hint().0.min(ROWS_PER_BATCH)), 0);
     while batch.len() < ROWS_PER_BATCH && bytes < BYTES_PER_BATCH {
-        let Some(row) = rows.next() else { break };
-        bytes += row.encoded_len();
+        let Some((row_bytes, row)) = rows.next() else { break };
+        bytes += row_bytes;
         batch.push(row);
     }
     batch

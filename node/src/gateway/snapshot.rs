@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use kotoba_state::ids::Timestamp;
 
 use super::QueryError;
@@ -88,7 +89,7 @@ impl Snapshots<'_> {
         &self,
         key: Vec<u8>,
         bookmark: Timestamp,
-    ) -> Result<Option<(Snapshot, Option<Vec<u8>>)>, QueryError> {
+    ) -> Result<Option<(Snapshot, Option<Bytes>)>, QueryError> {
         let issued = self.coordinator.known_issued();
         if bookmark > issued {
             return Ok(None);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::Stream;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::peer_service_server::PeerService;
@@ -14,9 +15,10 @@ use kotoba_proto::v1::{
     AssignRequest, AssignResponse, ChangeReplicasRequest, ChangeReplicasResponse, Envelope, GetMetaVoteRequest,
     GetStatusResponse, LeaderStatusRequest, MetaAnswer, MetaCommand, NotedDigest, ObserveReplicasRequest,
     ObserveReplicasResponse, ObservedReplica, PartPartition, PartitionRequest, PartitionResponse, PartitionsRequest,
-    PartitionsResponse, ReplicaProgress, SavedVote, TakeTimestampsRequest, TakeTimestampsResponse,
+    PartitionsResponse, ReadIndexesRequest, ReadIndexesResponse, ReplicaProgress, SavedVote, TakeTimestampsRequest,
+    TakeTimestampsResponse,
 };
-use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId};
+use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId, Timestamp};
 use kotoba_state::partition;
 use tonic::{Request, Response, Status};
 
@@ -162,6 +164,26 @@ impl PeerService for PeerEndpoint {
             .map(|(position, part)| answer_part(running.clone(), position, part))
             .collect();
         Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn get_read_indexes(&self, request: Request<ReadIndexesRequest>) -> Answer<ReadIndexesResponse> {
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        if request.partitions.len() > MAX_PARTS {
+            return Err(Status::invalid_argument(format!("more than {MAX_PARTS} partitions")));
+        }
+        let at_least = Timestamp(request.at_least);
+        let end = |partition: &u32| {
+            let local = running.partitions.get(PartitionId(*partition));
+            async move {
+                let index = local?.leader.read_index(at_least).await?;
+                Some(index + 1)
+            }
+        };
+        let ends = join_all(request.partitions.iter().map(end)).await;
+        Ok(Response::new(ReadIndexesResponse {
+            ends: ends.into_iter().map(Option::unwrap_or_default).collect(),
+        }))
     }
 
     async fn leader_status(&self, request: Request<LeaderStatusRequest>) -> Answer<GetStatusResponse> {

@@ -6,6 +6,7 @@ use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::store::Read;
 use tokio::sync::{oneshot, watch};
 
+use super::leader::Opened;
 use super::message::{Failure, Reply, Request};
 use crate::raft::{BarrierError, Group, Leadership, ProposeError, Proposed};
 
@@ -35,6 +36,8 @@ pub trait PartitionGroup: Send + Sync + 'static {
     async fn read_barrier(&self) -> Result<(), GroupError>;
     /// As `read_barrier`, for what is only read: whether this replica leads may be known from a moment ago.
     async fn lease_barrier(&self) -> Result<(), GroupError>;
+    /// Whether `lease_barrier` would ask nobody.
+    fn is_covered_by_lease(&self) -> bool;
     /// Index of the last applied entry. A view that is opened later contains it, and what was answered before is in it.
     fn applied_index(&self) -> u64;
     /// Pins the state as of the last applied entry.
@@ -102,6 +105,15 @@ pub trait Partitions: Send + Sync + 'static {
     }
     /// Asks one replica, the nearest, whether it leads or not; none where it gave no answer.
     async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply>;
+    /// The replica of a partition that this member has, opened to be read; none where it has none, or it would have to wait.
+    fn open(&self, _partition: PartitionId, _at: Timestamp) -> Option<Opened> {
+        None
+    }
+    /// Asks leaders how far replicas that follow have to have applied the log of each partition to show the present; none where
+    /// nothing is known without waiting.
+    async fn read_indexes(&self, _at_least: Timestamp, partitions: &[PartitionId]) -> Vec<Option<u64>> {
+        vec![None; partitions.len()]
+    }
     /// Whether this member has a replica of a partition that does not lead.
     fn is_followed_here(&self, _partition: PartitionId) -> bool {
         false
@@ -133,6 +145,10 @@ impl PartitionGroup for Group {
 
     async fn lease_barrier(&self) -> Result<(), GroupError> {
         Group::lease_barrier(self).await.map_err(no_barrier)
+    }
+
+    fn is_covered_by_lease(&self) -> bool {
+        Group::is_covered_by_lease(self)
     }
 
     fn applied_index(&self) -> u64 {

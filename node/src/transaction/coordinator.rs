@@ -5,7 +5,7 @@
 //! commit was never sent or the primary's log says so, else the outcome is called unknown.
 
 mod commit;
-mod followed;
+mod here;
 mod lanes;
 mod read;
 mod resolve;
@@ -21,8 +21,8 @@ use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::partition::{Condition, Key, Op, Resolved, Span, TxnHead, TxnId};
 use tokio::sync::{Semaphore, mpsc};
 
-use followed::Behind;
-pub use followed::Followed;
+use here::Behind;
+pub use here::Here;
 pub use read::{MAX_TRANSACTION_BYTES, ReadFrom, span_of};
 use resolve::MAX_FORGOTTEN;
 pub use resolve::by_partition;
@@ -53,6 +53,8 @@ pub struct Coordinator {
     /// Reads at timestamps that were not taken for them, after one had met a change.
     changed: Avoided,
     behind: Behind,
+    /// Reads in place, after one had to wait for the disk.
+    slow_here: Avoided,
 }
 
 /// A read did not get its answer; nothing is changed by it.
@@ -168,6 +170,7 @@ impl Coordinator {
             shared: SharedCommits::default(),
             changed: Avoided::default(),
             behind: Behind::default(),
+            slow_here: Avoided::default(),
         }
     }
 

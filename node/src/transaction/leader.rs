@@ -6,7 +6,7 @@
 mod commit;
 mod evaluate;
 mod eventual;
-mod follower;
+mod opened;
 mod read;
 mod replica;
 mod settle;
@@ -23,7 +23,9 @@ use kotoba_state::partition::{self as state, CheckTxn, Command, Push, Status, Tx
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::opened::{Opened, Role};
 use self::sightings::Sightings;
+pub(super) use self::small::{SMALL_KEYS, keys_of};
 use self::small::{Size, SmallReads};
 use self::turns::Turns;
 use super::boundary::{Admission, GroupError, PartitionGroup, Partitions, Timestamps};
@@ -165,12 +167,6 @@ impl PartitionLeader {
                 reads,
                 max_bytes,
             } => self.read_replica(snapshot, reads, max_bytes).await,
-            Request::ReadIndex { at_least } => self.read_index(at_least).await,
-            Request::ReadApplied {
-                at_least,
-                reads,
-                max_bytes,
-            } => self.read_applied(at_least, reads, max_bytes).await,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{MemberId, Timestamp};
 use kotoba_state::partition::{
@@ -66,17 +67,6 @@ pub enum Request {
     },
     /// As `OnePhase`, answered where it can be as soon as the leader has the entry on its own disk.
     OnePhaseEventual(OnePhase),
-    /// How far a replica has to have applied the log to give what `ReadNewest` gives.
-    ReadIndex {
-        /// An issued timestamp.
-        at_least: Timestamp,
-    },
-    /// As `ReadNewest`, of any replica, as far as it has applied the log.
-    ReadApplied {
-        at_least: Timestamp,
-        reads: Vec<Read>,
-        max_bytes: usize,
-    },
 }
 
 /// Whether what was read still holds at a later timestamp.
@@ -142,7 +132,7 @@ pub enum Reply {
     Closed,
     History {
         /// Without a value: deletions.
-        versions: Vec<(Timestamp, Option<Vec<u8>>)>,
+        versions: Vec<(Timestamp, Option<Bytes>)>,
         more: bool,
     },
     /// This replica cannot serve the snapshot yet: ask the leader.
@@ -150,12 +140,6 @@ pub enum Reply {
     Newest(Newest),
     /// A transaction that may have ended is in the way, or what is newest was collected: read at a timestamp taken now.
     Undecided,
-    ReadIndex(u64),
-    Applied {
-        /// At least so far the log was applied.
-        index: u64,
-        newest: Newest,
-    },
 }
 
 /// What was read is now.

@@ -17,10 +17,9 @@ mod outcomes;
 pub use boundary::{Admission, CallError, GroupError, PartitionGroup, Partitions, Timestamps};
 pub use closed::{ClosedSnapshot, ClosedSnapshots};
 pub use coordinator::{
-    Acknowledgement, CommitError, Coordinator, Followed, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Transaction,
-    Writes,
+    Acknowledgement, CommitError, Coordinator, Here, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Transaction, Writes,
 };
 pub use latch::{LatchError, Latches};
-pub use leader::{LeaderSettings, PartitionLeader};
+pub use leader::{LeaderSettings, Opened, PartitionLeader};
 pub use message::{Failure, Newest, Reply, Request, Response};
 pub use outcomes::Outcomes;

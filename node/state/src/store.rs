@@ -4,8 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+
+use crate::partition::NewestVersions;
 
 /// The disk failed or holds something unreadable. The replica stops; nothing is retried.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,26 @@ pub type Pair = (Bytes, Bytes);
 /// Pairs in key order, read lazily.
 pub type Pairs<'a> = Box<dyn Iterator<Item = Result<Pair, StoreError>> + 'a>;
 
+/// The pairs of a range that a store has in memory.
+#[derive(Debug)]
+pub struct Kept {
+    /// The first of them, at least.
+    pub pairs: Box<[Pair]>,
+    pub is_whole: bool,
+    /// What follows from them where they are versions, once somebody has asked.
+    pub newest: OnceLock<Option<NewestVersions>>,
+}
+
+impl Kept {
+    pub fn new(pairs: impl IntoIterator<Item = Pair>, is_whole: bool) -> Arc<Self> {
+        Arc::new(Kept {
+            pairs: pairs.into_iter().collect(),
+            is_whole,
+            newest: OnceLock::new(),
+        })
+    }
+}
+
 /// One consistent view of a store.
 pub trait Read {
     /// The value of a key.
@@ -32,6 +55,16 @@ pub trait Read {
 
     /// Pairs with `from <= key < to`, ascending.
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError>;
+
+    /// What a scan would give, or the first of it, where that is in memory as one piece; the range must not be reversed.
+    fn kept(&self, _from: &[u8], _to: &[u8]) -> Option<Arc<Kept>> {
+        None
+    }
+
+    /// Whether a scan would give nothing.
+    fn is_empty(&self, from: &[u8], to: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.scan(from, to)?.next().transpose()?.is_none())
+    }
 }
 
 /// A view that can be changed; what was written is read back at once.
@@ -56,6 +89,31 @@ impl Read for MemoryStore {
         let range = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
         let pair = |(key, value): (&Vec<u8>, &Vec<u8>)| Ok((key.clone().into(), value.clone().into()));
         Ok(Box::new(self.0.range(range).map(pair)))
+    }
+}
+
+/// A store that keeps so many pairs of each range in memory in which there is something, for tests.
+#[derive(Clone, Debug)]
+pub struct Keeps<S> {
+    pub store: S,
+    pub pairs: usize,
+}
+
+impl<S: Read> Read for Keeps<S> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError> {
+        self.store.scan(from, to)
+    }
+
+    fn kept(&self, from: &[u8], to: &[u8]) -> Option<Arc<Kept>> {
+        let pairs: Result<Vec<Pair>, StoreError> = self.store.scan(from, to).ok()?.collect();
+        let mut pairs = pairs.ok().filter(|pairs| !pairs.is_empty())?;
+        let is_whole = pairs.len() <= self.pairs;
+        pairs.truncate(self.pairs);
+        Some(Kept::new(pairs, is_whole))
     }
 }
 

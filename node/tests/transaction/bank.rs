@@ -104,11 +104,11 @@ async fn work(cluster: Arc<Cluster>, seed: u64, worker: u64) -> Vec<Seen> {
     seen
 }
 
-async fn check(cluster: Arc<Cluster>) -> Vec<Seen> {
+async fn check(cluster: Arc<Cluster>, reads: fn(&Cluster) -> Arc<Coordinator>) -> Vec<Seen> {
     let mut seen = Vec::new();
     for _ in 0..CHECKS {
         let snapshot = cluster.oracle.issue();
-        if let Some(balances) = balances(&cluster, &cluster.coordinator(), snapshot).await {
+        if let Some(balances) = balances(&cluster, &reads(&cluster), snapshot).await {
             assert_eq!(
                 balances.iter().sum::<i64>(),
                 ACCOUNTS as i64 * OPENING_BALANCE,
@@ -160,10 +160,12 @@ async fn run(seed: u64) {
         workers.spawn(work(cluster.clone(), seed, worker));
     });
     (0..CHECKERS).for_each(|_| {
-        workers.spawn(check(cluster.clone()));
+        workers.spawn(check(cluster.clone(), Cluster::coordinator));
     });
+    workers.spawn(check(cluster.clone(), Cluster::leading_coordinator));
     workers.spawn(walk(cluster.clone(), seed, Cluster::coordinator));
     workers.spawn(walk(cluster.clone(), seed + 1, Cluster::following_coordinator));
+    workers.spawn(walk(cluster.clone(), seed + 2, Cluster::leading_coordinator));
     let seen: Vec<Seen> = in_chaos(&cluster, seed, workers).await.into_iter().flatten().collect();
     let (mut committed, mut checked, mut walked) = (0, 0, 0);
     for seen in seen {

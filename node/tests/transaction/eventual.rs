@@ -111,6 +111,10 @@ impl PartitionGroup for SlowGroup {
         Ok(())
     }
 
+    fn is_covered_by_lease(&self) -> bool {
+        false
+    }
+
     fn applied_index(&self) -> u64 {
         *self.applied.borrow()
     }

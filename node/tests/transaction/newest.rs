@@ -1,5 +1,6 @@
 //! The present version of one key, read without a timestamp taken for it.
 
+use bytes::Bytes;
 use kotoba_node::transaction::Request;
 use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{ConditionKind, Key};
@@ -10,7 +11,7 @@ use crate::harness::*;
 const ANY: Timestamp = Timestamp(0);
 
 /// A value, and a snapshot that shows it.
-type Newest = Option<(Timestamp, Option<Vec<u8>>)>;
+type Newest = Option<(Timestamp, Option<Bytes>)>;
 
 async fn newest(cluster: &Cluster, key: &Key, at_least: Timestamp) -> Newest {
     let coordinator = cluster.coordinator();
@@ -20,7 +21,7 @@ async fn newest(cluster: &Cluster, key: &Key, at_least: Timestamp) -> Newest {
 }
 
 fn version(at: Timestamp, value: Option<&str>) -> Newest {
-    Some((at, value.map(|value| value.as_bytes().to_vec())))
+    Some((at, value.map(|value| Bytes::copy_from_slice(value.as_bytes()))))
 }
 
 #[tokio::test]

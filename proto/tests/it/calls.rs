@@ -112,6 +112,9 @@ impl PeerService for Member {
     async fn get_meta_vote(&self, _: Request<GetMetaVoteRequest>) -> Result<Response<SavedVote>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
+    async fn get_read_indexes(&self, _: Request<ReadIndexesRequest>) -> Result<Response<ReadIndexesResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
     async fn leader_status(&self, _: Request<LeaderStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }

@@ -11,13 +11,19 @@ const END: u8 = 0x01;
 
 /// Appends a text with its terminator.
 pub fn put_text(key: &mut Vec<u8>, text: &str) {
-    for byte in text.bytes() {
-        key.push(byte);
-        if byte == ESCAPE {
-            key.push(ESCAPED_ZERO);
+    let parts = text.as_bytes().split(|byte| *byte == ESCAPE);
+    for (at, part) in parts.enumerate() {
+        if at > 0 {
+            key.extend([ESCAPE, ESCAPED_ZERO]);
         }
+        key.extend_from_slice(part);
     }
     key.extend([ESCAPE, END]);
+}
+
+/// What a text takes with its terminator, where it has no zero bytes.
+pub fn text_bytes(text: &str) -> usize {
+    text.len() + 2
 }
 
 /// Takes a text and its terminator off the front.

@@ -108,14 +108,14 @@ impl Kind {
 
 /// The key of a node's record.
 pub fn node(id: EntityId) -> Vec<u8> {
-    let mut key = prefix(id.slot(), Kind::Node);
+    let mut key = prefix(id.slot(), Kind::Node, ID_BYTES);
     key.extend(id.number().to_be_bytes());
     key
 }
 
 /// The key that finds an edge from its id.
 pub fn locator(edge: EntityId) -> Vec<u8> {
-    let mut key = prefix(edge.slot(), Kind::Locator);
+    let mut key = prefix(edge.slot(), Kind::Locator, ID_BYTES);
     key.extend(edge.number().to_be_bytes());
     key
 }
@@ -131,7 +131,7 @@ pub fn in_half(target: EntityId, edge_type: &str, source: EntityId, edge: Entity
 }
 
 fn half(kind: Kind, near: EntityId, edge_type: &str, far: EntityId, edge: EntityId) -> Vec<u8> {
-    let mut key = prefix(near.slot(), kind);
+    let mut key = prefix(near.slot(), kind, 3 * ID_BYTES + bytes::text_bytes(edge_type));
     key.extend(near.number().to_be_bytes());
     bytes::put_text(&mut key, edge_type);
     key.extend(far.number().to_be_bytes());
@@ -141,7 +141,7 @@ fn half(kind: Kind, near: EntityId, edge_type: &str, far: EntityId, edge: Entity
 
 /// The key that says that a node has a label.
 pub fn label(label: &str, node: EntityId) -> Vec<u8> {
-    let mut key = prefix(node.slot(), Kind::Label);
+    let mut key = prefix(node.slot(), Kind::Label, bytes::text_bytes(label) + ID_BYTES);
     bytes::put_text(&mut key, label);
     key.extend(node.number().to_be_bytes());
     key
@@ -149,21 +149,45 @@ pub fn label(label: &str, node: EntityId) -> Vec<u8> {
 
 /// The key of a request's receipt, in a slot that the request writes.
 pub fn receipt(slot: Slot, client: [u8; 16], sequence: u64) -> Vec<u8> {
-    let mut key = prefix(slot, Kind::Receipt);
+    let mut key = prefix(slot, Kind::Receipt, client.len() + 8);
     key.extend(client);
     key.extend(sequence.to_be_bytes());
     key
 }
 
-fn prefix(slot: Slot, kind: Kind) -> Vec<u8> {
+const PREFIX_BYTES: usize = 3;
+const ID_BYTES: usize = 8;
+
+/// The beginning of a key, with room for its fields.
+fn prefix(slot: Slot, kind: Kind, fields: usize) -> Vec<u8> {
     let [high, low] = slot.number().to_be_bytes();
-    vec![high, low, kind.byte()]
+    let mut key = Vec::with_capacity(PREFIX_BYTES + fields);
+    key.extend([high, low, kind.byte()]);
+    key
 }
 
 /// The slot of any key, also of kinds this version does not know.
 pub fn slot_of(key: &[u8]) -> Result<Slot, Error> {
     let number = u16::from_be_bytes(bytes::take_array(&mut &*key)?);
     Slot::new(number).ok_or(Error::Slot(number))
+}
+
+/// Of a half: its near end, and the shortest type.
+const BEFORE_FAR_END: usize = PREFIX_BYTES + ID_BYTES + 2;
+
+/// Whether a half is an out half, and the node that it leads to; none for a key of another kind. What lies between is not looked
+/// at: a walk asks this of every edge that it meets.
+pub fn far_end(key: &[u8]) -> Result<Option<(bool, EntityId)>, Error> {
+    let outgoing = match Kind::of_byte(*key.get(2).ok_or(Error::Malformed)?)? {
+        Kind::Out => true,
+        Kind::In => false,
+        Kind::Node | Kind::Locator | Kind::Label | Kind::Receipt => return Ok(None),
+    };
+    let mut ends = key.last_chunk::<{ 2 * ID_BYTES }>().ok_or(Error::Malformed)?.as_slice();
+    if key.len() < BEFORE_FAR_END + ends.len() {
+        return Err(Error::Malformed);
+    }
+    Ok(Some((outgoing, take_id(&mut ends)?)))
 }
 
 /// A key as hex, for messages.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, bytes, prefix};
+use super::{ID_BYTES, Kind, bytes, prefix};
 use crate::id::{EntityId, Slot};
 
 /// The range `from <= key < to`, within one slot.
@@ -38,7 +38,8 @@ pub fn in_halves(target: EntityId, edge_type: Option<&str>) -> Range {
 }
 
 fn halves(kind: Kind, node: EntityId, edge_type: Option<&str>) -> Range {
-    let mut from = prefix(node.slot(), kind);
+    let type_bytes = edge_type.map_or(0, bytes::text_bytes);
+    let mut from = prefix(node.slot(), kind, ID_BYTES + type_bytes);
     from.extend(node.number().to_be_bytes());
     if let Some(edge_type) = edge_type {
         bytes::put_text(&mut from, edge_type);

@@ -67,6 +67,20 @@ proptest! {
     }
 
     #[test]
+    fn the_far_end_is_that_of_the_whole_key(key in keys(), cut in any::<prop::sample::Index>()) {
+        let bytes = key.encode();
+        let expected = match &key {
+            Key::Out { target, .. } => Some((true, *target)),
+            Key::In { source, .. } => Some((false, *source)),
+            Key::Node(_) | Key::Locator(_) | Key::Label { .. } | Key::Receipt { .. } => None,
+        };
+        prop_assert_eq!(far_end(&bytes), Ok(expected));
+        // What is cut short is no panic, and no half where it has no room for one.
+        let cut = &bytes[..cut.index(bytes.len())];
+        prop_assert!(cut.len() >= BEFORE_FAR_END + 16 || !matches!(far_end(cut), Ok(Some(_))));
+    }
+
+    #[test]
     fn bytes_sort_as_fields_do_and_no_key_is_a_prefix(a in keys(), b in keys()) {
         let (bytes_a, bytes_b) = (a.encode(), b.encode());
         prop_assert_eq!(bytes_a.cmp(&bytes_b), rank(&a).cmp(&rank(&b)));

@@ -47,10 +47,20 @@ impl Pace {
     /// Learns from the answers to a step.
     pub fn note(&mut self, answers: &[Answer]) {
         let (mut values, mut bytes, mut largest) = (0, 0, 0);
-        for size in answers.iter().flat_map(sizes) {
+        let mut count = |size: usize| {
             values += 1;
             bytes += size;
             largest = size.max(largest);
+        };
+        for answer in answers {
+            match answer {
+                Answer::Value(value) => value.iter().for_each(|value| count(value.len())),
+                // Keys alone say nothing about the records they lead to.
+                Answer::Pairs { pairs, .. } => {
+                    let sizes = pairs.iter().map(|(_, value)| value.len());
+                    sizes.filter(|size| *size > 0).for_each(&mut count);
+                }
+            }
         }
         if values == 0 {
             return;
@@ -82,17 +92,6 @@ impl Pace {
         let scans = waiting.min(SCANS_PER_STEP).min(self.values);
         let pairs = self.values.checked_div(scans).unwrap_or(1);
         (scans, pairs.clamp(1, PAGE_PAIRS))
-    }
-}
-
-/// Sizes of the values of an answer. Keys alone say nothing about the records they lead to.
-fn sizes(answer: &Answer) -> Vec<usize> {
-    match answer {
-        Answer::Value(value) => value.iter().map(Vec::len).collect(),
-        Answer::Pairs { pairs, .. } => {
-            let values = pairs.iter().map(|(_, value)| value.len());
-            values.filter(|size| *size > 0).collect()
-        }
     }
 }
 
@@ -160,7 +159,7 @@ mod tests {
     use super::*;
 
     fn values(count: usize, bytes: usize) -> Vec<Answer> {
-        vec![Answer::Value(Some(vec![0; bytes])); count]
+        vec![Answer::Value(Some(vec![0; bytes].into())); count]
     }
 
     #[test]

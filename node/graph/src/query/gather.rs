@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use super::budget::{Pace, row_bytes, with_limit};
 use super::fetch::Fetch;
 use super::filter::{Filter, all_hold};
@@ -21,7 +23,7 @@ use crate::value::Properties;
 const READ_AHEAD_BYTES: usize = 8 << 20;
 
 /// Where a row stands among the others.
-type Place = Vec<u8>;
+type Place = Bytes;
 
 #[derive(Debug, Default)]
 pub struct Gather {
@@ -66,7 +68,7 @@ impl Gather {
         let placed = distinct(ids).enumerate();
         Gather {
             fetches: placed
-                .map(|(at, id)| ((at as u64).to_be_bytes().to_vec(), fetch(id)))
+                .map(|(at, id)| (Bytes::copy_from_slice(&(at as u64).to_be_bytes()), fetch(id)))
                 .collect(),
             in_order: true,
             ..Gather::default()
@@ -111,7 +113,7 @@ impl Gather {
     }
 
     fn open(&mut self, scans: impl IntoIterator<Item = Read>) {
-        let placed = scans.into_iter().map(|scan| (first_key(&scan), scan));
+        let placed = scans.into_iter().map(|scan| (first_key(&scan).into(), scan));
         self.scans.extend(placed);
     }
 
@@ -291,7 +293,7 @@ impl Gather {
         with_limit(scan, pairs)
     }
 
-    fn fetched(&mut self, place: Place, fetch: Fetch, value: Option<Vec<u8>>) -> Result<(), Error> {
+    fn fetched(&mut self, place: Place, fetch: Fetch, value: Option<Bytes>) -> Result<(), Error> {
         let Some(bytes) = value else {
             return fetch.missing();
         };

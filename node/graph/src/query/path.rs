@@ -23,8 +23,8 @@ pub struct Path {
 enum Stage {
     /// Do both ends exist?
     Ends,
-    Search(Search),
-    Records(Records),
+    Search(Box<Search>),
+    Records(Box<Records>),
     Done,
 }
 
@@ -79,7 +79,7 @@ impl Path {
             all_exist &= answer.into_value()?.is_some();
         }
         self.stage = match all_exist {
-            true => Stage::Search(Search::new(&self.query)),
+            true => Stage::Search(Box::new(Search::new(&self.query))),
             false => Stage::Done,
         };
         self.search_on();
@@ -94,7 +94,7 @@ impl Path {
         match search.decide() {
             Decision::Read => {}
             Decision::NoPath => self.stage = Stage::Done,
-            Decision::Path(nodes, edges) => self.stage = Stage::Records(Records::new(nodes, edges)),
+            Decision::Path(nodes, edges) => self.stage = Stage::Records(Box::new(Records::new(nodes, edges))),
         }
     }
 

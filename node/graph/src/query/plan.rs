@@ -219,7 +219,7 @@ impl Machine {
 
     fn rest(&self) -> Option<Position> {
         match self {
-            Machine::Gather(gather) => gather.rest().map(Position::Key),
+            Machine::Gather(gather) => gather.rest().map(|place| Position::Key(place.into())),
             Machine::Traverse(_) | Machine::Path(_) => None,
         }
     }

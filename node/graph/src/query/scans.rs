@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{CursorError, Direction, PAGE_PAIRS};
 use crate::id::EntityId;
-use crate::key::{self, Key, Range};
+use crate::key::{self, Range};
 use crate::read::{self, Read};
 
 /// The scans of a node's halves: per direction and type. `keys_only` says whether values are left out, of out halves
@@ -109,9 +109,5 @@ pub fn rest_of(read: Read, place: &[u8]) -> Result<Option<Read>, CursorError> {
 
 /// Whether a half is an out half, and the node that it leads to.
 pub fn far_end(key: &[u8]) -> Result<(bool, EntityId), read::Error> {
-    match Key::decode(key)? {
-        Key::Out { target, .. } => Ok((true, target)),
-        Key::In { source, .. } => Ok((false, source)),
-        Key::Node(_) | Key::Locator(_) | Key::Label { .. } | Key::Receipt { .. } => Err(read::Error::foreign(key)),
-    }
+    key::far_end(key)?.ok_or_else(|| read::Error::foreign(key))
 }

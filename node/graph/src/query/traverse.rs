@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use super::budget::{Pace, with_limit};
 use super::filter::all_hold;
 use super::plan::Remaining;
@@ -123,7 +125,7 @@ impl Traverse {
         Ok(rows)
     }
 
-    fn take_node(&mut self, id: EntityId, value: Option<Vec<u8>>) -> Result<Option<Row>, Error> {
+    fn take_node(&mut self, id: EntityId, value: Option<Bytes>) -> Result<Option<Row>, Error> {
         let record = match value {
             Some(bytes) => read::node_record(id, &bytes)?,
             // The user's ids may name nothing; what an edge leads to is there.
@@ -141,7 +143,7 @@ impl Traverse {
         }))
     }
 
-    fn take_edge(&mut self, id: EntityId, locator: &Locator, value: Option<Vec<u8>>) -> Result<(), Error> {
+    fn take_edge(&mut self, id: EntityId, locator: &Locator, value: Option<Bytes>) -> Result<(), Error> {
         let bytes = value.ok_or_else(|| read::Error::missing(&locator.out_half(id)))?;
         let record = read::edge_record(id, locator, &bytes)?;
         if all_hold(&self.walk.edges, &record.properties) {

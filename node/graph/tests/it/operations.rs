@@ -304,7 +304,7 @@ fn a_request_that_detaches_too_many_edges_says_what_to_do() {
     batch.advance(Vec::new()).unwrap();
     let half = |number: usize| {
         let edge = EntityId::for_edge(number as u64, node.slot());
-        (key::out_half(node, "T", node, edge), Vec::new())
+        (key::out_half(node, "T", node, edge).into(), Vec::new().into())
     };
     let page = |pairs| Answer::Pairs {
         pairs,

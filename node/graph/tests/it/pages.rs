@@ -7,7 +7,7 @@ use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
 use kotoba_graph::operation::{EntityRef, Operation};
 use kotoba_graph::query::{Direction, Error, GETS_PER_STEP, OrderBy, Plan, Position, Query, Row, Terms, Traversal};
-use kotoba_graph::read::{Answer, Read};
+use kotoba_graph::read::{Answer, Pair, Read};
 use kotoba_graph::record::NodeRecord;
 use kotoba_graph::value::{Properties, Value};
 use proptest::prelude::*;
@@ -246,7 +246,7 @@ fn steps_under(graph: &Graph, query: Query, terms: Terms) -> Vec<(usize, usize)>
 
 fn bytes_of(answer: &Answer) -> usize {
     match answer {
-        Answer::Value(value) => value.as_ref().map_or(0, Vec::len),
+        Answer::Value(value) => value.as_ref().map_or(0, |value| value.len()),
         Answer::Pairs { pairs, .. } => pairs.iter().map(|(key, value)| key.len() + value.len()).sum(),
     }
 }
@@ -396,7 +396,7 @@ fn answer_unevenly(read: Read, record: &impl Fn(EntityId) -> Vec<u8>, fast: &mut
     };
     let middle = kotoba_graph::id::Slot::new(2_048).unwrap();
     let (first, last) = (kotoba_graph::id::Slot::FIRST, kotoba_graph::id::Slot::LAST);
-    let (mut pairs, mut more) = (Vec::new(), Vec::new());
+    let (mut pairs, mut more): (Vec<Pair>, _) = (Vec::new(), Vec::new());
     let before = kotoba_graph::id::Slot::new(2_047).unwrap();
     for (from, to, most) in [(first, before, 1), (middle, last, scan.limit.unwrap())] {
         let Some(part) = scan.within(from, to) else { continue };
@@ -405,7 +405,7 @@ fn answer_unevenly(read: Read, record: &impl Fn(EntityId) -> Vec<u8>, fast: &mut
         });
         for number in 1..=most as u64 {
             let id = EntityId::for_edge(sequence + number, part.first);
-            pairs.push((key::node(id), record(id)));
+            pairs.push((key::node(id).into(), record(id).into()));
         }
         if from == middle {
             *fast += most;

@@ -112,7 +112,7 @@ fn a_traversal_that_visits_too_many_nodes_says_what_to_do() {
     plan.advance(Vec::new()).unwrap();
     let half = |number: usize| {
         let target = EntityId::for_edge(number as u64, start.slot());
-        (key::out_half(start, "T", target, target), Vec::new())
+        (key::out_half(start, "T", target, target).into(), Vec::new().into())
     };
     let pairs = (1..=MAX_VISITED).map(half).collect();
     let more = Vec::new();
@@ -174,7 +174,8 @@ fn a_limit_stops_reading_a_supernode_early() {
         panic!("the start is read")
     };
     let pairs = (1..=5)
-        .map(|number| (key::out_half(start, "T", some_id(number), some_id(9)), Vec::new()))
+        .map(|number| key::out_half(start, "T", some_id(number), some_id(9)))
+        .map(|key| (key.into(), Vec::new().into()))
         .collect();
     let page = Answer::Pairs { pairs, more: scan };
     let next = plan.advance(vec![page]).unwrap().next.unwrap();
@@ -232,7 +233,7 @@ fn answers_that_do_not_fit_the_reads_are_refused() {
         more: Vec::new(),
     };
     assert!(get().advance(vec![page]).is_err());
-    assert!(get().advance(vec![Answer::Value(Some(vec![1, 2, 3]))]).is_err());
+    assert!(get().advance(vec![Answer::Value(Some(vec![1, 2, 3].into()))]).is_err());
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Store {
 
     fn answer_one(&self, read: Read, paging: Paging) -> Answer {
         match read {
-            Read::Get { key } => Answer::Value(self.0.get(&key).cloned()),
+            Read::Get { key } => Answer::Value(self.0.get(&key).cloned().map(Into::into)),
             Read::Scan {
                 from,
                 to,
@@ -92,7 +92,7 @@ impl Store {
                     return (pairs, true);
                 }
                 let value = if keys_only { Vec::new() } else { value.clone() };
-                pairs.push((key.clone(), value));
+                pairs.push((key.clone().into(), value.into()));
             }
         }
         (pairs, false)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::SystemClock;
 use async_trait::async_trait;
+use bytes::Bytes;
 use kotoba_graph::id::EntityId;
 use kotoba_graph::key;
 use kotoba_graph::query::CursorError;
@@ -42,7 +43,7 @@ impl Endless {
         let node = |number| {
             let id = EntityId::for_edge(before + number, scan.first);
             let record = NodeRecord::new(id, BTreeSet::new(), Properties::new()).unwrap();
-            (key::node(id), record.encode())
+            (Bytes::from(key::node(id)), Bytes::from(record.encode()))
         };
         let pairs: Vec<_> = (1..=scan.limit.unwrap() as u64).map(node).collect();
         let rest = scan.continued_after(&pairs.last().unwrap().0).unwrap();
@@ -308,7 +309,12 @@ impl Everybody {
             ("read".to_owned(), Value::String(version.to_owned())),
             ("text".to_owned(), Value::String("x".repeat(self.bytes))),
         ]);
-        Answer::Value(Some(NodeRecord::new(id, BTreeSet::new(), properties).unwrap().encode()))
+        Answer::Value(Some(
+            NodeRecord::new(id, BTreeSet::new(), properties)
+                .unwrap()
+                .encode()
+                .into(),
+        ))
     }
 }
 

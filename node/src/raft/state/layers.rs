@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kotoba_state::store::{Pair, Pairs, Read, StoreError};
+use kotoba_state::store::{Kept, Pair, Pairs, Read, StoreError};
 use redb::ReadableTable;
 
 use super::error::StateError;
@@ -172,8 +172,10 @@ impl Base {
         let Bound::Excluded(end) = to else {
             return self.read(from, to);
         };
-        if let Some(pairs) = self.ranges.get(from, end, self.generation) {
-            return Ok(Box::new((0..pairs.len()).map(move |at| Ok(pairs[at].clone()))));
+        if let Some(kept) = self.kept(from, end).filter(|kept| kept.is_whole) {
+            return Ok(Box::new(
+                (0..kept.pairs.len()).map(move |at| Ok(kept.pairs[at].clone())),
+            ));
         }
         if self.gaps.have(from, end, self.generation) {
             return Ok(Box::new(std::iter::empty()));
@@ -182,6 +184,16 @@ impl Base {
             Some(pairs) => Box::new(self.ranges.watch(Range::new(from, end), self.generation, pairs)),
             None => Box::new(std::iter::empty()),
         })
+    }
+
+    fn kept(&self, from: &[u8], end: &[u8]) -> Option<Arc<Kept>> {
+        self.ranges.get(from, end, self.generation)
+    }
+
+    /// Whether it has no key in a range.
+    fn is_empty(&self, from: &[u8], end: &[u8]) -> Result<bool, StoreError> {
+        let to = Bound::Excluded(end);
+        Ok(!self.spaces.may_have_any(from, to) || self.scan(from, to)?.next().transpose()?.is_none())
     }
 
     /// The pairs of a range; where there is none, notes the gap.
@@ -318,6 +330,19 @@ impl Read for Layers {
             return Ok(Box::new(std::iter::empty()));
         }
         self.merge(from, Bound::Excluded(to))
+    }
+
+    fn kept(&self, from: &[u8], to: &[u8]) -> Option<Arc<Kept>> {
+        let kept = self.base.kept(from, to)?;
+        let changed = self.memtables().any(|table| table.touches(from, to));
+        (!changed).then_some(kept)
+    }
+
+    fn is_empty(&self, from: &[u8], to: &[u8]) -> Result<bool, StoreError> {
+        if from < to && self.memtables().any(|table| table.touches(from, to)) {
+            return Ok(self.scan(from, to)?.next().transpose()?.is_none());
+        }
+        self.base.is_empty(from, to)
     }
 }
 

@@ -148,6 +148,12 @@ impl Memtable {
         read(&self.keys).contains_key(key)
     }
 
+    /// Whether it says anything of a range, at whatever step. The range must not be reversed.
+    pub fn touches(&self, from: &[u8], to: &[u8]) -> bool {
+        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        read(&self.keys).range::<[u8], _>(bounds).next().is_some()
+    }
+
     /// What became of a key by a step; none where nothing here changed it.
     pub fn get(&self, step: Step, key: &[u8]) -> Option<Change> {
         read(&self.keys).get(key)?.at(step).cloned()

@@ -1,4 +1,4 @@
-//! Small ranges of a state file that were read to their end lately: the edges of a node, the versions of a key. They stand in
+//! Ranges of a state file that were read lately, as far as they were: the edges of a node, the versions of a key. They stand in
 //! front of the B-tree, whose descent costs more than what is found, and under the memtables, so that what is applied meanwhile
 //! lies above them.
 //!
@@ -10,17 +10,19 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use kotoba_state::store::{Pair, Pairs, StoreError};
+use kotoba_state::store::{Kept, Pair, Pairs, StoreError};
 
 use crate::raft::lock::lock;
 
 /// Checkpoints of one file, counted.
 pub type Generation = u64;
 
-/// Pairs of a range that is kept, at most: the neighbours of most nodes. Those of the others are worth a descent.
+/// Pairs of a range that are kept, at most: the neighbours of most nodes, and as many of others as most queries want.
 const MAX_PAIRS: usize = 256;
-/// Bytes of a range that is kept.
+/// Bytes of a range that are kept.
 const MAX_BYTES: usize = 32 << 10;
+/// Pairs that were read of a range before its reader left it: a page, and no look at what comes first.
+const PAIRS_OF_A_PAGE: usize = 8;
 /// What a range takes besides its bytes: places in the map and in the heap; an estimate.
 const OVERHEAD_BYTES: usize = 160;
 
@@ -28,11 +30,11 @@ const OVERHEAD_BYTES: usize = 160;
 pub struct Ranges {
     /// Of those used lately, and of those before them.
     half_bytes: usize,
-    kept: Mutex<Kept>,
+    known: Mutex<Known>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct Known {
     now: Generation,
     /// By where they begin: of two that begin alike, the one that was read last.
     recent: HashMap<Box<[u8]>, Entry>,
@@ -60,7 +62,7 @@ struct Entry {
     to: Box<[u8]>,
     /// The checkpoint at which it was read.
     since: Generation,
-    pairs: Arc<[Pair]>,
+    kept: Arc<Kept>,
     bytes: usize,
 }
 
@@ -69,53 +71,55 @@ impl Ranges {
     pub fn new(bytes: usize) -> Self {
         Ranges {
             half_bytes: bytes / 2,
-            kept: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
     /// What a range is as of a checkpoint, where that is known.
-    pub fn get(&self, from: &[u8], to: &[u8], at: Generation) -> Option<Arc<[Pair]>> {
-        let mut kept = lock(&self.kept);
-        if let Some(entry) = kept.recent.get(from) {
-            return entry.pairs(to, at);
+    pub fn get(&self, from: &[u8], to: &[u8], at: Generation) -> Option<Arc<Kept>> {
+        let mut known = lock(&self.known);
+        if let Some(entry) = known.recent.get(from) {
+            return entry.kept(to, at);
         }
-        let (from, entry) = kept.earlier.remove_entry(from)?;
-        let found = entry.pairs(to, at);
-        kept.put(from, entry, self.half_bytes);
+        let (from, entry) = known.earlier.remove_entry(from)?;
+        let found = entry.kept(to, at);
+        known.put(from, entry, self.half_bytes);
         found
     }
 
-    /// Notes what a range is as of a checkpoint; of an earlier one than the last it is not kept.
-    fn put(&self, range: Range, at: Generation, pairs: Vec<Pair>) {
+    /// Notes what a range is as of a checkpoint, or the first of it; of an earlier one than the last it is not kept.
+    fn put(&self, range: Range, at: Generation, pairs: Vec<Pair>, is_whole: bool) {
         let content = pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-        let bytes = OVERHEAD_BYTES + range.from.len() + range.to.len() + content + pairs.len() * size_of::<Pair>();
-        let mut kept = lock(&self.kept);
-        if kept.now == at {
+        let of_pairs = content + pairs.len() * size_of::<Pair>();
+        // The newest versions, which are made of them when somebody asks, take their own places and keys.
+        let bytes = OVERHEAD_BYTES + range.from.len() + range.to.len() + 2 * of_pairs;
+        let mut known = lock(&self.known);
+        if known.now == at && !known.has_more(&range, pairs.len(), is_whole) {
             let entry = Entry {
                 to: range.to,
                 since: at,
-                pairs: side_by_side(&pairs, content),
+                kept: Kept::new(side_by_side(&pairs, content), is_whole),
                 bytes,
             };
-            kept.put(range.from, entry, self.half_bytes);
+            known.put(range.from, entry, self.half_bytes);
         }
     }
 
     /// Begins with another checkpoint, which has changed these keys; they ascend.
     pub fn advance(&self, changed: &[&[u8]]) -> Generation {
-        let mut kept = lock(&self.kept);
-        kept.now += 1;
+        let mut known = lock(&self.known);
+        known.now += 1;
         let is_same = |from: &[u8], to: &[u8]| {
             let first = changed.partition_point(|key| *key < from);
             changed.get(first).is_none_or(|key| *key >= to)
         };
-        kept.recent.retain(|from, entry| is_same(from, &entry.to));
-        kept.earlier.retain(|from, entry| is_same(from, &entry.to));
-        kept.recent_bytes = kept.recent.values().map(|entry| entry.bytes).sum();
-        kept.now
+        known.recent.retain(|from, entry| is_same(from, &entry.to));
+        known.earlier.retain(|from, entry| is_same(from, &entry.to));
+        known.recent_bytes = known.recent.values().map(|entry| entry.bytes).sum();
+        known.now
     }
 
-    /// Gives pairs on, and keeps them if they come to their end and are few.
+    /// Gives pairs on, and keeps the first of them.
     pub fn watch<'a>(
         &'a self,
         range: Range,
@@ -128,27 +132,34 @@ impl Ranges {
             pairs,
             seen: Some((range, Vec::new())),
             bytes: 0,
+            is_cut: false,
         }
     }
 }
 
 /// The same pairs in one piece of memory: who reads one after the other does not wait for memory at each.
-fn side_by_side(pairs: &[Pair], bytes: usize) -> Arc<[Pair]> {
+fn side_by_side(pairs: &[Pair], bytes: usize) -> impl Iterator<Item = Pair> {
     let mut all = BytesMut::with_capacity(bytes);
-    let mut put = |part: &Bytes| {
+    let mut put = move |part: &Bytes| {
         all.extend_from_slice(part);
         all.split().freeze()
     };
-    pairs.iter().map(|(key, value)| (put(key), put(value))).collect()
+    pairs.iter().map(move |(key, value)| (put(key), put(value)))
 }
 
 impl Entry {
-    fn pairs(&self, to: &[u8], at: Generation) -> Option<Arc<[Pair]>> {
-        (*self.to == *to && self.since <= at).then(|| self.pairs.clone())
+    fn kept(&self, to: &[u8], at: Generation) -> Option<Arc<Kept>> {
+        (*self.to == *to && self.since <= at).then(|| self.kept.clone())
     }
 }
 
-impl Kept {
+impl Known {
+    /// Whether as much of a range is kept already.
+    fn has_more(&self, range: &Range, pairs: usize, is_whole: bool) -> bool {
+        let entry = self.recent.get(&range.from).filter(|entry| entry.to == range.to);
+        entry.is_some_and(|entry| entry.kept.is_whole || (!is_whole && entry.kept.pairs.len() >= pairs))
+    }
+
     fn put(&mut self, from: Box<[u8]>, entry: Entry, most_bytes: usize) {
         if self.recent_bytes + entry.bytes > most_bytes {
             self.earlier = mem::take(&mut self.recent);
@@ -166,9 +177,11 @@ struct Watched<'a> {
     ranges: &'a Ranges,
     at: Generation,
     pairs: Pairs<'a>,
-    /// None where it is not to be kept.
+    /// None where it is not to be kept, or has been.
     seen: Option<(Range, Vec<Pair>)>,
     bytes: usize,
+    /// There is more than may be kept.
+    is_cut: bool,
 }
 
 impl Iterator for Watched<'_> {
@@ -179,22 +192,33 @@ impl Iterator for Watched<'_> {
         match &next {
             Some(Ok(pair)) => {
                 self.bytes += pair.0.len() + pair.1.len();
-                if let Some((_, seen)) = &mut self.seen {
-                    seen.push(pair.clone());
-                    if seen.len() > MAX_PAIRS || self.bytes > MAX_BYTES {
-                        self.seen = None;
-                    }
+                let seen = self.seen.as_mut().filter(|_| !self.is_cut);
+                match seen {
+                    Some((_, seen)) if seen.len() < MAX_PAIRS && self.bytes <= MAX_BYTES => seen.push(pair.clone()),
+                    Some(_) => self.is_cut = true,
+                    None => (),
                 }
             }
             Some(Err(_)) => self.seen = None,
-            None => {
-                // What is empty is mostly a key that is about to be written.
-                if let Some((range, seen)) = self.seen.take().filter(|(_, seen)| !seen.is_empty()) {
-                    self.ranges.put(range, self.at, seen);
-                }
-            }
+            None => self.keep(!self.is_cut),
         }
         next
+    }
+}
+
+impl Watched<'_> {
+    fn keep(&mut self, is_whole: bool) {
+        // What is empty is mostly a key that is about to be written.
+        let fewest = if is_whole { 1 } else { PAIRS_OF_A_PAGE };
+        if let Some((range, seen)) = self.seen.take().filter(|(_, seen)| seen.len() >= fewest) {
+            self.ranges.put(range, self.at, seen, is_whole);
+        }
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        self.keep(false);
     }
 }
 
@@ -217,7 +241,7 @@ mod tests {
     }
 
     fn known(ranges: &Ranges, of: Range, at: Generation) -> Option<Vec<Pair>> {
-        ranges.get(&of.from, &of.to, at).map(|pairs| pairs.to_vec())
+        ranges.get(&of.from, &of.to, at).map(|kept| kept.pairs.to_vec())
     }
 
     #[test]
@@ -253,20 +277,32 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_small_and_read_to_its_end_is_kept() {
+    fn what_was_read_is_kept_as_far_as_it_is_small() {
         let ranges = Ranges::new(1 << 20);
+        let of = |of: Range| {
+            let kept = ranges.get(&of.from, &of.to, 0);
+            kept.map(|kept| (kept.pairs.len(), kept.is_whole))
+        };
         let pairs: Vec<Pair> = (0..=MAX_PAIRS).map(|_| pair(1, 1)).collect();
         read(&ranges, range(1, 5), 0, &pairs);
-        assert_eq!(known(&ranges, range(1, 5), 0), None);
+        assert_eq!(of(range(1, 5)), Some((MAX_PAIRS, false)), "the first of it");
         read(&ranges, range(1, 5), 0, &pairs[1..]);
-        assert_eq!(known(&ranges, range(1, 5), 0).map(|pairs| pairs.len()), Some(MAX_PAIRS));
+        assert_eq!(of(range(1, 5)), Some((MAX_PAIRS, true)));
         read(&ranges, range(2, 5), 0, &[(vec![2].into(), vec![0; MAX_BYTES].into())]);
-        assert_eq!(known(&ranges, range(2, 5), 0), None);
+        assert_eq!(of(range(2, 5)), None);
         read(&ranges, range(3, 5), 0, &[]);
-        assert_eq!(known(&ranges, range(3, 5), 0), None);
-        let cut: Pairs = Box::new([pair(4, 4), pair(4, 5)].into_iter().map(Ok));
-        ranges.watch(range(4, 5), 0, cut).next();
-        assert_eq!(known(&ranges, range(4, 5), 0), None);
+        assert_eq!(of(range(3, 5)), None);
+        let look = |first: usize| {
+            let cut: Pairs = Box::new(pairs.iter().cloned().map(Ok));
+            ranges.watch(range(4, 5), 0, cut).take(first).for_each(drop);
+        };
+        look(PAIRS_OF_A_PAGE - 1);
+        assert_eq!(of(range(4, 5)), None, "a look at what comes first");
+        for pairs in [PAIRS_OF_A_PAGE, PAIRS_OF_A_PAGE + 1, PAIRS_OF_A_PAGE] {
+            look(pairs);
+            let most = pairs.max(of(range(4, 5)).map_or(0, |(pairs, _)| pairs));
+            assert_eq!(of(range(4, 5)), Some((most, false)), "never less than before");
+        }
     }
 
     #[test]
@@ -285,10 +321,10 @@ mod tests {
                 "the first is used all the time: {number}"
             );
         }
-        let kept = lock(&ranges.kept);
+        let known = lock(&ranges.known);
         let sum = |entries: &HashMap<Box<[u8]>, Entry>| entries.values().map(|entry| entry.bytes).sum::<usize>();
-        assert_eq!(sum(&kept.recent), kept.recent_bytes);
-        assert!(sum(&kept.recent) + sum(&kept.earlier) <= bytes);
-        assert!(kept.recent.len() + kept.earlier.len() > 20);
+        assert_eq!(sum(&known.recent), known.recent_bytes);
+        assert!(sum(&known.recent) + sum(&known.earlier) <= bytes);
+        assert!(known.recent.len() + known.earlier.len() > 20);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kotoba_state::store::{Pairs, Read, StoreError};
+use kotoba_state::store::{Kept, Pairs, Read, StoreError};
 
 use super::file::Applied;
 use super::layers::Layers;
@@ -52,5 +52,13 @@ impl Read for StateView {
 
     fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError> {
         self.layers.scan(from, to)
+    }
+
+    fn kept(&self, from: &[u8], to: &[u8]) -> Option<Arc<Kept>> {
+        self.layers.kept(from, to)
+    }
+
+    fn is_empty(&self, from: &[u8], to: &[u8]) -> Result<bool, StoreError> {
+        self.layers.is_empty(from, to)
     }
 }

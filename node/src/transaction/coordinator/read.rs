@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use kotoba_graph::id::Slot;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_state::ids::{PartitionId, Timestamp};
-use kotoba_state::partition::{KeptVersions, Key, Span, Value, slot_of};
+use kotoba_state::partition::{KeptVersions, Key, Span, slot_of};
 
-use super::{Coordinator, Followed, ReadError, Transaction};
+use super::{Coordinator, Here, ReadError, Transaction};
 use crate::transaction::message::{Newest, Reply, Request};
 
 /// Reads of one partition, each with the position of the read it answers.
-pub(super) type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
+type Routed = BTreeMap<PartitionId, Vec<(usize, Read)>>;
 
 /// What the reads of one step of a transaction may give.
 pub const MAX_TRANSACTION_BYTES: usize = 256 << 20;
@@ -60,9 +61,9 @@ impl Coordinator {
         reads: Vec<Read>,
         max_bytes: usize,
     ) -> Result<Vec<Answer>, ReadError> {
-        let mut followed = Followed::default();
-        let answers = self.read_step(snapshot, from, reads, max_bytes, &mut followed).await?;
-        self.settle(followed).await?;
+        let mut here = Here::default();
+        let answers = self.read_step(snapshot, from, reads, max_bytes, &mut here).await?;
+        self.settle(here).await?;
         Ok(answers)
     }
 
@@ -73,25 +74,48 @@ impl Coordinator {
         from: ReadFrom,
         reads: Vec<Read>,
         max_bytes: usize,
-        followed: &mut Followed,
+        here: &mut Here,
     ) -> Result<Vec<Answer>, ReadError> {
-        self.note_change(self.read_all(snapshot, from, reads, max_bytes, followed).await)
+        self.note_change(self.read_all(snapshot, from, reads, max_bytes, here).await)
     }
 
     async fn read_all(
         &self,
         snapshot: Timestamp,
         from: ReadFrom,
-        reads: Vec<Read>,
+        mut reads: Vec<Read>,
         max_bytes: usize,
-        followed: &mut Followed,
+        here: &mut Here,
+    ) -> Result<Vec<Answer>, ReadError> {
+        let mut answers = self.read_here(snapshot, from, &reads, max_bytes, here).await?;
+        let mut found = answers.iter().map(Option::is_some);
+        reads.retain(|_| !found.next().unwrap_or_default());
+        let bytes = answers.iter().flatten().map(Answer::bytes).sum();
+        if bytes > max_bytes {
+            return Err(ReadError::TooMuch { limit: max_bytes });
+        }
+        if !reads.is_empty() {
+            let asked = self.ask_all(snapshot, from, reads, bytes, max_bytes).await?;
+            let missing = answers.iter_mut().filter(|answer| answer.is_none());
+            missing.zip(asked).for_each(|(answer, asked)| *answer = Some(asked));
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// As it is asked of other members, where so many bytes were read already.
+    async fn ask_all(
+        &self,
+        snapshot: Timestamp,
+        from: ReadFrom,
+        reads: Vec<Read>,
+        mut bytes: usize,
+        max_bytes: usize,
     ) -> Result<Vec<Answer>, ReadError> {
         let mut answers: Vec<Answer> = reads.iter().map(empty_answer).collect();
         let mut left = self.route(reads);
-        let mut bytes = 0;
         while !left.is_empty() {
             // Each partition gives as much as goes into one message; what is left is asked for in the next round.
-            let replies = self.read_once(snapshot, from, &left, max_bytes, followed).await?;
+            let replies = self.read_once(snapshot, from, &left, max_bytes).await?;
             for ((partition, routed), reply) in std::mem::take(&mut left).into_iter().zip(replies) {
                 let (given, rest) = take_answers(routed, answers_at(snapshot, reply)?)?;
                 for (position, part) in given {
@@ -116,12 +140,10 @@ impl Coordinator {
         from: ReadFrom,
         routed: &Routed,
         max_bytes: usize,
-        followed: &mut Followed,
     ) -> Result<Vec<Reply>, ReadError> {
         let max_bytes = max_bytes / routed.len().max(1);
         let mut replies = match from {
-            ReadFrom::Leaders => BTreeMap::new(),
-            ReadFrom::IfUnchanged => self.read_followed(snapshot, routed, max_bytes, followed).await,
+            ReadFrom::Leaders | ReadFrom::IfUnchanged => BTreeMap::new(),
             ReadFrom::Replicas => self.read_near(snapshot, routed, max_bytes).await,
         };
         let far = routed.iter().filter(|(partition, _)| !replies.contains_key(*partition));
@@ -175,7 +197,7 @@ impl Coordinator {
         &self,
         key: Key,
         at_least: Timestamp,
-    ) -> Result<Option<(Timestamp, Option<Value>)>, ReadError> {
+    ) -> Result<Option<(Timestamp, Option<Bytes>)>, ReadError> {
         let partition = self.partitions.partition_of(slot_of(&key));
         let reads = vec![Read::Get { key }];
         let newest = match self
@@ -240,7 +262,7 @@ impl Coordinator {
     }
 }
 
-pub(super) fn reads_of(routed: &[(usize, Read)]) -> Vec<Read> {
+fn reads_of(routed: &[(usize, Read)]) -> Vec<Read> {
     routed.iter().map(|(_, read)| read.clone()).collect()
 }
 

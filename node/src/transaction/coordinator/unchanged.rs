@@ -9,9 +9,12 @@
 //! M: what was read is the state at L and at M as well. That holds for each part by itself, whenever it is read, so all of them
 //! together are the state at M. And what was acknowledged before the query began is at or below M.
 //!
-//! A replica that follows may be read in the leader's place (`followed.rs`): its leader tells, at a time t after the query
-//! began, how far it has applied the log, if it holds no latch at all. Then each commit at or below M is in the log up to there,
-//! or has its intents there, and what the replica gives once it has come as far is as above, whichever of the two was first.
+//! A leader of this member may be opened once for a query (`here.rs`), where it holds no latch at all and its lease covers it:
+//! each commit at or below M is in that view or has its intents there, whenever it is read.
+//!
+//! A replica that follows may be opened in the leader's place: its leader tells, at a time t after the query began, how far it has
+//! applied the log, if it holds no latch at all. Then each commit at or below M is in the log up to there, or has its intents
+//! there, and what the replica gives once it has come as far is as above, whichever of the two was first.
 //!
 //! What is not read in this way is at L only. So a part of which it does not hold spoils what was read before, none of which may
 //! have been told; and nothing may go on later at L.

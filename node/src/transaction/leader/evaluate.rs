@@ -1,5 +1,6 @@
 //! Evaluating the reads of one request in one view. Pure: a view in, answers or what is in the way out.
 
+use bytes::Bytes;
 use kotoba_graph::key;
 use kotoba_graph::read::{Answer, Pair, Read, SlotScan};
 use kotoba_state::ids::Timestamp;
@@ -8,6 +9,7 @@ use kotoba_state::partition::{
 };
 use kotoba_state::store::{Read as View, StoreError};
 
+use super::opened::Found;
 use crate::transaction::message::Newest;
 
 /// Bytes of one request's answer, with room for its frame below the limit of a message between members.
@@ -80,6 +82,18 @@ pub fn newest(
     Ok(is_known.then_some(Newest { since, answers }))
 }
 
+/// Of one read, without any knowledge of the transactions that are in its way.
+pub fn one(view: &dyn View, snapshot: Timestamp, read: &Read, max_bytes: usize) -> Result<Found, StoreError> {
+    let known = Known::new();
+    let mut reader = Reader::new(view, snapshot, max_bytes, &known);
+    let answer = reader.answer(read)?;
+    Ok(Found {
+        answer,
+        since: reader.since,
+        is_blocked: !reader.blocked.is_empty(),
+    })
+}
+
 struct Reader<'a> {
     view: &'a dyn View,
     snapshot: Timestamp,
@@ -127,11 +141,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         match read_at(self.view, key, self.snapshot, self.known)? {
             ReadAt::Value { value, since } => {
                 self.since = self.since.max(since);
-                self.spend(value.as_ref().map_or(0, Vec::len));
+                self.spend(value.as_ref().map_or(0, Bytes::len));
                 Ok(value)
             }
             ReadAt::Blocked(intent) => {
@@ -203,13 +217,10 @@ impl<'a> Reader<'a> {
             pairs,
             bytes: self.bytes_left,
         };
-        let page = scan_at(self.view, from, to, self.snapshot, limits, self.known)?;
+        let page = scan_at(self.view, from, to, self.snapshot, limits, keys_only, self.known)?;
         self.blocked.extend(page.blocked);
         self.since = self.since.max(page.since);
-        let mut pairs = page.pairs;
-        if keys_only {
-            pairs.iter_mut().for_each(|(_, value)| value.clear());
-        }
+        let pairs = page.pairs;
         self.spend(pairs.iter().map(|(key, value)| key.len() + value.len()).sum());
         Ok((pairs, page.resume))
     }

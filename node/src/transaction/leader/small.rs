@@ -19,7 +19,7 @@ const SLOW: Duration = Duration::from_millis(1);
 /// How long nothing is tried where it comes after something was slow.
 const AVOIDED_FOR: Duration = Duration::from_millis(100);
 /// Most keys of a small read.
-const SMALL_KEYS: usize = 64;
+pub const SMALL_KEYS: usize = 64;
 /// What a range counts for: most are of the edges of one node, and most nodes have few.
 const KEYS_OF_A_RANGE: usize = 4;
 
@@ -31,14 +31,18 @@ pub enum Size {
     Large,
 }
 
+/// What a read counts for.
+pub fn keys_of(read: &Read) -> usize {
+    match read {
+        Read::Get { .. } => 1,
+        Read::Scan { .. } => KEYS_OF_A_RANGE,
+        Read::ScanSlots(_) => SMALL_KEYS + 1,
+    }
+}
+
 impl Size {
     pub fn of(reads: &[Read]) -> Self {
-        let keys = |read: &Read| match read {
-            Read::Get { .. } => 1,
-            Read::Scan { .. } => KEYS_OF_A_RANGE,
-            Read::ScanSlots(_) => SMALL_KEYS + 1,
-        };
-        Size::of_keys(reads.iter().map(keys).sum())
+        Size::of_keys(reads.iter().map(keys_of).sum())
     }
 
     /// Of single keys and spans that are looked at together.

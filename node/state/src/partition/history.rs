@@ -1,18 +1,19 @@
 //! The versions of one key that are kept, newest first.
 
-use super::command::Value;
+use bytes::Bytes;
+
 use super::intents::{MetIntent, intent_of};
 use super::keys;
 use super::read::{Known, Seen, see, value};
 use super::scan::ScanLimits;
-use super::versions::Version;
+use super::versions::Stored;
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError};
 
 /// Versions with their commit timestamps; none stands for a deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeptVersions {
-    pub versions: Vec<(Timestamp, Option<Value>)>,
+    pub versions: Vec<(Timestamp, Option<Bytes>)>,
     /// Older ones are left out because of the limits.
     pub more: bool,
 }
@@ -52,8 +53,9 @@ pub fn history_at(
         }
         let (place, stored) = pair?;
         bytes += stored.len();
-        let (_, version) = Version::parse(&place, &stored)?;
-        kept.versions.push((version.commit_ts, value(version.op)));
+        let (_, commit_ts) = keys::parse_version(&place)?;
+        kept.versions
+            .push((commit_ts, Stored::of_bytes(commit_ts, &stored)?.value));
     }
     Ok(HistoryAt::Kept(kept))
 }

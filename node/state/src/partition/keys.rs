@@ -54,8 +54,7 @@ pub(super) fn versions_at(key: &[u8], at: Timestamp) -> Bounds {
 /// All versions of a key, newest first.
 pub(super) fn versions_of(key: &[u8]) -> Bounds {
     let start = version_start(key);
-    let mut end = start.clone();
-    end.extend_from_slice(&AFTER_ALL_TIMESTAMPS);
+    let end = [start.as_slice(), &AFTER_ALL_TIMESTAMPS].concat();
     (start, end)
 }
 

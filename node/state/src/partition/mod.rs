@@ -15,6 +15,7 @@ mod floors;
 mod history;
 mod intents;
 mod keys;
+mod newest;
 mod one_phase;
 mod ordered;
 mod prepare;
@@ -37,6 +38,7 @@ pub use digest::{DigestScan, NotedDigest, StateDigest, digest, digest_by_scan, n
 pub use floors::{Droppable, Floors, closed_ts, droppable, record_floor, version_floor};
 pub use history::{HistoryAt, KeptVersions, history_at};
 pub use intents::{Intent, MetIntent, expired_intents, has_intents, intent_of};
+pub use newest::NewestVersions;
 pub use one_phase::would_commit;
 pub use read::{Known, ReadAt, Settled, read_at};
 pub use records::{Unfinished, unfinished};

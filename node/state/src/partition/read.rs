@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{Op, TxnId, Value};
+use bytes::Bytes;
+
+use super::command::{Op, TxnId};
 use super::intents::{Intent, MetIntent, intent_of};
-use super::versions::version_at;
+use super::versions::stored_at;
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError};
 
@@ -26,7 +28,7 @@ pub type Known = BTreeMap<TxnId, Settled>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadAt {
     Value {
-        value: Option<Value>,
+        value: Option<Bytes>,
         /// When it was committed, also where it is a deletion; 0 where the key has no version.
         since: Timestamp,
     },
@@ -69,16 +71,16 @@ pub fn read_at(view: &dyn Read, key: &[u8], snapshot: Timestamp, known: &Known) 
             }
         }
     }
-    let version = version_at(view, key, snapshot)?;
+    let stored = stored_at(view, key, snapshot)?;
     Ok(ReadAt::Value {
-        since: version.as_ref().map_or(Timestamp(0), |version| version.commit_ts),
-        value: version.and_then(|version| value(version.op)),
+        since: stored.as_ref().map_or(Timestamp(0), |stored| stored.commit_ts),
+        value: stored.and_then(|stored| stored.value),
     })
 }
 
-pub(super) fn value(op: Op) -> Option<Value> {
+pub(super) fn value(op: Op) -> Option<Bytes> {
     match op {
-        Op::Put(value) | Op::PutTemporary(value) => Some(value),
+        Op::Put(value) | Op::PutTemporary(value) => Some(value.into()),
         Op::Delete => None,
     }
 }

@@ -3,14 +3,17 @@
 use std::cmp::Ordering;
 use std::iter::Peekable;
 
-use super::command::{Key, Value};
+use bytes::Bytes;
+
+use super::command::Key;
 use super::intents::{self, Intent, MetIntent};
-use super::keys;
+use super::keys::{self, Bounds};
+use super::newest::KeptAt;
 use super::read::{Known, Seen, see, value};
 use super::span::after;
-use super::versions::Version;
+use super::versions::Stored;
 use crate::ids::Timestamp;
-use crate::store::{Pairs, Read, StoreError};
+use crate::store::{Pair, Pairs, Read, StoreError};
 
 /// Blocking intents after which a page stops: they are asked about together, and more would wait on few answers.
 const MAX_INTENTS: usize = 128;
@@ -31,7 +34,7 @@ pub struct ScanLimits {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanPage {
     /// In key order; without the keys that blocking intents stand on.
-    pub pairs: Vec<(Key, Value)>,
+    pub pairs: Vec<Pair>,
     /// Intents whose transactions the reader has to ask about, then read again.
     pub blocked: Vec<MetIntent>,
     /// Where the next page starts; `None` where the range is done.
@@ -40,16 +43,29 @@ pub struct ScanPage {
     pub since: Timestamp,
 }
 
-/// Reads the keys `from <= key < to` at a snapshot. The caller has refused snapshots below the version floor.
+/// Reads the keys `from <= key < to` at a snapshot, with their values or without. The caller has refused snapshots below the
+/// version floor.
 pub fn scan_at(
     view: &dyn Read,
     from: &[u8],
     to: &[u8],
     snapshot: Timestamp,
     limits: ScanLimits,
+    keys_only: bool,
     known: &Known,
 ) -> Result<ScanPage, StoreError> {
-    let mut merged = Merged::open(view, from, to, snapshot)?;
+    let taken = |value: &Bytes| match keys_only {
+        true => Bytes::new(),
+        false => value.clone(),
+    };
+    let bounds = Ranges::of(from, to);
+    if let Some(kept) = KeptAt::find(view, &bounds.versions, snapshot)
+        && let Some(page) = ScanPage::of_kept(&kept, limits, taken)
+        && view.is_empty(&bounds.intents.0, &bounds.intents.1)?
+    {
+        return Ok(page);
+    }
+    let mut merged = Merged::open(view, bounds, snapshot)?;
     let mut page = ScanPage::default();
     let mut bytes = 0;
     let mut visited = 0;
@@ -58,8 +74,8 @@ pub fn scan_at(
     while let Some((key, found)) = merged.next()? {
         let full = page.pairs.len() >= limits.pairs || bytes >= limits.bytes;
         if full || page.blocked.len() >= MAX_INTENTS || visited >= MAX_KEYS {
-            let last = passed.as_ref().or(page.pairs.last().map(|(key, _)| key));
-            page.resume = Some(last.map_or_else(|| from.to_vec(), |key| after(key)));
+            let last = passed.as_deref().or(page.pairs.last().map(|(key, _)| key.as_ref()));
+            page.resume = Some(last.map_or_else(|| from.to_vec(), after));
             return Ok(page);
         }
         visited += 1;
@@ -72,7 +88,7 @@ pub fn scan_at(
                 page.since = page.since.max(since);
                 bytes += key.len() + value.len();
                 passed = None;
-                page.pairs.push((key, value));
+                page.pairs.push((key.into(), taken(&value)));
             }
             Decision::Ask(intent) => {
                 passed = Some(key.clone());
@@ -83,21 +99,69 @@ pub fn scan_at(
     Ok(page)
 }
 
+impl ScanPage {
+    /// Where no intent is in the range; none where what is in memory does not fill a page.
+    fn of_kept(kept: &KeptAt, limits: ScanLimits, taken: impl Fn(&Bytes) -> Bytes) -> Option<Self> {
+        let newest = kept.get();
+        let (all, mut fitting, mut bytes) = (newest.pairs(), 0, 0);
+        while fitting < limits.pairs
+            && bytes < limits.bytes
+            && let Some((key, value)) = all.get(fitting)
+        {
+            fitting += 1;
+            bytes += key.len() + value.len();
+        }
+        let is_full = fitting >= limits.pairs || bytes >= limits.bytes;
+        let since = newest.since_of_first(fitting);
+        // What is deleted behind the last pair of a full page is not looked at.
+        let ends_here = kept.is_whole() && fitting == all.len() && (!is_full || since == newest.since());
+        let (resume, since) = match ends_here {
+            true => (None, newest.since()),
+            false if is_full => (Some(after(&all[..fitting].last()?.0)), since),
+            false => return None,
+        };
+        Some(ScanPage {
+            pairs: all[..fitting]
+                .iter()
+                .map(|(key, value)| (key.clone(), taken(value)))
+                .collect(),
+            blocked: Vec::new(),
+            resume,
+            since,
+        })
+    }
+}
+
+/// Where what is read of a range lies.
+struct Ranges {
+    versions: Bounds,
+    intents: Bounds,
+}
+
+impl Ranges {
+    fn of(from: &[u8], to: &[u8]) -> Self {
+        Ranges {
+            versions: keys::versions_in(from, to),
+            intents: keys::intents_in(from, to),
+        }
+    }
+}
+
 /// What a key has: its version at the snapshot and its intent.
 struct Found {
-    version: Option<Version>,
+    version: Option<Stored>,
     intent: Option<Intent>,
 }
 
 enum Decision {
     /// With when it was committed.
-    Value(Option<Value>, Timestamp),
+    Value(Option<Bytes>, Timestamp),
     Ask(Intent),
 }
 
 fn decide(found: Found, snapshot: Timestamp, known: &Known) -> Decision {
-    let committed = |version: Option<Version>| match version {
-        Some(version) => Decision::Value(value(version.op), version.commit_ts),
+    let committed = |version: Option<Stored>| match version {
+        Some(version) => Decision::Value(version.value, version.commit_ts),
         None => Decision::Value(None, Timestamp(0)),
     };
     match found.intent {
@@ -113,18 +177,17 @@ fn decide(found: Found, snapshot: Timestamp, known: &Known) -> Decision {
 /// Keys that have a version at the snapshot or an intent, in order.
 struct Merged<'a> {
     versions: Versions<'a>,
-    version: Option<(Key, Version)>,
+    version: Option<(Key, Stored)>,
     intents: Pairs<'a>,
     intent: Option<(Key, Intent)>,
 }
 
 impl<'a> Merged<'a> {
-    fn open(view: &'a dyn Read, from: &[u8], to: &[u8], snapshot: Timestamp) -> Result<Self, StoreError> {
-        let (start, end) = keys::intents_in(from, to);
+    fn open(view: &'a dyn Read, ranges: Ranges, snapshot: Timestamp) -> Result<Self, StoreError> {
         let mut merged = Merged {
-            versions: Versions::open(view, from, to, snapshot)?,
+            versions: Versions::open(view, ranges.versions, snapshot)?,
             version: None,
-            intents: view.scan(&start, &end)?,
+            intents: view.scan(&ranges.intents.0, &ranges.intents.1)?,
             intent: None,
         };
         merged.version = merged.versions.next()?;
@@ -177,8 +240,7 @@ struct Versions<'a> {
 }
 
 impl<'a> Versions<'a> {
-    fn open(view: &'a dyn Read, from: &[u8], to: &[u8], snapshot: Timestamp) -> Result<Self, StoreError> {
-        let (start, end) = keys::versions_in(from, to);
+    fn open(view: &'a dyn Read, (start, end): Bounds, snapshot: Timestamp) -> Result<Self, StoreError> {
         let pairs = view.scan(&start, &end)?.peekable();
         Ok(Versions {
             view,
@@ -188,13 +250,13 @@ impl<'a> Versions<'a> {
         })
     }
 
-    fn next(&mut self) -> Result<Option<(Key, Version)>, StoreError> {
+    fn next(&mut self) -> Result<Option<(Key, Stored)>, StoreError> {
         let mut steps = 0;
         while let Some(pair) = self.pairs.next() {
             let (place, bytes) = pair?;
             let (key, commit_ts) = keys::parse_version(&place)?;
             if commit_ts <= self.snapshot {
-                let version = Version::of_bytes(commit_ts, &bytes)?;
+                let version = Stored::of_bytes(commit_ts, &bytes)?;
                 self.skip_older(keys::key_part(&place, commit_ts), &key)?;
                 return Ok(Some((key, version)));
             }

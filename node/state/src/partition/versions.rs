@@ -2,9 +2,12 @@
 //!
 //! Whoever writes a version also keeps the state digest and the garbage queue right, so nothing else may write here.
 
+use bytes::Bytes;
+
 use super::command::{Key, Op, TxnId};
 use super::digest::StateDigest;
-use super::keys;
+use super::keys::{self, Bounds};
+use super::newest::KeptAt;
 use crate::ids::Timestamp;
 use crate::store::{Read, StoreError, Write};
 
@@ -35,7 +38,7 @@ impl Version {
     }
 
     fn of_kind(kind: Kind, commit_ts: Timestamp, bytes: &[u8]) -> Result<Self, StoreError> {
-        let (txn, value) = postcard::take_from_bytes::<TxnId>(&bytes[1..]).map_err(|_| keys::damaged("version"))?;
+        let (txn, value) = split(bytes)?;
         let op = match kind {
             Kind::Put => Op::Put(value.to_vec()),
             Kind::Delete => Op::Delete,
@@ -69,6 +72,29 @@ impl Version {
     }
 }
 
+/// A version as a reader wants it: its value lies where the store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub commit_ts: Timestamp,
+    /// None where it is a deletion.
+    pub value: Option<Bytes>,
+}
+
+impl Stored {
+    pub fn of_bytes(commit_ts: Timestamp, bytes: &Bytes) -> Result<Self, StoreError> {
+        let value = match Kind::of(bytes)? {
+            Kind::Put | Kind::PutTemporary => Some(bytes.slice_ref(split(bytes)?.1)),
+            Kind::Delete => None,
+        };
+        Ok(Stored { commit_ts, value })
+    }
+}
+
+/// The transaction that wrote a version, and the value.
+fn split(bytes: &[u8]) -> Result<(TxnId, &[u8]), StoreError> {
+    postcard::take_from_bytes(&bytes[1..]).map_err(|_| keys::damaged("version"))
+}
+
 enum Kind {
     Put,
     Delete,
@@ -94,25 +120,54 @@ const STEPS_BEFORE_SEEK: usize = 4;
 
 /// The newest version of a key at or below a timestamp.
 pub(super) fn version_at(store: &dyn Read, key: &[u8], at: Timestamp) -> Result<Option<Version>, StoreError> {
-    let (start, end) = keys::versions_of(key);
-    let mut pairs = store.scan(&start, &end)?;
+    let found = find_at(store, key, &keys::versions_of(key), at)?;
+    found
+        .map(|(commit_ts, bytes)| Version::of_bytes(commit_ts, &bytes))
+        .transpose()
+}
+
+/// As [`version_at`], for a reader.
+pub(super) fn stored_at(store: &dyn Read, key: &[u8], at: Timestamp) -> Result<Option<Stored>, StoreError> {
+    let versions = keys::versions_of(key);
+    if let Some(kept) = KeptAt::find(store, &versions, at) {
+        let newest = kept.get();
+        let value = newest.pairs().first().map(|(_, value)| value.clone());
+        return Ok(Some(Stored {
+            commit_ts: newest.since(),
+            value,
+        }));
+    }
+    let found = find_at(store, key, &versions, at)?;
+    found
+        .map(|(commit_ts, bytes)| Stored::of_bytes(commit_ts, &bytes))
+        .transpose()
+}
+
+/// What is stored of the newest version of a key at or below a timestamp; all its versions lie within these bounds.
+fn find_at(
+    store: &dyn Read,
+    key: &[u8],
+    (start, end): &Bounds,
+    at: Timestamp,
+) -> Result<Option<(Timestamp, Bytes)>, StoreError> {
+    let mut pairs = store.scan(start, end)?;
     for _ in 0..STEPS_BEFORE_SEEK {
         let Some(pair) = pairs.next() else {
             return Ok(None);
         };
         let (place, bytes) = pair?;
-        let commit_ts = keys::timestamp_behind(&place, &start)?;
+        let commit_ts = keys::timestamp_behind(&place, start)?;
         if commit_ts <= at {
             // Most keys have one version: a store that sees the end of them may keep them in mind.
             pairs.next();
-            return Version::of_bytes(commit_ts, &bytes).map(Some);
+            return Ok(Some((commit_ts, bytes)));
         }
     }
     let (from, to) = keys::versions_at(key, at);
-    let first = store.scan(&from, &to)?.next();
-    first
-        .map(|pair| pair.and_then(|(place, bytes)| Ok(Version::parse(&place, &bytes)?.1)))
-        .transpose()
+    let Some((place, bytes)) = store.scan(&from, &to)?.next().transpose()? else {
+        return Ok(None);
+    };
+    Ok(Some((keys::timestamp_behind(&place, start)?, bytes)))
 }
 
 pub(super) fn newest(store: &dyn Read, key: &[u8]) -> Result<Option<Version>, StoreError> {

@@ -11,7 +11,7 @@ use kotoba_node::transaction::{GroupError, PartitionGroup};
 use kotoba_state::ids::{MemberId, ReplicaId};
 use kotoba_state::machine::{EntryPosition, StateMachine};
 use kotoba_state::partition::{Answer, Command, PartitionMachine};
-use kotoba_state::store::{MemoryStore, Read};
+use kotoba_state::store::{Keeps, MemoryStore, Read};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::{oneshot, watch};
@@ -19,6 +19,8 @@ use tokio::sync::{oneshot, watch};
 use super::gate::Gate;
 
 pub const REPLICAS: usize = 2;
+/// Of a range, as if it were in memory.
+const PAIRS_KEPT: usize = 8;
 
 /// Which proposals a rule is about.
 pub type Matches = Box<dyn Fn(&Command) -> bool + Send>;
@@ -316,15 +318,23 @@ impl PartitionGroup for Replica {
         self.read_barrier().await
     }
 
+    fn is_covered_by_lease(&self) -> bool {
+        self.check_leading().is_ok()
+    }
+
     fn applied_index(&self) -> u64 {
         self.group.applied_by(self.number) as u64
     }
 
     fn view(&self) -> Result<Box<dyn Read + Send>, GroupError> {
         let entries = self.group.applied_by(self.number);
-        Ok(Box::new(match entries == self.group.entries() {
+        let store = match entries == self.group.entries() {
             true => self.group.store(),
             false => self.group.store_at(entries),
+        };
+        Ok(Box::new(Keeps {
+            store,
+            pairs: PAIRS_KEPT,
         }))
     }
 

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use gate::run_until;
 use group::{REPLICAS, TestGroup};
 use oracle::Oracle;
-use router::{Route, Router, Served};
+use router::{Has, Route, Router, Served};
 
 pub const SLOTS: u16 = 4_096;
 /// Nothing in these tests takes longer unless it hangs.
@@ -148,8 +148,17 @@ impl Cluster {
 
     /// A coordinator on a member that has the replicas which follow.
     pub fn following_coordinator(&self) -> Arc<Coordinator> {
+        self.coordinator_with(Has::Followers)
+    }
+
+    /// A coordinator on a member that has the replicas which lead.
+    pub fn leading_coordinator(&self) -> Arc<Coordinator> {
+        self.coordinator_with(Has::Leaders)
+    }
+
+    fn coordinator_with(&self, has: Has) -> Arc<Coordinator> {
         let member = MemberId(self.members.fetch_add(1, Ordering::SeqCst));
-        let route = Route::of_follower(self.router.clone());
+        let route = Route::of_member_with(has, self.router.clone());
         Arc::new(Coordinator::new(
             member,
             1,
@@ -306,13 +315,14 @@ pub fn scan(from: &Key, to: &Key) -> Read {
 
 pub fn value(answer: Answer) -> Option<String> {
     let value = answer.into_value().expect("a get");
-    value.map(|bytes| String::from_utf8(bytes).expect("tests write text"))
+    value.map(|bytes| String::from_utf8(bytes.into()).expect("tests write text"))
 }
 
 pub fn pairs(answer: Answer) -> Vec<(Key, Vec<u8>)> {
     let (pairs, more) = answer.into_pairs().expect("a scan");
     assert!(more.is_empty(), "tests read short ranges");
-    pairs
+    let pairs = pairs.into_iter().map(|(key, value)| (key.into(), value.into()));
+    pairs.collect()
 }
 
 pub fn put(key: &Key, value: &str) -> (Key, Op) {

@@ -1,11 +1,11 @@
 //! The way to the partitions' leaders, with faults: messages that are held, lost, doubled or come late.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use kotoba_node::transaction::{CallError, Failure, PartitionLeader, Partitions, Reply, Request, Response};
-use kotoba_state::ids::PartitionId;
+use kotoba_node::transaction::{CallError, Failure, Opened, PartitionLeader, Partitions, Reply, Request, Response};
+use kotoba_state::ids::{PartitionId, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
@@ -51,6 +51,8 @@ pub struct Router {
     served: OnceLock<Vec<Served>>,
     rules: Mutex<Vec<Rule>>,
     chaos: Mutex<Option<StdRng>>,
+    /// How often leaders were asked how far they are.
+    pub indexes_asked: AtomicUsize,
 }
 
 impl Router {
@@ -150,13 +152,22 @@ impl Router {
     }
 }
 
+/// The replicas that a member has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Has {
+    Nothing,
+    /// Those that lead.
+    Leaders,
+    /// Those that follow.
+    Followers,
+}
+
 /// A member's own way to the partitions; the member can die.
 pub struct Route {
     router: Arc<Router>,
     /// Messages this member still sends. Very many for one that stays alive.
     left: AtomicI64,
-    /// Whether the member has the replicas that follow.
-    follows: bool,
+    has: Has,
     /// Cancelled when the member dies.
     pub death: CancellationToken,
 }
@@ -166,19 +177,31 @@ impl Route {
         Arc::new(Route {
             router,
             left: AtomicI64::new(messages),
-            follows: false,
+            has: Has::Nothing,
             death: CancellationToken::new(),
         })
     }
 
-    /// Of a member that has a replica of each partition, which follows.
-    pub fn of_follower(router: Arc<Router>) -> Arc<Self> {
+    /// Of a member that has a replica of each partition.
+    pub fn of_member_with(has: Has, router: Arc<Router>) -> Arc<Self> {
         Arc::new(Route {
             router,
             left: AtomicI64::new(i64::MAX),
-            follows: true,
+            has,
             death: CancellationToken::new(),
         })
+    }
+}
+
+impl Route {
+    fn here(&self, partition: PartitionId) -> Option<&Arc<PartitionLeader>> {
+        let served = &self.router.served()[partition.0 as usize];
+        let number = match self.has {
+            Has::Nothing => return None,
+            Has::Leaders => served.group.leader(),
+            Has::Followers => (served.group.leader() + 1) % REPLICAS,
+        };
+        served.leaders.get(number)
     }
 }
 
@@ -207,16 +230,29 @@ impl Partitions for Route {
     }
 
     async fn call_replica(&self, partition: PartitionId, request: Request) -> Option<Reply> {
-        if !self.follows {
-            return self.router.deliver(partition, request).await.ok();
+        match self.here(partition) {
+            Some(here) => here.handle(request).await.ok(),
+            None => self.router.deliver(partition, request).await.ok(),
         }
-        let served = &self.router.served()[partition.0 as usize];
-        let follower = &served.leaders[(served.group.leader() + 1) % REPLICAS];
-        follower.handle(request).await.ok()
+    }
+
+    fn open(&self, partition: PartitionId, at: Timestamp) -> Option<Opened> {
+        self.here(partition)?.open(at)
+    }
+
+    async fn read_indexes(&self, at_least: Timestamp, partitions: &[PartitionId]) -> Vec<Option<u64>> {
+        self.router.indexes_asked.fetch_add(1, Ordering::SeqCst);
+        let mut indexes = Vec::new();
+        for partition in partitions {
+            let served = &self.router.served()[partition.0 as usize];
+            let index = served.leaders[served.group.leader()].read_index(at_least).await;
+            indexes.push(index.filter(|_| !self.router.loses_an_answer()));
+        }
+        indexes
     }
 
     fn is_followed_here(&self, _: PartitionId) -> bool {
-        self.follows
+        self.has == Has::Followers
     }
 
     fn partition_of(&self, slot: u16) -> PartitionId {

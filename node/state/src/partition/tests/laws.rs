@@ -1,10 +1,12 @@
 //! Laws over random logs: the answers of the naive model, equal stores on every replica, a right digest.
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::model::Model;
 use super::*;
+use crate::store::{Keeps, Read};
 
 const KEYS: [&str; 6] = ["aa", "ab", "b\0", "b\0\u{1}", "ca", "cb"];
 const TXNS: u64 = 8;
@@ -246,18 +248,34 @@ fn log() -> impl Strategy<Value = Vec<Command>> {
     })
 }
 
-/// Compares everything a reader can see at a snapshot.
+/// Compares everything a reader can see at a snapshot, whether or not the store has it in memory.
 fn same_reads(partition: &Partition, model: &Model, snapshot: u64) {
+    same_reads_of(&partition.store, model, snapshot);
+    for pairs in [1, 4, usize::MAX] {
+        let store = partition.store.clone();
+        same_reads_of(&Keeps { store, pairs }, model, snapshot);
+    }
+}
+
+fn same_reads_of(view: &dyn Read, model: &Model, snapshot: u64) {
     let limits = ScanLimits {
         pairs: 100,
         bytes: 1 << 20,
     };
     let known = Known::new();
-    let page = scan_at(&partition.store, b"a", b"d", ts(snapshot), limits, &known).unwrap();
+    let page = scan_at(view, b"a", b"d", ts(snapshot), limits, false, &known).unwrap();
+    assert_eq!(page.resume, None);
+    same_in_pages(view, &page, snapshot);
+    let mut newest = ts(0);
     for name in KEYS {
-        let expected = model.read(name.as_bytes(), ts(snapshot));
-        let found = match read_at(&partition.store, name.as_bytes(), ts(snapshot), &known).unwrap() {
-            ReadAt::Value { value, .. } => Ok(value),
+        let expected = model
+            .read(name.as_bytes(), ts(snapshot))
+            .map(|value| value.map(Bytes::from));
+        let found = match read_at(view, name.as_bytes(), ts(snapshot), &known).unwrap() {
+            ReadAt::Value { value, since } => {
+                newest = newest.max(since);
+                Ok(value)
+            }
             ReadAt::Blocked(met) => Err(met.intent.head.txn),
         };
         assert_eq!(found, expected, "{name:?} at {snapshot}");
@@ -269,6 +287,26 @@ fn same_reads(partition: &Partition, model: &Model, snapshot: u64) {
         };
         assert_eq!(scanned, expected, "{name:?} scanned at {snapshot}");
     }
+    assert_eq!(page.since, newest, "at {snapshot}");
+}
+
+/// The same range, a pair at a time.
+fn same_in_pages(view: &dyn Read, whole: &ScanPage, snapshot: u64) {
+    let limits = ScanLimits {
+        pairs: 1,
+        bytes: 1 << 20,
+    };
+    let (mut pairs, mut blocked, mut since) = (Vec::new(), Vec::new(), ts(0));
+    let mut next = Some(b"a".to_vec());
+    while let Some(from) = next {
+        let page = scan_at(view, &from, b"d", ts(snapshot), limits, false, &Known::new()).unwrap();
+        assert!(page.pairs.len() <= 1);
+        pairs.extend(page.pairs);
+        blocked.extend(page.blocked);
+        since = since.max(page.since);
+        next = page.resume;
+    }
+    assert_eq!((&pairs, &blocked, since), (&whole.pairs, &whole.blocked, whole.since));
 }
 
 /// How much there is beside the partition's own values.

@@ -177,7 +177,7 @@ impl Partition {
     /// The value, or the transaction that has to be asked about.
     pub fn read_knowing(&self, name: &str, snapshot: u64, known: &Known) -> Result<Option<String>, TxnId> {
         match read_at(&self.store, &key(name), ts(snapshot), known).unwrap() {
-            ReadAt::Value { value, .. } => Ok(value.map(|value| String::from_utf8(value).unwrap())),
+            ReadAt::Value { value, .. } => Ok(value.map(|value| String::from_utf8(value.into()).unwrap())),
             ReadAt::Blocked(met) => Err(met.intent.head.txn),
         }
     }

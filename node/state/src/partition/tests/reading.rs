@@ -53,8 +53,8 @@ fn a_scan_merges_versions_and_intents_in_key_order() {
     partition.prepare(prepare(head(2, 3, ELSEWHERE), [put("b"), delete("c")]));
     partition.prepare(prepare(head(3, 3, ELSEWHERE), [put("f")]));
     let known = Known::from([(txn(2), Settled::Committed(ts(4)))]);
-    let page = scan_at(&partition.store, b"a", b"g", ts(9), ALL, &known).unwrap();
-    let keys: Vec<&[u8]> = page.pairs.iter().map(|(key, _)| key.as_slice()).collect();
+    let page = scan_at(&partition.store, b"a", b"g", ts(9), ALL, false, &known).unwrap();
+    let keys: Vec<&[u8]> = page.pairs.iter().map(|(key, _)| key.as_ref()).collect();
     assert_eq!(keys, [b"a".as_slice(), b"b", b"e"]);
     assert_eq!(
         page.blocked.iter().map(|met| met.key.clone()).collect::<Vec<_>>(),
@@ -75,9 +75,13 @@ fn pages_of_a_scan_join_up_without_loss_or_repetition() {
     let mut from = key("k");
     let mut met = Vec::new();
     loop {
-        let page = scan_at(&partition.store, &from, b"l", ts(100), limits, &Known::new()).unwrap();
+        let page = scan_at(&partition.store, &from, b"l", ts(100), limits, false, &Known::new()).unwrap();
         assert!(page.pairs.len() <= 7);
-        met.extend(page.pairs.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()));
+        met.extend(
+            page.pairs
+                .into_iter()
+                .map(|(key, _)| String::from_utf8(key.into()).unwrap()),
+        );
         match page.resume {
             Some(resume) => from = resume,
             None => break,
@@ -92,7 +96,7 @@ fn a_page_ends_at_its_bytes_but_holds_at_least_one_pair() {
     let mut partition = Partition::default();
     partition.wrote(1, 2, [put_value("a", &"x".repeat(500)), put("b")]);
     let limits = ScanLimits { pairs: 10, bytes: 100 };
-    let page = scan_at(&partition.store, b"a", b"z", ts(5), limits, &Known::new()).unwrap();
+    let page = scan_at(&partition.store, b"a", b"z", ts(5), limits, false, &Known::new()).unwrap();
     assert_eq!((page.pairs.len(), page.resume), (1, Some(key("a\0"))));
 }
 
@@ -104,9 +108,9 @@ fn a_key_with_many_versions_is_read_at_each_of_its_snapshots() {
     }
     partition.wrote(51, 51, [put("later")]);
     for snapshot in 0..=51u64 {
-        let page = scan_at(&partition.store, b"a", b"z", ts(snapshot), ALL, &Known::new()).unwrap();
+        let page = scan_at(&partition.store, b"a", b"z", ts(snapshot), ALL, false, &Known::new()).unwrap();
         let hot = page.pairs.iter().find(|(name, _)| *name == key("hot"));
-        let expected = (snapshot > 1).then(|| snapshot.min(50).to_string().into_bytes());
+        let expected = (snapshot > 1).then(|| snapshot.min(50).to_string().into());
         assert_eq!(hot.map(|(_, value)| value.clone()), expected);
         assert_eq!(page.pairs.iter().any(|(name, _)| *name == key("later")), snapshot == 51);
     }
@@ -117,7 +121,7 @@ fn keys_with_zero_bytes_keep_their_order_and_their_versions() {
     let mut partition = Partition::default();
     let names: [&[u8]; 6] = [b"a", b"a\0", b"a\0\0", b"a\0\x01", b"a\x01", b"b"];
     partition.wrote(1, 2, names.map(|name| (name.to_vec(), Op::Put(name.to_vec()))));
-    let page = scan_at(&partition.store, b"a", b"b", ts(2), ALL, &Known::new()).unwrap();
-    let met: Vec<&[u8]> = page.pairs.iter().map(|(key, _)| key.as_slice()).collect();
+    let page = scan_at(&partition.store, b"a", b"b", ts(2), ALL, false, &Known::new()).unwrap();
+    let met: Vec<&[u8]> = page.pairs.iter().map(|(key, _)| key.as_ref()).collect();
     assert_eq!(met, names[..5]);
 }

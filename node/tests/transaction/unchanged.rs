@@ -10,7 +10,7 @@ use kotoba_state::ids::{PartitionId, Timestamp};
 use kotoba_state::partition::{Command, ConditionKind, Key};
 
 use crate::harness::gate::Gate;
-use crate::harness::router::Fate;
+use crate::harness::router::{Fate, Has};
 use crate::harness::*;
 
 /// A moment after something had changed.
@@ -167,6 +167,28 @@ async fn a_new_leader_knows_what_its_predecessor_acknowledged() {
     cluster.wrote([put(&key, "after")]).await;
     cluster.move_leadership(0);
     assert_eq!(read_one(&cluster, known, get(&key)).await, Err(ReadError::Changed));
+}
+
+/// It takes itself for the leader, and has not heard of what another one has acknowledged.
+#[tokio::test]
+async fn a_leader_that_was_deposed_gives_nothing_in_place() {
+    let cluster = Cluster::new(1);
+    let key = cluster.key(0, "k");
+    cluster.wrote([put(&key, "before")]).await;
+    let deposed = cluster.coordinator_with(Has::Replicas(0));
+    let now = cluster.oracle.newest();
+    assert_eq!(read_near(&deposed, now, get(&key)).await, holds("before"));
+    cluster.group(0).elect_unheard(1);
+    cluster.group(0).hold_follower();
+    cluster.wrote([put(&key, "after")]).await;
+    let now = cluster.oracle.newest();
+    for from in [ReadFrom::IfUnchanged, ReadFrom::Leaders] {
+        let read = deposed.read_at(now, from, vec![get(&key)], usize::MAX);
+        assert_eq!(
+            within("no answer", read).await.map(|mut answers| answers.remove(0)),
+            holds("after")
+        );
+    }
 }
 
 /// It has been acknowledged, and the follower has not heard of it.

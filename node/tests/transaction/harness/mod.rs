@@ -156,7 +156,7 @@ impl Cluster {
         self.coordinator_with(Has::Leaders)
     }
 
-    fn coordinator_with(&self, has: Has) -> Arc<Coordinator> {
+    pub fn coordinator_with(&self, has: Has) -> Arc<Coordinator> {
         let member = MemberId(self.members.fetch_add(1, Ordering::SeqCst));
         let route = Route::of_member_with(has, self.router.clone());
         Arc::new(Coordinator::new(

@@ -160,6 +160,8 @@ pub enum Has {
     Leaders,
     /// Those that follow.
     Followers,
+    /// Those of this number.
+    Replicas(usize),
 }
 
 /// A member's own way to the partitions; the member can die.
@@ -200,6 +202,7 @@ impl Route {
             Has::Nothing => return None,
             Has::Leaders => served.group.leader(),
             Has::Followers => (served.group.leader() + 1) % REPLICAS,
+            Has::Replicas(number) => number,
         };
         served.leaders.get(number)
     }

@@ -252,9 +252,16 @@ async fn what_a_follower_has_is_not_read_from_its_leader() {
     assert_eq!(cluster.router.indexes_asked.load(Ordering::SeqCst), 1);
 }
 
-/// The step before it may have been of before a commit that the later ones see.
-#[tokio::test]
+/// The step before it may have been of before a commit that the later ones see, also where that was so long ago that the replica
+/// is opened anew.
+#[tokio::test(start_paused = true)]
 async fn each_step_of_a_query_stands_or_none() {
+    for pause in [Duration::ZERO, Duration::from_secs(2)] {
+        steps_with(pause).await;
+    }
+}
+
+async fn steps_with(pause: Duration) {
     let cluster = Cluster::new(1);
     let (first, second) = (cluster.key(0, "a"), cluster.key(0, "b"));
     cluster.wrote([put(&first, "before"), put(&second, "before")]).await;
@@ -271,6 +278,7 @@ async fn each_step_of_a_query_stands_or_none() {
             "{at}"
         );
         cluster.group(0).release_follower();
+        tokio::time::advance(pause).await;
     }
     assert_eq!(within("no answer", reader.settle(here)).await, Err(ReadError::Changed));
 }

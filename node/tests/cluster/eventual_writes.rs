@@ -109,7 +109,12 @@ fn an_eventual_write_is_told_and_final_before_a_majority_has_it_and_a_strong_one
             let strong = leader.execute_operation(create_edge("LATE", source, target)).await;
             cluster.links.heal();
             let told = told.map_err(|error| format!("{error}, after {warm:?}"))?;
-            assert_eq!(before, after, "no follower had it when it was told");
+            if before != after {
+                // Something else was on its way when the links were cut.
+                return Err(format!(
+                    "followers were told when they should not: {before:?}, {after:?}"
+                ));
+            }
             assert!(
                 strong.is_err(),
                 "a strong write was told without a majority: {strong:?}"

@@ -72,7 +72,7 @@ impl FileSettings {
 }
 
 /// The part of a file's cache that is for ranges.
-const PART_OF_RANGES: usize = 8;
+const PART_OF_RANGES: usize = 4;
 
 /// An open state file. Dropped while obsolete, it deletes itself: its readers are gone then.
 pub struct StateFile {

@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kotoba_state::store::{Kept, Pair, Pairs, Read, StoreError};
 use redb::ReadableTable;
 
@@ -227,8 +227,13 @@ impl Base {
     }
 }
 
+/// In one piece of memory, which may be kept as well.
 fn pair(key: &[u8], value: &[u8]) -> Pair {
-    (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))
+    let mut both = BytesMut::with_capacity(key.len() + value.len());
+    both.extend_from_slice(key);
+    both.extend_from_slice(value);
+    let key = both.split_to(key.len()).freeze();
+    (key, both.freeze())
 }
 
 impl Layers {

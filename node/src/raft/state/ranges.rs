@@ -17,10 +17,10 @@ use crate::raft::lock::lock;
 /// Checkpoints of one file, counted.
 pub type Generation = u64;
 
-/// Pairs of a range that are kept, at most: the neighbours of most nodes, and as many of others as most queries want.
-const MAX_PAIRS: usize = 256;
+/// Pairs of a range that are kept, at most: a page of a walk, with what shows that there are more.
+const MAX_PAIRS: usize = 1_025;
 /// Bytes of a range that are kept.
-const MAX_BYTES: usize = 32 << 10;
+const MAX_BYTES: usize = 128 << 10;
 /// Pairs that were read of a range before its reader left it: a page, and no look at what comes first.
 const PAIRS_OF_A_PAGE: usize = 8;
 /// What a range takes besides its bytes: places in the map and in the heap; an estimate.

@@ -83,16 +83,11 @@ impl Coordinator {
         max_bytes: usize,
         here: &mut Here,
     ) -> Result<Vec<Option<Answer>>, ReadError> {
+        if from == ReadFrom::IfUnchanged {
+            self.ask_leaders(snapshot, reads, &mut here.followed).await;
+        }
         let begun = Instant::now();
-        let is_possible = match from {
-            ReadFrom::Leaders => true,
-            ReadFrom::IfUnchanged => {
-                self.ask_leaders(snapshot, reads, &mut here.followed).await;
-                true
-            }
-            ReadFrom::Replicas => false,
-        };
-        if !is_possible || self.slow_here.at(begun) {
+        if from == ReadFrom::Replicas || self.slow_here.at(begun) {
             return Ok(reads.iter().map(|_| None).collect());
         }
         let answers = self.read_opened(snapshot, from, reads, max_bytes, here)?;

@@ -112,7 +112,7 @@ fn an_eventual_write_is_told_and_final_before_a_majority_has_it_and_a_strong_one
             if before != after {
                 // Something else was on its way when the links were cut.
                 return Err(format!(
-                    "followers were told when they should not: {before:?}, {after:?}"
+                    "the followers' logs grew from {before:?} to {after:?} behind cut links"
                 ));
             }
             assert!(

@@ -274,7 +274,7 @@ async fn steps_with(pause: Duration) {
         let step = reader.read_step(known, ReadFrom::IfUnchanged, read, usize::MAX, &mut here);
         assert_eq!(
             within("no answer", step).await,
-            Ok(vec![holds("before").unwrap()]),
+            Ok(vec![holds("before").expect("a value")]),
             "{at}"
         );
         cluster.group(0).release_follower();

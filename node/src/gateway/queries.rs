@@ -195,7 +195,12 @@ impl Running<'_> {
                 return Ok(Ended::Answered);
             };
             if held.stands() {
-                self.send_rows(held.take(), snapshot, total, None).await?;
+                let rows = held.take();
+                if !rows.is_empty() {
+                    // The client may be slow.
+                    here.let_go();
+                    self.send_rows(rows, snapshot, total, None).await?;
+                }
             } else if held.is_full() {
                 return Ok(Ended::Early);
             }

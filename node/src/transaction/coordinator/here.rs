@@ -27,7 +27,7 @@ const AVOIDED_FOR: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_millis(2);
 /// What one step gives in place, about; the rest is asked for.
 const STEP_BYTES: usize = 1 << 20;
-/// How long a view is held: it keeps memory and pages of the file from being used again.
+/// After how long a view is opened anew: it keeps memory and pages of the file from being used again.
 const HELD_FOR: Duration = Duration::from_secs(1);
 
 /// With so few partitions the leaders of all are asked at once: the next step will read from others, and each message costs more
@@ -228,6 +228,13 @@ impl Coordinator {
             true => Ok(()),
             false => Err(ReadError::Changed),
         }
+    }
+}
+
+impl Here {
+    /// Lets go of all views: what is read later is opened anew.
+    pub fn let_go(&mut self) {
+        self.replicas = Replicas::default();
     }
 }
 

@@ -1,18 +1,90 @@
-//! Creates that are due one after the other, whether or not earlier ones were answered: what clients see of what is done to
+//! Operations that are due one after the other, whether or not earlier ones were answered: what clients see of what is done to
 //! the members meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use kotoba_proto::KotobaCluster;
+use kotoba_proto::v1::{Direction, Traverse, UpdateNode};
+use kotoba_proto::{ClusterError, KotobaCluster};
+use rand::seq::IndexedRandom;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::operation::VALUE_BYTES;
-use crate::peer::kotoba::node;
+use crate::operation::{VALUE_BYTES, value};
+use crate::peer::kotoba::{edge, node};
 
-pub const CREATES_PER_S: u32 = 200;
+/// Operations of one load that are due in a second.
+pub const PER_S: u32 = 200;
+/// Nodes that a walk gives at most.
+const WALKED: u64 = 100;
+
+/// What is due, again and again.
+#[derive(Clone, Debug)]
+pub enum Load {
+    Creates,
+    /// New edges between two of these nodes.
+    Edges(Arc<[u64]>),
+    /// Two of these nodes are changed in one transaction.
+    Updates(Arc<[u64]>),
+    /// Strong walks of one hop from one of these nodes.
+    Walks(Arc<[u64]>),
+}
+
+impl Load {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Load::Creates => "creates",
+            Load::Edges(_) => "edges",
+            Load::Updates(_) => "updates of two nodes",
+            Load::Walks(_) => "walks of one hop",
+        }
+    }
+
+    async fn once(&self, client: &KotobaCluster) -> Result<(), ClusterError> {
+        match self {
+            Load::Creates => client.execute_operation(node(VALUE_BYTES)).await.map(drop),
+            Load::Edges(nodes) => {
+                let [source, target] = two_of(nodes);
+                client.execute_operation(edge(source, target)).await.map(drop)
+            }
+            Load::Updates(nodes) => {
+                let updates = two_of(nodes).map(|id| update(id).into());
+                client.execute_operations(updates.into()).await.map(drop)
+            }
+            Load::Walks(nodes) => {
+                let [start, _] = two_of(nodes);
+                client.fetch_rows(walk(start)).await.map(drop)
+            }
+        }
+    }
+}
+
+fn two_of(nodes: &[u64]) -> [u64; 2] {
+    let mut drawn = nodes.choose_multiple(&mut rand::rng(), 2).copied();
+    let mut next = || drawn.next().expect("there are two nodes at least");
+    [next(), next()]
+}
+
+fn update(id: u64) -> UpdateNode {
+    UpdateNode {
+        id,
+        set_properties: [("value".to_owned(), value(VALUE_BYTES).into())].into(),
+        ..UpdateNode::default()
+    }
+}
+
+fn walk(start: u64) -> Traverse {
+    Traverse {
+        start: vec![start],
+        direction: Direction::Out.into(),
+        types: vec!["KNOWS".to_owned()],
+        min_depth: 1,
+        max_depth: 1,
+        limit: WALKED,
+        ..Traverse::default()
+    }
+}
 
 /// One operation, in times since the beginning.
 #[derive(Clone, Copy, Debug)]
@@ -37,9 +109,14 @@ pub struct Steady {
 }
 
 impl Steady {
-    pub fn start(client: KotobaCluster) -> Self {
-        let (begin, stop, mut sending) = (Instant::now(), CancellationToken::new(), JoinSet::new());
-        sending.spawn(send(client, begin, stop.clone()));
+    pub fn start(client: KotobaCluster, load: Load) -> Self {
+        Steady::start_with(client, load, Instant::now())
+    }
+
+    /// As [`Steady::start`], with the beginning of another one.
+    pub fn start_with(client: KotobaCluster, load: Load, begin: Instant) -> Self {
+        let (stop, mut sending) = (CancellationToken::new(), JoinSet::new());
+        sending.spawn(send(client, load, begin, stop.clone()));
         Steady { begin, stop, sending }
     }
 
@@ -55,25 +132,24 @@ impl Steady {
     }
 }
 
-async fn send(client: KotobaCluster, begin: Instant, stop: CancellationToken) -> Vec<Answer> {
+async fn send(client: KotobaCluster, load: Load, begin: Instant, stop: CancellationToken) -> Vec<Answer> {
     let answers = Arc::new(Mutex::new(Vec::new()));
     let mut under_way = JoinSet::new();
     // What a stall holds back is caught up with at once, and counts from when it was due.
-    let mut due = interval_at(begin, Duration::from_secs(1) / CREATES_PER_S);
+    let mut due = interval_at(begin, Duration::from_secs(1) / PER_S);
     while let Some(at) = stop.run_until_cancelled(due.tick()).await {
-        under_way.spawn(create(client.clone(), at - begin, begin, answers.clone()));
+        let (client, load, answers) = (client.clone(), load.clone(), answers.clone());
+        under_way.spawn(async move {
+            let result = load.once(&client).await;
+            let answer = Answer {
+                due: at - begin,
+                at: begin.elapsed(),
+                is_success: result.is_ok(),
+            };
+            answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+        });
         while under_way.try_join_next().is_some() {}
     }
     while under_way.join_next().await.is_some() {}
     std::mem::take(&mut *answers.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-async fn create(client: KotobaCluster, due: Duration, begin: Instant, answers: Arc<Mutex<Vec<Answer>>>) {
-    let result = client.execute_operation(node(VALUE_BYTES)).await;
-    let answer = Answer {
-        due,
-        at: begin.elapsed(),
-        is_success: result.is_ok(),
-    };
-    answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
 }

@@ -4,6 +4,7 @@
 //! asking. A call is made again only where nothing was done, or where doing it twice does no harm.
 
 mod batch;
+mod coordinators;
 mod indexes;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use kotoba_proto::cluster::route;
 use kotoba_proto::v1::PartitionRequest;
 use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::meta::ReplicaRole;
+use kotoba_state::partition::TxnId;
 use kotoba_state::placement;
 use tokio::time::Instant;
 use tonic::Status;
@@ -25,8 +27,10 @@ use tonic::Status;
 use crate::catalogue::local::LocalCatalogue;
 use crate::member::replicas::LocalPartitions;
 use crate::peer::clients::PeerClients;
-use crate::raft::LeaderSearch;
-use crate::transaction::{CallError, Failure, Opened, Partitions, Reply, Request, Response, message};
+use crate::raft::{Groups, LeaderSearch};
+use crate::transaction::{
+    CallError, CoordinatorSays, Failure, Opened, Partitions, Reply, Request, Response, UnderWay, message,
+};
 
 /// Longer than an election takes, so that a change of leader is waited out here and not by the client.
 const FIND_LEADER_FOR: Duration = Duration::from_secs(10);
@@ -36,6 +40,10 @@ pub struct Router {
     pub catalogue: LocalCatalogue,
     pub local: LocalPartitions,
     pub peers: Arc<PeerClients>,
+    /// Whose links tell who is away.
+    groups: Groups,
+    /// What this member coordinates.
+    pub under_way: Arc<UnderWay>,
     leaders: Mutex<BTreeMap<PartitionId, MemberId>>,
     turn: AtomicUsize,
     sent: AtomicU64,
@@ -52,11 +60,13 @@ enum Attempt {
 }
 
 impl Router {
-    pub fn new(catalogue: LocalCatalogue, local: LocalPartitions, peers: Arc<PeerClients>) -> Self {
+    pub fn new(catalogue: LocalCatalogue, local: LocalPartitions, peers: Arc<PeerClients>, groups: Groups) -> Self {
         Router {
             catalogue,
             local,
             peers,
+            groups,
+            under_way: Arc::default(),
             leaders: Mutex::default(),
             turn: AtomicUsize::new(0),
             sent: AtomicU64::new(0),
@@ -248,6 +258,10 @@ impl Partitions for Router {
 
     async fn read_indexes(&self, at_least: Timestamp, partitions: &[PartitionId]) -> Vec<Option<u64>> {
         self.ask_indexes(at_least, partitions).await
+    }
+
+    async fn ask_coordinator(&self, txn: TxnId) -> CoordinatorSays {
+        self.ask_who_coordinates(txn).await
     }
 
     fn is_followed_here(&self, partition: PartitionId) -> bool {

@@ -16,7 +16,7 @@ use crate::peer::kotoba::{Cluster, PARTITIONS, Shape};
 use crate::plot::{Lines, Plot};
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::steady::{Answer, CREATES_PER_S, Steady};
+use crate::steady::{Answer, Load, PER_S, Steady};
 use crate::table::Table;
 
 /// After the load, for its aftermath to end.
@@ -41,7 +41,7 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
     let mut addresses = cluster.members.addresses();
     addresses.push(vacant.client_address());
     let client = KotobaCluster::connect_with(&addresses.join(","), Options::default())?;
-    let load = Steady::start(client);
+    let load = Steady::start(client, Load::Creates);
     let mut making = Making {
         members: &mut cluster.members,
         vacant,
@@ -140,7 +140,7 @@ fn sample(window: &Window, answers: &[Answer]) -> serde_json::Value {
 
 fn about(settings: &Settings) -> String {
     format!(
-        "Three members with {PARTITIONS} partitions and {} nodes; {CREATES_PER_S} creates a second are due, whether or not \
+        "Three members with {PARTITIONS} partitions and {} nodes; {PER_S} creates a second are due, whether or not \
          earlier ones were answered, and their times count from when they were due, their client's retries included. {} s \
          before each change nothing is done. Partitions move: a fourth member joins, then `kotoba rebalance`, until all are \
          where they belong. A member is drained: the leader of the meta group, with `kotoba member drain` and `remove`, and its \

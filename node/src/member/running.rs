@@ -146,7 +146,12 @@ impl Running {
             )),
             oracle,
             meta_client,
-            router: Arc::new(Router::new(catalogue.clone(), partitions.clone(), peers.clone())),
+            router: Arc::new(Router::new(
+                catalogue.clone(),
+                partitions.clone(),
+                peers.clone(),
+                groups.clone(),
+            )),
             groups,
             meta,
             catalogue,
@@ -276,6 +281,7 @@ impl Running {
             incarnation,
             self.timestamps.clone(),
             self.router.clone(),
+            self.router.under_way.clone(),
             self.clock.clone(),
         );
         let gateway = Gateway::new(

@@ -13,13 +13,13 @@ use kotoba_proto::v1::change_replicas_request::Change;
 use kotoba_proto::v1::peer_service_server::PeerService;
 use kotoba_proto::v1::{
     AssignRequest, AssignResponse, ChangeReplicasRequest, ChangeReplicasResponse, Envelope, GetMetaVoteRequest,
-    GetStatusResponse, LeaderStatusRequest, MetaAnswer, MetaCommand, NotedDigest, ObserveReplicasRequest,
-    ObserveReplicasResponse, ObservedReplica, PartPartition, PartitionRequest, PartitionResponse, PartitionsRequest,
-    PartitionsResponse, ReadIndexesRequest, ReadIndexesResponse, ReplicaProgress, SavedVote, TakeTimestampsRequest,
-    TakeTimestampsResponse,
+    GetStatusResponse, GetTransactionRequest, GetTransactionResponse, LeaderStatusRequest, MetaAnswer, MetaCommand,
+    NotedDigest, ObserveReplicasRequest, ObserveReplicasResponse, ObservedReplica, PartPartition, PartitionRequest,
+    PartitionResponse, PartitionsRequest, PartitionsResponse, ReadIndexesRequest, ReadIndexesResponse, ReplicaProgress,
+    SavedVote, TakeTimestampsRequest, TakeTimestampsResponse,
 };
 use kotoba_state::ids::{GroupId, MemberId, PartitionId, ReplicaId, Timestamp};
-use kotoba_state::partition;
+use kotoba_state::partition::{self, TxnId};
 use tonic::{Request, Response, Status};
 
 use super::clients::PEER_FORMAT;
@@ -184,6 +184,18 @@ impl PeerService for PeerEndpoint {
         Ok(Response::new(ReadIndexesResponse {
             ends: ends.into_iter().map(Option::unwrap_or_default).collect(),
         }))
+    }
+
+    async fn get_transaction(&self, request: Request<GetTransactionRequest>) -> Answer<GetTransactionResponse> {
+        let request = request.into_inner();
+        let running = self.member(request.envelope.as_ref())?;
+        let txn = TxnId {
+            member: running.me,
+            incarnation: request.incarnation,
+            counter: request.counter,
+        };
+        let under_way = running.router.under_way.has(txn);
+        Ok(Response::new(GetTransactionResponse { under_way }))
     }
 
     async fn leader_status(&self, request: Request<LeaderStatusRequest>) -> Answer<GetStatusResponse> {

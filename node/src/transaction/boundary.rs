@@ -1,8 +1,11 @@
 //! The outside world of a transaction, each part one narrow trait, so that tests can break it on purpose.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use futures::future::join_all;
 use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
+use kotoba_state::partition::TxnId;
 use kotoba_state::store::Read;
 use tokio::sync::{oneshot, watch};
 
@@ -89,6 +92,18 @@ pub enum CallError {
     Failed(#[from] Failure),
 }
 
+/// What the member that began a transaction says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoordinatorSays {
+    UnderWay,
+    /// Nobody carries it on: who finds it open may roll it back.
+    Ended,
+    /// It gives no answer, for so long already.
+    Nothing {
+        silent_for: Duration,
+    },
+}
+
 /// The way to the leaders of all partitions.
 #[async_trait]
 pub trait Partitions: Send + Sync + 'static {
@@ -121,6 +136,12 @@ pub trait Partitions: Send + Sync + 'static {
     /// Whether there is any such.
     fn follows(&self) -> bool {
         false
+    }
+    /// Asks the member that coordinates a transaction whether it still does; the answer is soon there, or none.
+    async fn ask_coordinator(&self, _txn: TxnId) -> CoordinatorSays {
+        CoordinatorSays::Nothing {
+            silent_for: Duration::ZERO,
+        }
     }
     fn partition_of(&self, slot: u16) -> PartitionId;
     /// First and last slot of a partition.

@@ -31,9 +31,10 @@ use shared::SharedCommits;
 use super::avoided::Avoided;
 use super::boundary::{CallError, Partitions, Timestamps};
 use super::outcomes::Outcomes;
+use super::under_way::UnderWay;
 use crate::clock::WallClock;
 
-/// From when on anyone may roll back a transaction whose coordinator is silent. Only liveness hangs on it.
+/// From when on anyone may roll back a transaction, whatever its coordinator says. Only liveness hangs on it.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// Transactions whose secondaries are resolved in the background at once; beyond that, readers do it as they meet them.
 const MAX_RESOLVING: usize = 1_024;
@@ -49,6 +50,7 @@ pub struct Coordinator {
     resolving: Arc<Semaphore>,
     forgetting: mpsc::Sender<(PartitionId, Resolved)>,
     outcomes: Outcomes,
+    under_way: Arc<UnderWay>,
     shared: SharedCommits,
     /// Reads at timestamps that were not taken for them, after one had met a change.
     changed: Avoided,
@@ -153,6 +155,7 @@ impl Coordinator {
         incarnation: u64,
         timestamps: Arc<dyn Timestamps>,
         partitions: Arc<dyn Partitions>,
+        under_way: Arc<UnderWay>,
         clock: Arc<dyn WallClock>,
     ) -> Self {
         let (forgetting, resolved) = mpsc::channel(MAX_FORGOTTEN);
@@ -167,6 +170,7 @@ impl Coordinator {
             resolving: Arc::new(Semaphore::new(MAX_RESOLVING)),
             forgetting,
             outcomes: Outcomes::default(),
+            under_way,
             shared: SharedCommits::default(),
             changed: Avoided::default(),
             behind: Behind::default(),

@@ -41,7 +41,7 @@ pub struct LeaderSettings {
     pub history_retention: Duration,
     /// Between two rounds of tidying up.
     pub maintenance_interval: Duration,
-    /// An open transaction that was known for so long here, its primary, is rolled back.
+    /// An open transaction that was known for so long here, its primary, is rolled back, even where its coordinator carries on.
     pub transaction_lifetime: Duration,
     /// How long outcomes of transactions are kept for those who ask late; longer than a transaction may live.
     pub record_retention: Duration,
@@ -193,8 +193,13 @@ impl PartitionLeader {
             Status::Absent => head.deadline_ms,
             Status::Committed(_) | Status::Aborted | Status::Gone => return Ok(answer),
         };
-        let is_live = self.is_live(&head);
-        if answer != TxnStatus::Pending || push == Push::None || (push == Push::AbortExpired && is_live) {
+        self.note_open(&head);
+        let is_pushed = match push {
+            Push::None => false,
+            Push::AbortExpired => !self.is_live(&head).await,
+            Push::MinCommit(_) | Push::Abort => true,
+        };
+        if answer != TxnStatus::Pending || !is_pushed {
             return Ok(answer);
         }
         let check = CheckTxn {
@@ -209,10 +214,22 @@ impl PartitionLeader {
         }
     }
 
-    /// Whether an open transaction has some of its time left.
-    pub(super) fn is_live(&self, head: &TxnHead) -> bool {
-        self.sightings
-            .is_live(head.txn, Instant::now(), self.settings.transaction_lifetime)
+    /// Whether an open transaction may still end by itself: it has some of its time left, and its coordinator carries on, as
+    /// far as is known.
+    pub(super) async fn is_live(&self, head: &TxnHead) -> bool {
+        let is_live = self.note_open(head);
+        if !is_live || !self.sightings.is_to_ask(head.txn, Instant::now()) {
+            return is_live;
+        }
+        let says = self.partitions.ask_coordinator(head.txn).await;
+        self.sightings.hear(head.txn, says, Instant::now());
+        self.note_open(head)
+    }
+
+    /// Notes that a transaction is open; tells whether it is live, as far as is known.
+    fn note_open(&self, head: &TxnHead) -> bool {
+        let lifetime = self.settings.transaction_lifetime;
+        self.sightings.is_live(head.txn, Instant::now(), lifetime)
     }
 
     /// Proposes anything but a one-phase commit, whose keys are latched.

@@ -112,7 +112,7 @@ impl Tidier {
     }
 
     async fn end_pending(&self, head: TxnHead) -> Result<(), Failure> {
-        if !self.leader.is_live(&head) {
+        if !self.leader.is_live(&head).await {
             let status = self.leader.ask(&head, Push::AbortExpired).await?;
             debug!(txn = %head.txn, ?status, "an expired transaction was ended");
         }
@@ -120,8 +120,8 @@ impl Tidier {
     }
 
     async fn resolve(&self, head: TxnHead, at: Timestamp, slots: BTreeSet<u16>) -> Result<(), Failure> {
-        // Its coordinator does this itself; only what is left after its time is done here.
-        if self.leader.is_live(&head) {
+        // Its coordinator does this itself; only what it left is done here.
+        if self.leader.is_live(&head).await {
             return Ok(());
         }
         let partitions = &self.leader.partitions;

@@ -13,8 +13,9 @@ mod leader;
 mod maintenance;
 pub mod message;
 mod outcomes;
+mod under_way;
 
-pub use boundary::{Admission, CallError, GroupError, PartitionGroup, Partitions, Timestamps};
+pub use boundary::{Admission, CallError, CoordinatorSays, GroupError, PartitionGroup, Partitions, Timestamps};
 pub use closed::{ClosedSnapshot, ClosedSnapshots};
 pub use coordinator::{
     Acknowledgement, CommitError, Coordinator, Here, MAX_TRANSACTION_BYTES, ReadError, ReadFrom, Transaction, Writes,
@@ -23,3 +24,4 @@ pub use latch::{LatchError, Latches};
 pub use leader::{LeaderSettings, Opened, PartitionLeader};
 pub use message::{Failure, Newest, Reply, Request, Response};
 pub use outcomes::Outcomes;
+pub use under_way::UnderWay;

@@ -1,6 +1,7 @@
 //! The transaction protocol between coordinators, leaders and state machines: the thirteen holes that shaped it, each
 //! as the steps of its counterexample, and random histories whose snapshots must all be consistent.
 
+mod abandoned;
 mod bank;
 mod edges;
 mod eventual;

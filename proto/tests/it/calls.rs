@@ -115,6 +115,12 @@ impl PeerService for Member {
     async fn get_read_indexes(&self, _: Request<ReadIndexesRequest>) -> Result<Response<ReadIndexesResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }
+    async fn get_transaction(
+        &self,
+        _: Request<GetTransactionRequest>,
+    ) -> Result<Response<GetTransactionResponse>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
     async fn leader_status(&self, _: Request<LeaderStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         Err(Status::unimplemented("not in this test"))
     }

@@ -137,7 +137,14 @@ fn start_with(
     limits: QueryLimits,
     ask: Ask,
 ) -> (tokio::task::JoinHandle<()>, Answers) {
-    let coordinator = Coordinator::new(MemberId(1), 1, clock.clone(), partitions.clone(), Arc::new(SystemClock));
+    let coordinator = Coordinator::new(
+        MemberId(1),
+        1,
+        clock.clone(),
+        partitions.clone(),
+        Arc::default(),
+        Arc::new(SystemClock),
+    );
     let closed = ClosedSnapshots::new(clock, partitions.clone());
     let (sender, answers) = mpsc::channel(PARTS_IN_FLIGHT);
     let task = tokio::spawn(async move {
@@ -233,7 +240,14 @@ async fn a_query_without_an_end_runs_into_its_time() {
         ..all_nodes(None)
     };
     let clock = Arc::new(Clock { recent: None });
-    let coordinator = Coordinator::new(MemberId(1), 1, clock.clone(), endless.clone(), Arc::new(SystemClock));
+    let coordinator = Coordinator::new(
+        MemberId(1),
+        1,
+        clock.clone(),
+        endless.clone(),
+        Arc::default(),
+        Arc::new(SystemClock),
+    );
     let (sender, mut answers) = mpsc::channel(PARTS_IN_FLIGHT);
     let closed = ClosedSnapshots::new(clock, endless);
     let snapshots = Snapshots {

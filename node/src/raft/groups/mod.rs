@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kotoba_proto::v1::raft_service_server::RaftServiceServer;
 use kotoba_state::ids::{GroupId, MemberId, ReplicaId};
@@ -239,6 +240,11 @@ impl Groups {
     /// The service that peers' lanes end at, with its limits.
     pub fn service(&self) -> RaftServiceServer<RaftEndpoint> {
         self.inner.endpoint.clone().into_service()
+    }
+
+    /// How long the link to a member has been down; none where it is not, or there is none.
+    pub fn link_down_for(&self, member: MemberId) -> Option<Duration> {
+        self.inner.transport.down_for(member)
     }
 
     /// What happened since the start.

@@ -64,6 +64,11 @@ impl ControlLane {
         self.lane.comes_up_within(patience).await
     }
 
+    /// How long the link has been down; none where it is not.
+    pub fn down_for(&self) -> Option<Duration> {
+        self.lane.down_for()
+    }
+
     /// Sends a request and waits for its answer.
     pub async fn call(&self, route: Route, request: Body, timeout: Duration) -> Result<Body, CallError> {
         match tokio::time::timeout(timeout, self.ask(route, request)).await {

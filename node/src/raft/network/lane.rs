@@ -7,6 +7,7 @@ use std::time::Duration;
 use kotoba_proto::v1::{Frame, RaftMessage};
 use rand::Rng;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -31,7 +32,8 @@ pub enum Link {
     /// The first attempt is under way: worth a short wait.
     Connecting,
     Up,
-    Down,
+    /// Since when: the first of the attempts that failed, or the end of what was up.
+    Down(Instant),
 }
 
 /// Takes what comes back on a lane.
@@ -89,6 +91,14 @@ impl Lane {
         let mut link = self.link.clone();
         let up = link.wait_for(|link| *link == Link::Up);
         tokio::time::timeout(patience, up).await.is_ok_and(|link| link.is_ok())
+    }
+
+    /// How long the link has been down; none where it is not.
+    pub fn down_for(&self) -> Option<Duration> {
+        match *self.link.borrow() {
+            Link::Down(since) => Some(since.elapsed()),
+            Link::Connecting | Link::Up => None,
+        }
     }
 
     /// Queues a message; false where the lane is closed.
@@ -198,7 +208,14 @@ impl Driver {
 
     /// Whoever waits is told, and what is queued for the lost stream is dropped: its senders are told too.
     fn down(&mut self) {
-        self.link.send_replace(Link::Down);
+        let is_news = |link: &mut Link| match link {
+            Link::Down(_) => false,
+            Link::Connecting | Link::Up => {
+                *link = Link::Down(Instant::now());
+                true
+            }
+        };
+        self.link.send_if_modified(is_news);
         self.answers.disconnected();
         while self.messages.try_recv().is_ok() {}
     }

@@ -91,6 +91,12 @@ impl Transport {
         member == self.member() || self.peer(member).control.comes_up_within(patience).await
     }
 
+    /// How long the link to a member has been down; none where it is not, or there is none.
+    pub fn down_for(&self, member: MemberId) -> Option<Duration> {
+        let peer = lock(&self.peers).links.get(&member).cloned();
+        peer.and_then(|peer| peer.control.down_for())
+    }
+
     /// Keeps links to a group's members warm, so that a candidate's first request finds them up; drops links that no group
     /// needs any more.
     pub fn keep(&self, group: GroupId, members: BTreeSet<MemberId>) {

@@ -142,6 +142,7 @@ impl Transaction<'_> {
     /// Prepares every written partition but the primary, which then checks and commits its own part in one phase: that entry is
     /// the commit point. Its leader takes the timestamp, after all prepares were answered.
     async fn two_phase(&self, head: TxnHead, parts: BTreeMap<PartitionId, Part>) -> Result<Timestamp, CommitError> {
+        let _under_way = self.coordinator.under_way.begin(head.txn);
         let primary = self.coordinator.partitions.partition_of(slot_of(&head.primary));
         let prepared = prepared_slots(primary, &parts);
         let committed = match self.prepare_all_but(primary, &head, &parts).await {

@@ -16,7 +16,8 @@ use std::time::Duration;
 use kotoba_graph::read::{Answer, Read};
 use kotoba_node::clock::SystemClock;
 use kotoba_node::transaction::{
-    CommitError, Coordinator, LeaderSettings, PartitionLeader, ReadError, ReadFrom, Reply, Request, Response, Writes,
+    CommitError, Coordinator, LeaderSettings, PartitionLeader, ReadError, ReadFrom, Reply, Request, Response, UnderWay,
+    Writes,
 };
 use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
 use kotoba_state::partition::{
@@ -142,8 +143,7 @@ impl Cluster {
             member,
             death: route.death.clone(),
         };
-        let coordinator = Coordinator::new(member, 1, self.oracle.clone(), route, Arc::new(SystemClock));
-        (Arc::new(coordinator), doom)
+        (self.coordinator_on(member, route), doom)
     }
 
     /// A coordinator on a member that has the replicas which follow.
@@ -158,14 +158,21 @@ impl Cluster {
 
     pub fn coordinator_with(&self, has: Has) -> Arc<Coordinator> {
         let member = MemberId(self.members.fetch_add(1, Ordering::SeqCst));
-        let route = Route::of_member_with(has, self.router.clone());
-        Arc::new(Coordinator::new(
-            member,
-            1,
-            self.oracle.clone(),
-            route,
-            Arc::new(SystemClock),
-        ))
+        self.coordinator_on(member, Route::of_member_with(has, self.router.clone()))
+    }
+
+    fn coordinator_on(&self, member: MemberId, route: Arc<Route>) -> Arc<Coordinator> {
+        let under_way: Arc<UnderWay> = Arc::default();
+        let death = route.death.clone();
+        self.router.coordinates(member, under_way.clone(), death);
+        let (oracle, clock) = (self.oracle.clone(), Arc::new(SystemClock));
+        Arc::new(Coordinator::new(member, 1, oracle, route, under_way, clock))
+    }
+
+    /// The process of a dead member is started again: it answers, and knows of nothing.
+    pub fn restart(&self, doom: &Doom) {
+        self.router
+            .coordinates(doom.member, Arc::default(), CancellationToken::new());
     }
 
     /// A message straight to a partition's leader.

@@ -1,11 +1,17 @@
 //! The way to the partitions' leaders, with faults: messages that are held, lost, doubled or come late.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use kotoba_node::transaction::{CallError, Failure, Opened, PartitionLeader, Partitions, Reply, Request, Response};
-use kotoba_state::ids::{PartitionId, Timestamp};
+use kotoba_node::transaction::{
+    CallError, CoordinatorSays, Failure, Opened, PartitionLeader, Partitions, Reply, Request, Response, UnderWay,
+};
+use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
+use kotoba_state::partition::TxnId;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
@@ -53,6 +59,15 @@ pub struct Router {
     chaos: Mutex<Option<StdRng>>,
     /// How often leaders were asked how far they are.
     pub indexes_asked: AtomicUsize,
+    coordinating: Mutex<BTreeMap<MemberId, Coordinating>>,
+    /// How often coordinators were asked whether they carry on.
+    pub coordinators_asked: AtomicUsize,
+}
+
+/// What a member has under way, and whether it is dead.
+struct Coordinating {
+    under_way: Arc<UnderWay>,
+    death: CancellationToken,
 }
 
 impl Router {
@@ -71,6 +86,15 @@ impl Router {
 
     fn chaos(&self) -> std::sync::MutexGuard<'_, Option<StdRng>> {
         self.chaos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who answers for the transactions of a member; as long as it lives.
+    pub fn coordinates(&self, member: MemberId, under_way: Arc<UnderWay>, death: CancellationToken) {
+        self.coordinating().insert(member, Coordinating { under_way, death });
+    }
+
+    fn coordinating(&self) -> std::sync::MutexGuard<'_, BTreeMap<MemberId, Coordinating>> {
+        self.coordinating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn serve(&self, served: Vec<Served>) {
@@ -252,6 +276,21 @@ impl Partitions for Route {
             indexes.push(index.filter(|_| !self.router.loses_an_answer()));
         }
         indexes
+    }
+
+    async fn ask_coordinator(&self, txn: TxnId) -> CoordinatorSays {
+        self.router.coordinators_asked.fetch_add(1, Ordering::SeqCst);
+        let coordinating = self.router.coordinating();
+        match coordinating
+            .get(&txn.member)
+            .filter(|member| !member.death.is_cancelled())
+        {
+            Some(member) if member.under_way.has(txn) => CoordinatorSays::UnderWay,
+            Some(_) => CoordinatorSays::Ended,
+            None => CoordinatorSays::Nothing {
+                silent_for: Duration::ZERO,
+            },
+        }
     }
 
     fn is_followed_here(&self, _: PartitionId) -> bool {

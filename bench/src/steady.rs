@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use kotoba_proto::v1::{Direction, Traverse, UpdateNode};
 use kotoba_proto::{ClusterError, KotobaCluster};
 use rand::seq::IndexedRandom;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +16,8 @@ use crate::peer::kotoba::{edge, node};
 
 /// Operations of one load that are due in a second.
 pub const PER_S: u32 = 200;
+/// Nodes that edges, updates and walks have in common: few, so that what one leaves undone is in the way of others.
+pub const SHARED: usize = 100;
 /// Nodes that a walk gives at most.
 const WALKED: u64 = 100;
 
@@ -32,6 +34,24 @@ pub enum Load {
 }
 
 impl Load {
+    /// One of each kind, with the first of these nodes in common.
+    pub fn all(nodes: &[u64]) -> [Self; 4] {
+        let shared: Arc<[u64]> = nodes[..SHARED].into();
+        [
+            Load::Creates,
+            Load::Edges(shared.clone()),
+            Load::Updates(shared.clone()),
+            Load::Walks(shared),
+        ]
+    }
+
+    pub fn is_write(&self) -> bool {
+        match self {
+            Load::Creates | Load::Edges(_) | Load::Updates(_) => true,
+            Load::Walks(_) => false,
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Load::Creates => "creates",
@@ -101,22 +121,28 @@ impl Answer {
     }
 }
 
-/// A load that goes on until it is ended.
+/// Loads that go on until they are ended.
 pub struct Steady {
     begin: Instant,
     stop: CancellationToken,
-    sending: JoinSet<Vec<Answer>>,
+    sending: Vec<(Load, JoinHandle<Vec<Answer>>)>,
+}
+
+/// What became of one load.
+pub struct Felt {
+    pub load: Load,
+    pub answers: Vec<Answer>,
 }
 
 impl Steady {
-    pub fn start(client: KotobaCluster, load: Load) -> Self {
-        Steady::start_with(client, load, Instant::now())
-    }
-
-    /// As [`Steady::start`], with the beginning of another one.
-    pub fn start_with(client: KotobaCluster, load: Load, begin: Instant) -> Self {
-        let (stop, mut sending) = (CancellationToken::new(), JoinSet::new());
-        sending.spawn(send(client, load, begin, stop.clone()));
+    /// Each has a client of its own.
+    pub fn start(loads: impl IntoIterator<Item = (Load, KotobaCluster)>) -> Self {
+        let (begin, stop) = (Instant::now(), CancellationToken::new());
+        let start = |(load, client): (Load, KotobaCluster)| {
+            let sending = send(client, load.clone(), begin, stop.clone());
+            (load, tokio::spawn(sending))
+        };
+        let sending = loads.into_iter().map(start).collect();
         Steady { begin, stop, sending }
     }
 
@@ -126,9 +152,14 @@ impl Steady {
     }
 
     /// Waits for the answers of those under way; gives all.
-    pub async fn end(mut self) -> Result<Vec<Answer>> {
+    pub async fn end(self) -> Result<Vec<Felt>> {
         self.stop.cancel();
-        Ok(self.sending.join_next().await.context("nothing was sent")??)
+        let mut felt = Vec::new();
+        for (load, sending) in self.sending {
+            let answers = sending.await.context("a load ended early")?;
+            felt.push(Felt { load, answers });
+        }
+        Ok(felt)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which creates were under way while something was changed, and how long they waited.
+//! Which operations were under way while something was changed, and how long they waited.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub struct Window {
     pub steps: Vec<(String, Duration)>,
 }
 
-/// The creates of each window, from the shortest wait to the longest. What was under way when a window began belongs to it.
+/// The operations of each window, from the shortest wait to the longest. What was under way when a window began belongs to it.
 pub fn sort(answers: &[Answer], windows: &[Window]) -> Vec<Vec<Answer>> {
     let mut sorted = vec![Vec::new(); windows.len()];
     for answer in answers {
@@ -52,7 +52,7 @@ pub fn sort(answers: &[Answer], windows: &[Window]) -> Vec<Vec<Answer>> {
     sorted
 }
 
-/// In milliseconds: the time within which this part of the creates was answered, 0 to 1. They are sorted.
+/// In milliseconds: the time within which this part of the operations was answered, 0 to 1. They are sorted.
 pub fn quantile_ms(answers: &[Answer], quantile: f64) -> f64 {
     let rank = (answers.len() as f64 * quantile).ceil() as usize;
     let answer = answers.get(rank.saturating_sub(1));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_belongs_to_the_last_window_in_which_it_was_under_way() {
+    fn an_operation_belongs_to_the_last_window_in_which_it_was_under_way() {
         let windows = [window(Change::Quiet, 100, 200), window(Change::Roll, 200, 300)];
         let answers = [
             // Before all.

@@ -2,11 +2,9 @@
 
 mod gaps;
 
-use std::sync::Arc;
-
 use anyhow::Result;
 use kotoba_proto::Options;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, sleep};
 
 use self::gaps::{Gap, Kill, gaps};
 use crate::cell::median;
@@ -16,7 +14,7 @@ use crate::peer::kotoba::{Cluster, Shape};
 use crate::plot::{Lines, Plot};
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::steady::{Answer, Load, PER_S, Steady};
+use crate::steady::{Felt, Load, PER_S, SHARED, Steady};
 use crate::table::Table;
 
 /// How long a member stays away. Elections are over by then.
@@ -24,57 +22,32 @@ const AWAY: Duration = Duration::from_secs(4);
 /// Between a member's return and the next kill, for what was led by it to go back.
 const BETWEEN: Duration = Duration::from_secs(2);
 
-/// Nodes that edges, updates and walks have in common: few, so that what a dead member left undone is in somebody's way.
-const SHARED: usize = 100;
-
 pub async fn measure(settings: &Settings) -> Result<Report> {
     let mut cluster = Cluster::start(&settings.programs.kotoba, &settings.data_dir, Shape::default()).await?;
-    let shared: Arc<[u64]> = cluster.ids[..SHARED].into();
-    let loads = [
-        Load::Creates,
-        Load::Edges(shared.clone()),
-        Load::Updates(shared.clone()),
-        Load::Walks(shared),
-    ];
-    let begin = Instant::now();
-    let mut under_way = Vec::new();
-    for (number, load) in loads.into_iter().enumerate() {
-        let client = cluster.members.cluster(number, Options::default())?;
-        under_way.push((load.name(), Steady::start_with(client, load, begin)));
+    let mut loads = Vec::new();
+    for (number, load) in Load::all(&cluster.ids).into_iter().enumerate() {
+        loads.push((load, cluster.members.cluster(number, Options::default())?));
     }
-    let kills = kill_one_by_one(&mut cluster.members, settings.sizes.kills, begin).await?;
-    let mut felt = Vec::new();
-    for (name, steady) in under_way {
-        let answers = steady.end().await?;
-        felt.push(Felt {
-            name,
-            gaps: gaps(&answers, &kills),
-            answers,
-        });
-    }
-    Ok(report(&felt))
-}
-
-/// What the clients of one load saw.
-struct Felt {
-    name: &'static str,
-    answers: Vec<Answer>,
-    gaps: Vec<Gap>,
+    let steady = Steady::start(loads);
+    let kills = kill_one_by_one(&mut cluster.members, settings.sizes.kills, &steady).await?;
+    let felt = steady.end().await?;
+    let gaps: Vec<Vec<Gap>> = felt.iter().map(|felt| gaps(&felt.answers, &kills)).collect();
+    Ok(report(&felt, &gaps))
 }
 
 /// Each member is back and well before the next is killed.
-async fn kill_one_by_one(members: &mut Members, count: u32, begin: Instant) -> Result<Vec<Kill>> {
+async fn kill_one_by_one(members: &mut Members, count: u32, steady: &Steady) -> Result<Vec<Kill>> {
     let mut kills = Vec::new();
     for number in 1..=count {
         sleep(BETWEEN).await;
         let leader = members.leader().await?;
-        let at = begin.elapsed();
+        let at = steady.now();
         members.processes[leader].kill()?;
         sleep(AWAY).await;
-        let back = begin.elapsed();
+        let back = steady.now();
         members.processes[leader].restart()?;
         members.wait_until_well().await?;
-        let took = begin.elapsed() - back;
+        let took = steady.now() - back;
         eprintln!(
             "  kill {number} of {count}: member {leader}, well again {:.1} s after its start",
             took.as_secs_f64()
@@ -85,17 +58,18 @@ async fn kill_one_by_one(members: &mut Members, count: u32, begin: Instant) -> R
     Ok(kills)
 }
 
-fn report(felt: &[Felt]) -> Report {
+/// Gaps are of each load, in the same order.
+fn report(felt: &[Felt], gaps: &[Vec<Gap>]) -> Report {
     let mut table = Table::new(["gap", "kills"], &["p50 s", "longest s", "operations", "failed"]);
     let (mut lines, mut samples) = (Lines::new(), Vec::new());
-    for Felt { name, answers, gaps } in felt {
+    for (Felt { load, answers }, gaps) in felt.iter().zip(gaps) {
         let curves = [
             ("after the kill", sorted(gaps.iter().map(|gap| gap.killed))),
             ("after its return", sorted(gaps.iter().map(|gap| gap.returned))),
         ];
         let failed = answers.iter().filter(|answer| !answer.is_success).count();
         for (when, seconds) in curves {
-            let name = format!("{name}, {when}");
+            let name = format!("{}, {when}", load.name());
             let longest = seconds.last().copied().unwrap_or(f64::NAN);
             let middle = median(seconds.iter().copied());
             let values = [middle, longest, answers.len() as f64, failed as f64];
@@ -105,7 +79,7 @@ fn report(felt: &[Felt]) -> Report {
             lines.insert(name, points.collect());
         }
     }
-    let whole = sorted(longest_of_each_kill(felt));
+    let whole = sorted(longest_of_each_kill(gaps));
     let middle = Some(median(whole.iter().copied()));
     let mut report = Report::new("Failover", &about());
     report.samples = samples;
@@ -123,12 +97,11 @@ fn report(felt: &[Felt]) -> Report {
 }
 
 /// Of all loads.
-fn longest_of_each_kill(felt: &[Felt]) -> impl Iterator<Item = Duration> {
-    let kills = felt.first().map_or(0, |felt| felt.gaps.len());
+fn longest_of_each_kill(gaps: &[Vec<Gap>]) -> impl Iterator<Item = Duration> {
+    let kills = gaps.first().map_or(0, Vec::len);
     let longest = |kill: usize| {
-        felt.iter()
-            .map(|felt| felt.gaps[kill].killed.max(felt.gaps[kill].returned))
-            .max()
+        let of_loads = gaps.iter().map(|gaps| gaps[kill].killed.max(gaps[kill].returned));
+        of_loads.max()
     };
     (0..kills).filter_map(longest)
 }

@@ -8,6 +8,7 @@ use super::command::{Condition, ConditionKind, Key, Op, Refusal, TxnHead, TxnId}
 use super::floors::version_floor;
 use super::intents::{self, Intent};
 use super::keys;
+use super::scan::Versions;
 use super::span::Span;
 use super::versions::{Version, newest, version_at};
 use crate::ids::Timestamp;
@@ -182,10 +183,10 @@ pub(super) fn version_between(
     start: Timestamp,
     until: Timestamp,
 ) -> Result<Option<Key>, StoreError> {
-    let (from, to) = keys::versions_in(from, to);
-    for pair in store.scan(&from, &to)? {
-        let (key, commit_ts) = keys::parse_version(&pair?.0)?;
-        if start < commit_ts && commit_ts <= until {
+    // Where the newest up to there is not above the start, no older one is.
+    let mut newest = Versions::open(store, keys::versions_in(from, to), until)?;
+    while let Some((key, version)) = newest.next()? {
+        if version.commit_ts > start {
             return Ok(Some(key));
         }
     }

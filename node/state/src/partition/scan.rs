@@ -232,7 +232,7 @@ impl<'a> Merged<'a> {
 }
 
 /// Of every key of a range the newest version at or below the snapshot.
-struct Versions<'a> {
+pub(super) struct Versions<'a> {
     view: &'a dyn Read,
     end: Vec<u8>,
     snapshot: Timestamp,
@@ -240,7 +240,7 @@ struct Versions<'a> {
 }
 
 impl<'a> Versions<'a> {
-    fn open(view: &'a dyn Read, (start, end): Bounds, snapshot: Timestamp) -> Result<Self, StoreError> {
+    pub fn open(view: &'a dyn Read, (start, end): Bounds, snapshot: Timestamp) -> Result<Self, StoreError> {
         let pairs = view.scan(&start, &end)?.peekable();
         Ok(Versions {
             view,
@@ -250,7 +250,7 @@ impl<'a> Versions<'a> {
         })
     }
 
-    fn next(&mut self) -> Result<Option<(Key, Stored)>, StoreError> {
+    pub fn next(&mut self) -> Result<Option<(Key, Stored)>, StoreError> {
         let mut steps = 0;
         while let Some(pair) = self.pairs.next() {
             let (place, bytes) = pair?;

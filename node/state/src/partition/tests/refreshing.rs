@@ -1,7 +1,29 @@
 //! Refresh: reads and unguarded conditions at the commit timestamp.
 
+use std::cell::Cell;
+
+use bytes::Bytes;
+
 use super::*;
+use crate::store::{Pairs, Read};
 use ConditionKind::{Absent, Exists};
+
+/// A store that counts the pairs of scans that were looked at.
+struct Counting<'a> {
+    store: &'a MemoryStore,
+    seen: Cell<usize>,
+}
+
+impl Read for Counting<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn scan<'a>(&'a self, from: &[u8], to: &[u8]) -> Result<Pairs<'a>, StoreError> {
+        let pairs = self.store.scan(from, to)?;
+        Ok(Box::new(pairs.inspect(|_| self.seen.set(self.seen.get() + 1))))
+    }
+}
 
 fn refreshed(partition: &Partition, commit: u64, reads: &[Span], conditions: &[Condition]) -> RefreshOutcome {
     refresh(&partition.store, &head(1, 4, "own"), ts(commit), reads, conditions).unwrap()
@@ -70,4 +92,23 @@ fn a_refresh_below_the_version_floor_is_too_old() {
     partition.version_floor(5, 100);
     let refused = RefreshOutcome::Refused(Refusal::TooOld);
     assert_eq!(refreshed(&partition, 9, &[range("q", "s")], &[]), refused);
+}
+
+#[test]
+fn what_was_read_costs_the_same_however_often_it_was_written_before() {
+    let mut partition = Partition::default();
+    partition.wrote(3, 3, [put("a"), put("z")]);
+    for at in 4..500 {
+        partition.wrote(at, at, [put("hot")]);
+    }
+    let store = Counting {
+        store: &partition.store,
+        seen: Cell::new(0),
+    };
+    let reads = [Span::Key(key("hot")), range("a", "zz")];
+    let late = head(5_000, 3_000, "own");
+    assert_eq!(foresee(&store, &late, &BTreeMap::new(), &reads, &[]).unwrap(), None);
+    let refreshed = refresh(&store, &late, ts(4_000), &reads, &[]).unwrap();
+    assert_eq!(refreshed, RefreshOutcome::Unchanged);
+    assert!(store.seen.get() < 50, "{} versions were looked at", store.seen.get());
 }

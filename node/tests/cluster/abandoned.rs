@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kotoba_graph::key;
 use kotoba_node::transaction::{Partitions, Reply, Request, Timestamps};
-use kotoba_state::ids::{MemberId, PartitionId, Timestamp};
+use kotoba_state::ids::{MemberId, Timestamp};
 use kotoba_state::partition::{Op, Prepare, PrepareAnswer, TxnHead, TxnId, slot_key, slot_of};
 
 use crate::cluster::Cluster;

@@ -14,8 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::operation::{VALUE_BYTES, value};
 use crate::peer::kotoba::{edge, node};
 
-/// Operations of one load that are due in a second.
-pub const PER_S: u32 = 200;
 /// Nodes that edges, updates and walks have in common: few, so that what one leaves undone is in the way of others.
 pub const SHARED: usize = 100;
 /// Nodes that a walk gives at most.
@@ -34,9 +32,11 @@ pub enum Load {
 }
 
 impl Load {
-    /// One of each kind, with the first of these nodes in common.
+    /// One of each kind, with some of these nodes in common. What was created together lies together, so they are taken from
+    /// all over: then they are of all partitions.
     pub fn all(nodes: &[u64]) -> [Self; 4] {
-        let shared: Arc<[u64]> = nodes[..SHARED].into();
+        let apart = nodes.len() / SHARED;
+        let shared: Arc<[u64]> = nodes.iter().step_by(apart).take(SHARED).copied().collect();
         [
             Load::Creates,
             Load::Edges(shared.clone()),
@@ -45,11 +45,36 @@ impl Load {
         ]
     }
 
+    /// How many are due in a second.
+    pub fn per_s(&self) -> u32 {
+        match self {
+            Load::Creates | Load::Edges(_) => 200,
+            // More are too much for two processors that clients share: what a stall holds back is then never caught up with.
+            Load::Updates(_) | Load::Walks(_) => 50,
+        }
+    }
+
     pub fn is_write(&self) -> bool {
         match self {
             Load::Creates | Load::Edges(_) | Load::Updates(_) => true,
             Load::Walks(_) => false,
         }
+    }
+
+    /// What is due in a second, in words.
+    pub fn all_in_words() -> String {
+        let each = |load: Load| format!("{} {}", load.per_s(), load.name());
+        let nobody: Arc<[u64]> = Arc::new([]);
+        let loads = [
+            Load::Creates,
+            Load::Edges(nobody.clone()),
+            Load::Updates(nobody.clone()),
+            Load::Walks(nobody),
+        ];
+        let loads = loads.map(each).join(", ");
+        format!(
+            "Due each second, whether or not earlier ones were answered: {loads}; all but creates are of {SHARED} nodes of all partitions."
+        )
     }
 
     pub fn name(&self) -> &'static str {
@@ -167,7 +192,7 @@ async fn send(client: KotobaCluster, load: Load, begin: Instant, stop: Cancellat
     let answers = Arc::new(Mutex::new(Vec::new()));
     let mut under_way = JoinSet::new();
     // What a stall holds back is caught up with at once, and counts from when it was due.
-    let mut due = interval_at(begin, Duration::from_secs(1) / PER_S);
+    let mut due = interval_at(begin, Duration::from_secs(1) / load.per_s());
     while let Some(at) = stop.run_until_cancelled(due.tick()).await {
         let (client, load, answers) = (client.clone(), load.clone(), answers.clone());
         under_way.spawn(async move {

@@ -16,7 +16,7 @@ use crate::peer::kotoba::{Cluster, PARTITIONS, Shape};
 use crate::plot::{Lines, Plot};
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::steady::{Answer, Felt, Load, PER_S, SHARED, Steady};
+use crate::steady::{Answer, Felt, Load, Steady};
 use crate::table::Table;
 
 /// After the load, for its aftermath to end.
@@ -166,9 +166,7 @@ fn sample(load: &Load, window: &Window, answers: &[Answer]) -> serde_json::Value
 
 fn about(settings: &Settings) -> String {
     format!(
-        "Three members with {PARTITIONS} partitions and {} nodes. Due each second, whether or not earlier ones were \
-         answered: {PER_S} creates, {PER_S} edges between two of {SHARED} nodes, {PER_S} transactions that update two of these, \
-         {PER_S} strong walks of one hop from one of them. Their times count from when they were due, their client's retries \
+        "Three members with {PARTITIONS} partitions and {} nodes. {} Their times count from when they were due, their client's retries \
          included. {} s before each change nothing is done. Partitions move: a fourth member joins, then `kotoba rebalance`, until all are \
          where they belong. A member is drained: the leader of the meta group, with `kotoba member drain` and `remove`, and its \
          process ends. All members are rolled: one after the other is ended with SIGTERM and started again on its data, the \
@@ -176,6 +174,7 @@ fn about(settings: &Settings) -> String {
          beginning belongs to it. Times are medians; operations are those of all times together. Goals are of creates, edges \
          and updates, of each the ratio to its own p99 without a change, the largest of the three.",
         settings.sizes.changed,
+        Load::all_in_words(),
         QUIET.as_secs(),
     )
 }

@@ -14,7 +14,7 @@ use crate::peer::kotoba::{Cluster, Shape};
 use crate::plot::{Lines, Plot};
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::steady::{Felt, Load, PER_S, SHARED, Steady};
+use crate::steady::{Felt, Load, Steady};
 use crate::table::Table;
 
 /// How long a member stays away. Elections are over by then.
@@ -108,11 +108,11 @@ fn longest_of_each_kill(gaps: &[Vec<Gap>]) -> impl Iterator<Item = Duration> {
 
 fn about() -> String {
     format!(
-        "Due each second, whether or not earlier ones were answered: {PER_S} creates, {PER_S} edges between two of {SHARED} nodes, \
-         {PER_S} transactions that update two of these, {PER_S} strong walks of one hop from one of them. The process that leads \
+        "{} The process that leads \
          the most partitions is killed with SIGKILL, stays away for {} s and starts again on its data; the next is killed {} s \
          after all members are well. The gap of a kill is the longest time from when an operation was due to when it was \
          answered, its client's retries included; goals are of the longest gap of each kill, of all operations.",
+        Load::all_in_words(),
         AWAY.as_secs(),
         BETWEEN.as_secs(),
     )

@@ -15,18 +15,19 @@ const ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 
 impl Router {
     pub(super) async fn ask_who_coordinates(&self, txn: TxnId) -> CoordinatorSays {
+        let down_for = self.groups.link_down_for(txn.member).unwrap_or_default();
         let begun = Instant::now();
         let is_under_way = match txn.member == self.peers.me() {
             true => Some(self.under_way.has(txn)),
+            // It may have left many, and each would be asked about in vain.
+            false if down_for >= ANSWERS_WITHIN => None,
             false => timeout(ANSWERS_WITHIN, self.ask_member_of(txn)).await.ok().flatten(),
         };
         match is_under_way {
             Some(true) => CoordinatorSays::UnderWay,
             Some(false) => CoordinatorSays::Ended,
             None => CoordinatorSays::Nothing {
-                silent_for: begun
-                    .elapsed()
-                    .max(self.groups.link_down_for(txn.member).unwrap_or_default()),
+                silent_for: begun.elapsed().max(down_for),
             },
         }
     }

@@ -49,7 +49,7 @@ pub struct SizeArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     changes: Option<u32>,
     /// Changes: nodes that there are before [default: 100000, quick 10000]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..=100_000_000))]
     changed_nodes: Option<u64>,
     /// Idle: how long the members are watched, in seconds [default: 20, quick 3]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=3_600))]

@@ -15,7 +15,7 @@ use crate::operation::{VALUE_BYTES, value};
 use crate::peer::kotoba::{edge, node};
 
 /// Nodes that edges, updates and walks have in common: few, so that what one leaves undone is in the way of others.
-pub const SHARED: usize = 100;
+const SHARED: usize = 100;
 /// Nodes that a walk gives at most.
 const WALKED: u64 = 100;
 
@@ -35,8 +35,11 @@ impl Load {
     /// One of each kind, with some of these nodes in common. What was created together lies together, so they are taken from
     /// all over: then they are of all partitions.
     pub fn all(nodes: &[u64]) -> [Self; 4] {
-        let apart = nodes.len() / SHARED;
-        let shared: Arc<[u64]> = nodes.iter().step_by(apart).take(SHARED).copied().collect();
+        let apart = (nodes.len() / SHARED).max(1);
+        Load::of(nodes.iter().step_by(apart).take(SHARED).copied().collect())
+    }
+
+    fn of(shared: Arc<[u64]>) -> [Self; 4] {
         [
             Load::Creates,
             Load::Edges(shared.clone()),
@@ -46,7 +49,7 @@ impl Load {
     }
 
     /// How many are due in a second.
-    pub fn per_s(&self) -> u32 {
+    fn per_s(&self) -> u32 {
         match self {
             Load::Creates | Load::Edges(_) => 200,
             // More are too much for two processors that clients share: what a stall holds back is then never caught up with.
@@ -64,14 +67,7 @@ impl Load {
     /// What is due in a second, in words.
     pub fn all_in_words() -> String {
         let each = |load: Load| format!("{} {}", load.per_s(), load.name());
-        let nobody: Arc<[u64]> = Arc::new([]);
-        let loads = [
-            Load::Creates,
-            Load::Edges(nobody.clone()),
-            Load::Updates(nobody.clone()),
-            Load::Walks(nobody),
-        ];
-        let loads = loads.map(each).join(", ");
+        let loads = Load::of(Arc::new([])).map(each).join(", ");
         format!(
             "Due each second, whether or not earlier ones were answered: {loads}; all but creates are of {SHARED} nodes of all partitions."
         )

@@ -9,6 +9,8 @@ pub const VALUE_BYTES: usize = 256;
 pub const BATCH: u64 = 100;
 /// Records that are there before anything is measured, to be read.
 pub const LOADED: u64 = 10_000;
+/// Of what is there, what changes have in common: few, so that they are in each other's way.
+pub const SHARED: usize = 100;
 
 /// The same text for every record of a length.
 pub fn value(bytes: usize) -> String {
@@ -24,6 +26,8 @@ pub enum Operation {
     Batch,
     /// A new relationship between two of 10,000 nodes, nearly always of two partitions
     Edge,
+    /// Two of 100 nodes, nearly always of two partitions, are changed in one transaction
+    Update,
     /// One record, as new as can be: strong, linearizable
     Read,
     /// One record from the next member as it has it: eventual, serializable
@@ -31,10 +35,11 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Operation; 5] = [
+    pub const ALL: [Operation; 6] = [
         Operation::Create,
         Operation::Batch,
         Operation::Edge,
+        Operation::Update,
         Operation::Read,
         Operation::ReadEventual,
     ];
@@ -43,14 +48,14 @@ impl Operation {
     pub fn records(self) -> u64 {
         match self {
             Operation::Batch => BATCH,
-            Operation::Create | Operation::Edge | Operation::Read | Operation::ReadEventual => 1,
+            Operation::Create | Operation::Edge | Operation::Update | Operation::Read | Operation::ReadEventual => 1,
         }
     }
 
     pub fn is_read(self) -> bool {
         match self {
             Operation::Read | Operation::ReadEventual => true,
-            Operation::Create | Operation::Batch | Operation::Edge => false,
+            Operation::Create | Operation::Batch | Operation::Edge | Operation::Update => false,
         }
     }
 }
@@ -61,6 +66,7 @@ impl std::fmt::Display for Operation {
             Operation::Create => "create",
             Operation::Batch => "batch",
             Operation::Edge => "edge",
+            Operation::Update => "update",
             Operation::Read => "read",
             Operation::ReadEventual => "read-eventual",
         })

@@ -4,18 +4,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use kotoba_proto::v1::{Direction, Traverse, UpdateNode};
+use kotoba_proto::v1::{Direction, Traverse};
 use kotoba_proto::{ClusterError, KotobaCluster};
-use rand::seq::IndexedRandom;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Duration, Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::operation::{VALUE_BYTES, value};
-use crate::peer::kotoba::{edge, node};
+use crate::operation::{SHARED, VALUE_BYTES};
+use crate::peer::kotoba::{edge, node, shared, two_of, update_two};
 
-/// Nodes that edges, updates and walks have in common: few, so that what one leaves undone is in the way of others.
-const SHARED: usize = 100;
 /// Nodes that a walk gives at most.
 const WALKED: u64 = 100;
 
@@ -32,11 +29,9 @@ pub enum Load {
 }
 
 impl Load {
-    /// One of each kind, with some of these nodes in common. What was created together lies together, so they are taken from
-    /// all over: then they are of all partitions.
+    /// One of each kind, with some of these nodes in common.
     pub fn all(nodes: &[u64]) -> [Self; 4] {
-        let apart = (nodes.len() / SHARED).max(1);
-        Load::of(nodes.iter().step_by(apart).take(SHARED).copied().collect())
+        Load::of(shared(nodes).into())
     }
 
     fn of(shared: Arc<[u64]>) -> [Self; 4] {
@@ -89,29 +84,12 @@ impl Load {
                 let [source, target] = two_of(nodes);
                 client.execute_operation(edge(source, target)).await.map(drop)
             }
-            Load::Updates(nodes) => {
-                let updates = two_of(nodes).map(|id| update(id).into());
-                client.execute_operations(updates.into()).await.map(drop)
-            }
+            Load::Updates(nodes) => client.execute_operations(update_two(nodes)).await.map(drop),
             Load::Walks(nodes) => {
                 let [start, _] = two_of(nodes);
                 client.fetch_rows(walk(start)).await.map(drop)
             }
         }
-    }
-}
-
-fn two_of(nodes: &[u64]) -> [u64; 2] {
-    let mut drawn = nodes.choose_multiple(&mut rand::rng(), 2).copied();
-    let mut next = || drawn.next().expect("there are two nodes at least");
-    [next(), next()]
-}
-
-fn update(id: u64) -> UpdateNode {
-    UpdateNode {
-        id,
-        set_properties: [("value".to_owned(), value(VALUE_BYTES).into())].into(),
-        ..UpdateNode::default()
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use kotoba_drive::Work;
-use kotoba_proto::v1::{Consistency, CreateEdge, CreateNode, GetNodes, NodeRef, Operation as Request};
+use kotoba_proto::v1::{Consistency, CreateEdge, CreateNode, GetNodes, NodeRef, Operation as Request, UpdateNode};
 use kotoba_proto::{ClusterError, KotobaCluster, Options};
 use rand::Rng;
+use rand::seq::IndexedRandom;
 
 use super::{CLIENTS_OF_A_CONNECTION, MEMBERS};
 use crate::members::Members;
-use crate::operation::{BATCH, LOADED, Operation, VALUE_BYTES, value};
+use crate::operation::{BATCH, LOADED, Operation, SHARED, VALUE_BYTES, value};
 
 const LOADS_AT_ONCE: usize = 8;
 /// The default of a cluster of up to eight members.
@@ -80,6 +81,7 @@ impl Cluster {
             value_bytes: self.value_bytes,
             connections: connections.collect::<Result<_>>()?,
             ids: self.ids.clone(),
+            shared: shared(&self.ids),
         })
     }
 
@@ -87,7 +89,9 @@ impl Cluster {
     fn connection(&self, number: usize, operation: Operation) -> Result<KotobaCluster> {
         let consistency = match operation {
             Operation::ReadEventual => Consistency::Eventual,
-            Operation::Create | Operation::Batch | Operation::Edge | Operation::Read => Consistency::Strong,
+            Operation::Create | Operation::Batch | Operation::Edge | Operation::Update | Operation::Read => {
+                Consistency::Strong
+            }
         };
         let options = Options {
             consistency,
@@ -113,6 +117,7 @@ pub struct Client {
     value_bytes: usize,
     connections: Vec<KotobaCluster>,
     ids: Vec<u64>,
+    shared: Vec<u64>,
 }
 
 impl Client {
@@ -125,6 +130,7 @@ impl Client {
                 cluster.execute_operations(batch).await.map(|_| ())
             }
             Operation::Edge => cluster.execute_operation(self.edge()).await.map(|_| ()),
+            Operation::Update => cluster.execute_operations(update_two(&self.shared)).await.map(|_| ()),
             Operation::Read | Operation::ReadEventual => {
                 let ids = vec![self.any_id()];
                 let rows = cluster.fetch_rows(GetNodes { ids }).await?;
@@ -175,5 +181,31 @@ pub fn edge(source: u64, target: u64) -> CreateEdge {
         source: Some(NodeRef::id(source)),
         target: Some(NodeRef::id(target)),
         properties: [].into(),
+    }
+}
+
+/// Some of these nodes. What was created together lies together, so they are taken from all over: then they are of all partitions.
+pub fn shared(ids: &[u64]) -> Vec<u64> {
+    let apart = (ids.len() / SHARED).max(1);
+    ids.iter().step_by(apart).take(SHARED).copied().collect()
+}
+
+/// Two different ones of these nodes.
+pub fn two_of(nodes: &[u64]) -> [u64; 2] {
+    let mut drawn = nodes.choose_multiple(&mut rand::rng(), 2).copied();
+    let mut next = || drawn.next().expect("there are two nodes at least");
+    [next(), next()]
+}
+
+/// Two of these nodes are changed in one transaction.
+pub fn update_two(nodes: &[u64]) -> Vec<Request> {
+    two_of(nodes).map(|id| update(id).into()).into()
+}
+
+fn update(id: u64) -> UpdateNode {
+    UpdateNode {
+        id,
+        set_properties: [("value".to_owned(), value(VALUE_BYTES).into())].into(),
+        ..UpdateNode::default()
     }
 }

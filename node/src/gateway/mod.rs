@@ -5,6 +5,7 @@ pub mod events;
 mod exactly_once;
 mod history;
 pub mod leaving;
+mod line;
 pub mod measured;
 mod opening;
 mod operations;
@@ -24,6 +25,8 @@ pub use queries::{Ask, QueryError, QueryLimits, RowBatch};
 use snapshot::Snapshots;
 pub use snapshot::{Level, Reading};
 
+use line::Line;
+
 use crate::member::Sequences;
 use crate::transaction::{ClosedSnapshots, Coordinator, Outcomes};
 
@@ -33,6 +36,7 @@ pub struct Gateway {
     closed: Arc<ClosedSnapshots>,
     sequences: Sequences,
     opening: Opening,
+    line: Line,
     /// The longest a request may take, all attempts included.
     request_timeout: Duration,
     query_limits: QueryLimits,
@@ -51,6 +55,7 @@ impl Gateway {
             closed,
             sequences,
             opening: Opening::begin(),
+            line: Line::default(),
             request_timeout,
             query_limits,
         }

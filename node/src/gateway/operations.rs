@@ -1,5 +1,6 @@
-//! Operations: one request is one transaction, tried again while it conflicts and the time allows.
+//! Operations: one request is one transaction, tried again while it conflicts and the time allows; one that lost stands in line.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -7,14 +8,16 @@ use kotoba_graph::id::Slot;
 use kotoba_graph::operation::{
     Batch, Condition, ConditionKind, Error as GraphError, Mutation, Operation, OperationResult, Step,
 };
+use kotoba_graph::read::Read;
 use kotoba_graph::receipt::{Outcome as Told, RequestId};
 use kotoba_state::ids::Timestamp;
-use kotoba_state::partition::{Condition as KeyCondition, ConditionKind as KeyConditionKind, Op};
+use kotoba_state::partition::{Condition as KeyCondition, ConditionKind as KeyConditionKind, Key, Op};
 use rand::Rng;
 use tokio::time::{Instant, sleep};
 
 use super::Gateway;
 use super::exactly_once::Place;
+use super::line::{Front, at_front};
 use crate::transaction::{Acknowledgement, CommitError, ReadError, Writes};
 
 /// Pause before the second attempt at a transaction that conflicted; it doubles, with jitter, up to the last.
@@ -68,6 +71,9 @@ pub enum OperationError {
     NeverIssued(Timestamp),
     #[error("sequence {0} of this client was used for another request: give each request a sequence of its own")]
     OtherContent(u64),
+    /// Another transaction was in the way; nothing was applied.
+    #[error("{0}")]
+    Conflict(String),
     /// Nothing was applied.
     #[error("{0}")]
     Transient(String),
@@ -97,6 +103,15 @@ struct NewIds {
     /// one partition, and keys that are new together lie together.
     slot: Option<Slot>,
     sequences: Range<u64>,
+}
+
+/// How a request stands to others on the same keys.
+struct Standing {
+    /// Its last attempt lost to another transaction.
+    has_lost: bool,
+    front: Option<Front>,
+    /// Of the request.
+    deadline: Instant,
 }
 
 impl Gateway {
@@ -135,10 +150,23 @@ impl Gateway {
     ) -> Result<Outcome, OperationError> {
         let deadline = Instant::now() + self.request_timeout;
         let mut pause = FIRST_PAUSE;
+        let mut standing = Standing {
+            has_lost: false,
+            front: None,
+            deadline,
+        };
         loop {
             // The ids of an attempt that was not applied were never seen, so the next may have them.
-            let error = match self.attempt(request, ids, place).await {
-                Err(error @ OperationError::Transient(_)) => error,
+            let error = match self.attempt(request, ids, place, &mut standing).await {
+                Err(error @ OperationError::Conflict(_)) => {
+                    standing.has_lost = true;
+                    error
+                }
+                Err(error @ OperationError::Transient(_)) => {
+                    // It waits for no one who stands in line.
+                    (standing.has_lost, standing.front) = (false, None);
+                    error
+                }
                 settled => return settled,
             };
             let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.5));
@@ -164,43 +192,97 @@ impl Gateway {
         request: &OperationRequest,
         ids: &NewIds,
         place: Option<&Place<'_>>,
+        standing: &mut Standing,
     ) -> Result<Outcome, OperationError> {
         let mut sequences = ids.sequences.clone();
         let mut next = || sequences.next().expect("a sequence was taken for every creation");
         let mut batch = Batch::new(request.operations.clone(), ids.slot, &mut next)?;
-        let mut transaction = self.coordinator.begin_to_be_told(request.acknowledgement);
-        let (mut answers, mut has_read) = (Vec::new(), false);
+        match batch.advance(Vec::new())? {
+            Step::Read(reads) => {
+                self.stand_in_line(&reads, standing).await?;
+                let work = self.read_and_commit(batch, reads, request.acknowledgement, ids.slot, place);
+                at_front(&mut standing.front, work).await
+            }
+            Step::Done(mutation) => {
+                let (writes, conditions, results) = to_write(mutation, ids.slot, place);
+                let committed = self.coordinator.commit_shared(writes, request.acknowledgement).await;
+                let bookmark = committed.map_err(|error| explain(error, &conditions, place))?;
+                Ok(Outcome { results, bookmark })
+            }
+        }
+    }
+
+    /// Behind others on what is read first, where this request has lost to somebody or others stand there already.
+    async fn stand_in_line(&self, reads: &[Read], standing: &mut Standing) -> Result<(), OperationError> {
+        if standing.front.is_some() {
+            return Ok(());
+        }
+        let keys = keys_of(reads);
+        if !standing.has_lost && !self.line.is_at(&keys) {
+            return Ok(());
+        }
+        standing.front = self.line.stand(keys, standing.deadline).await;
+        match standing.front {
+            Some(_) => Ok(()),
+            None => Err(OperationError::Conflict(
+                "others that change the same have not come to an end".to_owned(),
+            )),
+        }
+    }
+
+    async fn read_and_commit(
+        &self,
+        mut batch: Batch,
+        mut reads: Vec<Read>,
+        acknowledgement: Acknowledgement,
+        slot: Option<Slot>,
+        place: Option<&Place<'_>>,
+    ) -> Result<Outcome, OperationError> {
+        let mut transaction = self.coordinator.begin_to_be_told(acknowledgement);
         let mutation = loop {
-            match batch.advance(answers)? {
-                Step::Read(reads) => {
-                    has_read = true;
-                    answers = transaction.read(reads).await?;
-                }
+            match batch.advance(transaction.read(reads).await?)? {
+                Step::Read(next) => reads = next,
                 Step::Done(mutation) => break mutation,
             }
         };
-        let Mutation {
-            writes,
-            conditions,
-            results,
-        } = mutation;
-        let mut writes = Writes {
-            writes: writes
-                .into_iter()
-                .map(|(key, value)| (key, value.map_or(Op::Delete, Op::Put)))
-                .collect(),
-            conditions: conditions.iter().map(on_keys).collect(),
-        };
-        if let Some(place) = place {
-            place.put(&mut writes, Told::of(place.operations, ids.slot, &results));
-        }
-        let committed = match has_read {
-            true => transaction.commit(writes).await,
-            false => self.coordinator.commit_shared(writes, request.acknowledgement).await,
-        };
+        let (writes, conditions, results) = to_write(mutation, slot, place);
+        let committed = transaction.commit(writes).await;
         let bookmark = committed.map_err(|error| explain(error, &conditions, place))?;
         Ok(Outcome { results, bookmark })
     }
+}
+
+/// What a transaction writes, under which conditions, those in the words of the graph too, and what it answers.
+fn to_write(
+    mutation: Mutation,
+    slot: Option<Slot>,
+    place: Option<&Place<'_>>,
+) -> (Writes, Vec<Condition>, Vec<OperationResult>) {
+    let Mutation {
+        writes,
+        conditions,
+        results,
+    } = mutation;
+    let mut writes = Writes {
+        writes: writes
+            .into_iter()
+            .map(|(key, value)| (key, value.map_or(Op::Delete, Op::Put)))
+            .collect(),
+        conditions: conditions.iter().map(on_keys).collect(),
+    };
+    if let Some(place) = place {
+        place.put(&mut writes, Told::of(place.operations, slot, &results));
+    }
+    (writes, conditions, results)
+}
+
+/// Single keys only: what else is read tells nothing of what is written.
+fn keys_of(reads: &[Read]) -> BTreeSet<Key> {
+    let key_of = |read: &Read| match read {
+        Read::Get { key } => Some(key.clone()),
+        Read::Scan { .. } | Read::ScanSlots(_) => None,
+    };
+    reads.iter().filter_map(key_of).collect()
 }
 
 fn on_keys(condition: &Condition) -> KeyCondition {
@@ -222,7 +304,8 @@ fn explain(error: CommitError, conditions: &[Condition], place: Option<&Place<'_
             Some(condition) => OperationError::Refused(condition.broken()),
             None => OperationError::Broken("a condition failed that was not asked for".to_owned()),
         },
-        CommitError::Conflict(_) | CommitError::Unavailable(_) => OperationError::Transient(error.to_string()),
+        CommitError::Conflict(_) => OperationError::Conflict(error.to_string()),
+        CommitError::Unavailable(_) => OperationError::Transient(error.to_string()),
         CommitError::TooLarge(cause) => OperationError::TooLarge(cause),
         CommitError::DiskFull(cause) => OperationError::DiskFull(cause),
         CommitError::UnknownOutcome(_) => OperationError::UnknownOutcome(error.to_string()),

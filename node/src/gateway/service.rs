@@ -266,7 +266,7 @@ fn operation_status(error: OperationError) -> Status {
         OperationError::Repeated => status(Kind::Transient, text),
         OperationError::OtherContent(_) | OperationError::NeverIssued(_) => status(Kind::Invalid, text),
         OperationError::Expired(_) => status(Kind::ReceiptExpired, text),
-        OperationError::Transient(_) => status(Kind::Transient, text),
+        OperationError::Conflict(_) | OperationError::Transient(_) => status(Kind::Transient, text),
         OperationError::TooLarge(_) => status(Kind::Invalid, text),
         OperationError::DiskFull(_) => status(Kind::DiskFull, text),
         OperationError::UnknownOutcome(_) => status(Kind::UnknownOutcome, text),

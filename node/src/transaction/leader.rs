@@ -12,6 +12,7 @@ mod replica;
 mod settle;
 mod sightings;
 mod small;
+mod together;
 mod turns;
 
 use std::sync::Arc;
@@ -27,12 +28,16 @@ pub use self::opened::{Opened, Role};
 use self::sightings::Sightings;
 pub(super) use self::small::{SMALL_KEYS, keys_of};
 use self::small::{Size, SmallReads};
+use self::together::{Doing, Together};
 use self::turns::Turns;
 use super::boundary::{Admission, GroupError, PartitionGroup, Partitions, Timestamps};
 use super::coordinator::DEADLINE;
 use super::latch::{LatchError, Latches};
 use super::maintenance;
 use super::message::{Failure, Reply, Request, Response};
+
+/// How often a reader waits for the push of another one, before it pushes an open transaction itself.
+const PUSHES_OF_OTHERS: usize = 4;
 
 /// Bounds and intervals of a partition's leader.
 #[derive(Clone, Debug)]
@@ -75,6 +80,10 @@ pub struct PartitionLeader {
     settled_term: AtomicU64,
     sightings: Sightings,
     small_reads: SmallReads,
+    /// What decided transactions left here, as it is cleared.
+    clearing: Together,
+    /// Open transactions that commit above readers, as they are made to.
+    pushing: Together,
     /// The largest snapshot served: later intents commit above it anyway, and say so to readers below.
     pub(super) max_seen: AtomicU64,
     stop: CancellationToken,
@@ -102,6 +111,8 @@ impl PartitionLeader {
             settled_term: AtomicU64::new(0),
             sightings: Sightings::default(),
             small_reads: SmallReads::default(),
+            clearing: Together::default(),
+            pushing: Together::default(),
             max_seen: AtomicU64::new(0),
             stop: CancellationToken::new(),
         });
@@ -176,8 +187,23 @@ impl PartitionLeader {
         self.admission.admit(self.partition)
     }
 
-    /// A transaction's outcome. It is read, and only what has to change it is proposed.
+    /// A transaction's outcome. It is read, and only what has to change it is proposed; of readers who all want it above them one
+    /// proposes for all.
     async fn check_txn(&self, head: TxnHead, push: Push) -> Result<TxnStatus, Failure> {
+        let Push::MinCommit(snapshot) = push else {
+            return self.check_once(head, push).await;
+        };
+        self.note_seen(snapshot);
+        for _ in 0..PUSHES_OF_OTHERS {
+            match self.pushing.begin(head.txn) {
+                Doing::Another(another) => another.ended().await,
+                Doing::Mine(_mine) => return self.check_once(head, push).await,
+            }
+        }
+        self.check_once(head, push).await
+    }
+
+    async fn check_once(&self, head: TxnHead, push: Push) -> Result<TxnStatus, Failure> {
         self.group.read_barrier().await.map_err(failure)?;
         let view = self.group.view().map_err(failure)?;
         let asked = head.clone();
@@ -202,6 +228,10 @@ impl PartitionLeader {
         if answer != TxnStatus::Pending || !is_pushed {
             return Ok(answer);
         }
+        let push = match push {
+            Push::MinCommit(snapshot) => Push::MinCommit(self.seen().max(snapshot)),
+            Push::None | Push::AbortExpired | Push::Abort => push,
+        };
         let check = CheckTxn {
             head,
             // It is over because it was seen for so long; no clock on a wall is asked.
@@ -265,6 +295,10 @@ impl PartitionLeader {
                 leader: leadership.leader.map(|(_, member)| member),
             }),
         }
+    }
+
+    fn seen(&self) -> Timestamp {
+        Timestamp(self.max_seen.load(Ordering::Acquire))
     }
 
     pub(super) fn note_seen(&self, snapshot: Timestamp) {

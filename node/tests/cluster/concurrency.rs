@@ -107,6 +107,29 @@ fn of_concurrent_updates_of_one_node_none_is_lost() {
     });
 }
 
+/// Attempts at operations, on all members, that were not the first of their request.
+fn retried(cluster: &Cluster) -> u64 {
+    let of = |member| cluster.running(member).gateway().unwrap().outcomes().retried.get();
+    (1..=3).map(of).sum()
+}
+
+#[test]
+fn who_lost_to_another_change_stands_in_line_and_does_not_lose_again_and_again() {
+    const WRITERS: usize = 64;
+    run(async {
+        let cluster = Cluster::of(3).await;
+        let ids = create_nodes(&cluster.client(), 2).await;
+        let client = cluster.client_of(1);
+        let before = retried(&cluster);
+        let both = || ids.iter().map(|id| update_node(*id, [("n", 1.into())])).collect();
+        let outcomes = join_all((0..WRITERS).map(|_| client.execute_operations(both()))).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        // Who came before anybody had lost does so once, and may then meet one who comes from elsewhere.
+        let retried = retried(&cluster) - before;
+        assert!(retried < 2 * WRITERS as u64, "{retried} attempts in vain");
+    });
+}
+
 #[test]
 fn a_reader_never_sees_an_edge_from_one_end_only() {
     run(async {

@@ -12,6 +12,7 @@ use kotoba_state::ids::Timestamp;
 use kotoba_state::partition::{
     self as state, Command, Condition, Key, MetIntent, OnePhaseAnswer, Prepare, PrepareAnswer, Refusal, Span, intent_of,
 };
+use kotoba_state::store::{Read as View, StoreError};
 use tokio::time::{Instant, sleep};
 
 use super::settle::Met;
@@ -23,7 +24,11 @@ use crate::transaction::message::{Failure, OnePhase, OnePhaseReply, Refresh, Ref
 
 /// How long a writer waits for others on its keys before it gives way; the client's transaction is then tried again.
 pub(super) const WRITE_WAIT: Duration = Duration::from_secs(1);
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// Between two looks at an intent that is in the way.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(2);
+/// Most transactions end and are cleared by their coordinator before anyone has to ask how they ended.
+const ASK_AFTER: Duration = Duration::from_millis(10);
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Latching anew after a change of term or a closed timestamp.
 const MAX_ATTEMPTS: usize = 8;
 /// Between two attempts to learn whether an unanswered proposal was applied.
@@ -39,17 +44,15 @@ impl PartitionLeader {
                 state::Answer::Prepare(answer) => answer,
                 other => return Err(wrong_answer(&other)),
             };
-            let PrepareAnswer::Refused(Refusal::Intent { key, holder }) = answer else {
+            let is_in_the_way = matches!(answer, PrepareAnswer::Refused(Refusal::Intent { .. }));
+            if !is_in_the_way || Instant::now() >= deadline {
                 return Ok(answer);
-            };
-            let refused = PrepareAnswer::Refused(Refusal::Intent {
-                key: key.clone(),
-                holder: holder.clone(),
-            });
-            if Instant::now() >= deadline {
-                return Ok(refused);
             }
-            self.wait_for_intents_of(vec![key], deadline).await?;
+            let waits = Arc::new(prepare);
+            if let Some(refusal) = self.clear_the_way(&waits, deadline).await? {
+                return Ok(PrepareAnswer::Refused(refusal));
+            }
+            prepare = Arc::unwrap_or_clone(waits);
         }
     }
 
@@ -63,7 +66,9 @@ impl PartitionLeader {
     async fn commit_one_phase(self: &Arc<Self>, request: OnePhase) -> Result<OnePhaseReply, Failure> {
         let request = Arc::new(request);
         for _ in 0..MAX_ATTEMPTS {
-            self.clear_the_way(&request, Instant::now() + WRITE_WAIT).await?;
+            if let Some(refusal) = self.clear_the_way(&request, Instant::now() + WRITE_WAIT).await? {
+                return Ok(OnePhaseReply::NotProposed(refusal));
+            }
             let term = self.leading_term()?;
             let held = self
                 .latches
@@ -158,38 +163,35 @@ impl PartitionLeader {
         Ok(None)
     }
 
-    /// Waits, holding nothing, until no intent is in the way of a one-phase transaction, on keys it writes, reads or
-    /// requires something of. One that stays open until the deadline is left to the state machine to refuse.
-    pub(super) async fn clear_the_way(&self, request: &Arc<OnePhase>, deadline: Instant) -> Result<(), Failure> {
+    /// Waits, holding nothing, until no intent is in the way of a transaction, on keys it writes, reads or requires something of.
+    /// One that stays open until the deadline is left to the state machine to refuse. Where it has lost for good by now, gives why.
+    pub(super) async fn clear_the_way<T: Foreseen>(
+        &self,
+        transaction: &Arc<T>,
+        deadline: Instant,
+    ) -> Result<Option<Refusal>, Failure> {
         loop {
             let view = self.group.view().map_err(failure)?;
             // One look at a range that is empty most of the time, and then in memory.
             if !state::has_intents(view.as_ref()).map_err(|error| Failure::Broken(error.to_string()))? {
-                return Ok(());
+                return Ok(None);
             }
-            let asked = request.clone();
-            let keys = request.writes.len() + request.conditions.len();
-            let foreseen = self.look_at(Size::of_spans(keys, &request.reads), move || {
-                state::foresee(
-                    view.as_ref(),
-                    &asked.head,
-                    &asked.writes,
-                    &asked.reads,
-                    &asked.conditions,
-                )
-            });
+            let asked = transaction.clone();
+            let foreseen = self.look_at(transaction.size(), move || asked.foresee(view.as_ref()));
             match foreseen.await? {
                 Some(Refusal::Intent { key, .. }) if Instant::now() < deadline => {
                     self.wait_for_intents_of(vec![key], deadline).await?;
                 }
-                Some(_) | None => return Ok(()),
+                Some(refusal) if is_final(&refusal) => return Ok(Some(refusal)),
+                Some(_) | None => return Ok(None),
             }
         }
     }
 
-    /// Waits, holding nothing, until no transaction has an intent on the keys; decided ones are cleared. One that stays
-    /// open until the deadline is left to the state machine to refuse.
+    /// Waits, holding nothing, until no transaction has an intent on the keys; decided ones that stay are cleared. One that
+    /// stays open until the deadline is left to the state machine to refuse.
     async fn wait_for_intents_of(&self, keys: Vec<Key>, deadline: Instant) -> Result<(), Failure> {
+        let mut ask_at = Instant::now() + ASK_AFTER;
         loop {
             let view = self.group.view().map_err(failure)?;
             let looked = keys.clone();
@@ -206,10 +208,59 @@ impl PartitionLeader {
             if met.is_empty() || Instant::now() >= deadline {
                 return Ok(());
             }
-            if self.resolve_decided(met).await? == Met::Open {
-                sleep(LOOK_AGAIN_AFTER).await;
+            if Instant::now() >= ask_at {
+                ask_at = Instant::now() + ASK_AGAIN_AFTER;
+                if self.resolve_decided(met).await? == Met::Cleared {
+                    continue;
+                }
             }
+            sleep(LOOK_AGAIN_AFTER).await;
         }
+    }
+}
+
+/// What can be judged before it is proposed.
+pub(super) trait Foreseen: Send + Sync + 'static {
+    fn size(&self) -> Size;
+    /// What applying it to this view would refuse it for; nothing where an earlier attempt at it was applied.
+    fn foresee(&self, view: &dyn View) -> Result<Option<Refusal>, StoreError>;
+}
+
+impl Foreseen for OnePhase {
+    fn size(&self) -> Size {
+        Size::of_spans(self.writes.len() + self.conditions.len(), &self.reads)
+    }
+
+    fn foresee(&self, view: &dyn View) -> Result<Option<Refusal>, StoreError> {
+        let refusal = state::foresee(view, &self.head, &self.writes, &self.reads, &self.conditions)?;
+        // What is in its way then may be its own.
+        let is_decided = match refusal.as_ref().is_some_and(is_final) {
+            true => state::status(view, &self.head)?.is_decided(),
+            false => false,
+        };
+        Ok(refusal.filter(|_| !is_decided))
+    }
+}
+
+impl Foreseen for Prepare {
+    fn size(&self) -> Size {
+        Size::of_spans(self.writes.len() + self.conditions.len(), &self.reads)
+    }
+
+    fn foresee(&self, view: &dyn View) -> Result<Option<Refusal>, StoreError> {
+        state::foresee(view, &self.head, &self.writes, &self.reads, &self.conditions)
+    }
+}
+
+/// Whoever is refused so once is refused at every later time: what changed since it began stays changed. So is an attempt at the
+/// same that is under way, or was applied before and is in the same view.
+fn is_final(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::WriteConflict { .. } | Refusal::ReadConflict { .. } => true,
+        Refusal::Intent { .. }
+        | Refusal::ConditionFailed { .. }
+        | Refusal::ConditionConflict { .. }
+        | Refusal::TooOld => false,
     }
 }
 

@@ -48,7 +48,9 @@ impl PartitionLeader {
             return Ok(Early::NotNow);
         }
         let request = Arc::new(request);
-        self.clear_the_way(&request, Instant::now() + WRITE_WAIT).await?;
+        if let Some(refusal) = self.clear_the_way(&request, Instant::now() + WRITE_WAIT).await? {
+            return Ok(Early::Ended(OnePhaseReply::NotProposed(refusal)));
+        }
         let term = self.leading_term()?;
         self.settle_older_terms(term).await?;
         let (txn, keys) = (request.head.txn, request.writes.keys());

@@ -9,6 +9,7 @@ use kotoba_state::partition::{Command, Decided, Known, MetIntent, Push, Settled,
 use tokio::time::sleep;
 
 use super::PartitionLeader;
+use super::together::Doing;
 use crate::transaction::boundary::CallError;
 use crate::transaction::message::{Failure, Reply, Request};
 
@@ -135,10 +136,13 @@ impl PartitionLeader {
         }
     }
 
-    /// Turns a decided transaction's intents here into versions, or drops them. A failure leaves them to the next, and so
-    /// does a replica that does not lead.
+    /// Turns a decided transaction's intents here into versions, or drops them, once for all who met them. A failure leaves them
+    /// to the next, and so does a replica that does not lead.
     async fn clear(&self, txn: TxnId, decided: Decided) {
-        let _ = self.propose(&Command::ResolveIntents { txn, decided }).await;
+        match self.clearing.begin(txn) {
+            Doing::Mine(_mine) => drop(self.propose(&Command::ResolveIntents { txn, decided }).await),
+            Doing::Another(another) => another.ended().await,
+        }
     }
 }
 

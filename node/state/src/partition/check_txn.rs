@@ -31,6 +31,13 @@ pub enum Status {
 }
 
 impl Status {
+    pub fn is_decided(&self) -> bool {
+        match self {
+            Status::Committed(_) | Status::Aborted | Status::Gone => true,
+            Status::Absent | Status::Pending { .. } => false,
+        }
+    }
+
     /// The answer to someone who only asks and reads at `snapshot`.
     pub fn answer(&self, snapshot: Timestamp) -> TxnStatus {
         match *self {

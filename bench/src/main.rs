@@ -2,6 +2,7 @@
 
 mod cell;
 mod changes;
+mod contention;
 mod creates;
 mod failover;
 mod goals;

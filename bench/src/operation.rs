@@ -26,8 +26,6 @@ pub enum Operation {
     Batch,
     /// A new relationship between two of 10,000 nodes, nearly always of two partitions
     Edge,
-    /// Two of 100 nodes, nearly always of two partitions, are changed in one transaction
-    Update,
     /// One record, as new as can be: strong, linearizable
     Read,
     /// One record from the next member as it has it: eventual, serializable
@@ -35,11 +33,10 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub const ALL: [Operation; 6] = [
+    pub const ALL: [Operation; 5] = [
         Operation::Create,
         Operation::Batch,
         Operation::Edge,
-        Operation::Update,
         Operation::Read,
         Operation::ReadEventual,
     ];
@@ -48,14 +45,14 @@ impl Operation {
     pub fn records(self) -> u64 {
         match self {
             Operation::Batch => BATCH,
-            Operation::Create | Operation::Edge | Operation::Update | Operation::Read | Operation::ReadEventual => 1,
+            Operation::Create | Operation::Edge | Operation::Read | Operation::ReadEventual => 1,
         }
     }
 
     pub fn is_read(self) -> bool {
         match self {
             Operation::Read | Operation::ReadEventual => true,
-            Operation::Create | Operation::Batch | Operation::Edge | Operation::Update => false,
+            Operation::Create | Operation::Batch | Operation::Edge => false,
         }
     }
 }
@@ -66,7 +63,6 @@ impl std::fmt::Display for Operation {
             Operation::Create => "create",
             Operation::Batch => "batch",
             Operation::Edge => "edge",
-            Operation::Update => "update",
             Operation::Read => "read",
             Operation::ReadEventual => "read-eventual",
         })

@@ -5,12 +5,14 @@ use clap::ValueEnum;
 
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::{changes, creates, failover, growth, idle, load, open, partitions, recovery, traversal};
+use crate::{changes, contention, creates, failover, growth, idle, load, open, partitions, recovery, traversal};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
     /// Creates, batches, edges and reads, beside etcd
     Creates,
+    /// Updates of nodes that clients have in common
+    Contention,
     /// Walks of one to three hops
     Traversal,
     /// What a client sees when a leader is killed
@@ -32,8 +34,9 @@ pub enum Part {
 }
 
 impl Part {
-    pub const ALL: [Part; 10] = [
+    pub const ALL: [Part; 11] = [
         Part::Creates,
+        Part::Contention,
         Part::Traversal,
         Part::Failover,
         Part::Changes,
@@ -48,6 +51,7 @@ impl Part {
     pub async fn measure(self, settings: &Settings) -> Result<Report> {
         match self {
             Part::Creates => creates::measure(settings).await,
+            Part::Contention => contention::measure(settings).await,
             Part::Traversal => traversal::measure(settings).await,
             Part::Failover => failover::measure(settings).await,
             Part::Changes => changes::measure(settings).await,

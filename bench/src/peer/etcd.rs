@@ -104,9 +104,7 @@ impl Cluster {
         for number in 0..connections {
             let member = match operation {
                 Operation::ReadEventual => number % MEMBERS,
-                Operation::Create | Operation::Batch | Operation::Edge | Operation::Update | Operation::Read => {
-                    self.leader
-                }
+                Operation::Create | Operation::Batch | Operation::Edge | Operation::Read => self.leader,
             };
             clients.push(connect(&self.urls[member]).await?);
         }
@@ -144,7 +142,7 @@ impl Client {
         match operation {
             Operation::Create => client.put(put(self.new_keys(1))).await.map(|_| ()),
             Operation::Batch => client.txn(puts(self.new_keys(BATCH))).await.map(|_| ()),
-            Operation::Edge | Operation::Update => Err(Status::new(Code::Unimplemented, "etcd is not asked for this")),
+            Operation::Edge => Err(Status::new(Code::Unimplemented, "etcd has no relationships")),
             Operation::Read => read(&mut client, false).await,
             Operation::ReadEventual => read(&mut client, true).await,
         }

@@ -81,7 +81,6 @@ impl Cluster {
             value_bytes: self.value_bytes,
             connections: connections.collect::<Result<_>>()?,
             ids: self.ids.clone(),
-            shared: shared(&self.ids),
         })
     }
 
@@ -89,9 +88,7 @@ impl Cluster {
     fn connection(&self, number: usize, operation: Operation) -> Result<KotobaCluster> {
         let consistency = match operation {
             Operation::ReadEventual => Consistency::Eventual,
-            Operation::Create | Operation::Batch | Operation::Edge | Operation::Update | Operation::Read => {
-                Consistency::Strong
-            }
+            Operation::Create | Operation::Batch | Operation::Edge | Operation::Read => Consistency::Strong,
         };
         let options = Options {
             consistency,
@@ -117,7 +114,6 @@ pub struct Client {
     value_bytes: usize,
     connections: Vec<KotobaCluster>,
     ids: Vec<u64>,
-    shared: Vec<u64>,
 }
 
 impl Client {
@@ -130,7 +126,6 @@ impl Client {
                 cluster.execute_operations(batch).await.map(|_| ())
             }
             Operation::Edge => cluster.execute_operation(self.edge()).await.map(|_| ()),
-            Operation::Update => cluster.execute_operations(update_two(&self.shared)).await.map(|_| ()),
             Operation::Read | Operation::ReadEventual => {
                 let ids = vec![self.any_id()];
                 let rows = cluster.fetch_rows(GetNodes { ids }).await?;

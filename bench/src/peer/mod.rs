@@ -40,7 +40,7 @@ impl Peer {
     pub fn can(self, operation: Operation) -> bool {
         match self {
             Peer::Kotoba => true,
-            Peer::Etcd => !matches!(operation, Operation::Edge | Operation::Update),
+            Peer::Etcd => operation != Operation::Edge,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod abandoned;
 mod bank;
+mod contention;
 mod edges;
 mod eventual;
 mod floors;

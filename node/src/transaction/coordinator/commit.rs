@@ -26,6 +26,14 @@ struct Part {
     conditions: Vec<Condition>,
 }
 
+/// Not all that had to be prepared is.
+struct Unprepared {
+    /// Of the first that did not.
+    error: CommitError,
+    /// These have put no intents.
+    refused_by: BTreeSet<PartitionId>,
+}
+
 impl Transaction<'_> {
     /// Commits; the timestamp is the client's bookmark. Every other outcome says what is known.
     pub async fn commit(self, writes: Writes) -> Result<Timestamp, CommitError> {
@@ -144,13 +152,19 @@ impl Transaction<'_> {
     async fn two_phase(&self, head: TxnHead, parts: BTreeMap<PartitionId, Part>) -> Result<Timestamp, CommitError> {
         let _under_way = self.coordinator.under_way.begin(head.txn);
         let primary = self.coordinator.partitions.partition_of(slot_of(&head.primary));
-        let prepared = prepared_slots(primary, &parts);
+        let mut prepared = prepared_slots(primary, &parts);
         let committed = match self.prepare_all_but(primary, &head, &parts).await {
             Ok(()) => self.commit_at(primary, head.clone(), parts).await,
-            Err(error) => Err(error),
+            Err(unprepared) => {
+                let partitions = &self.coordinator.partitions;
+                prepared.retain(|slot| !unprepared.refused_by.contains(&partitions.partition_of(*slot)));
+                Err(unprepared.error)
+            }
         };
         match &committed {
             Ok(at) => self.coordinator.resolve_in_background(head, prepared, *at),
+            // Whoever meets an intent of a lost message ends it by asking.
+            Err(_) if prepared.is_empty() => {}
             // Told already or not, it ends only by what the primary's log says.
             Err(_) => self.coordinator.abort_in_background(head, prepared),
         }
@@ -162,7 +176,7 @@ impl Transaction<'_> {
         primary: PartitionId,
         head: &TxnHead,
         parts: &BTreeMap<PartitionId, Part>,
-    ) -> Result<(), CommitError> {
+    ) -> Result<(), Unprepared> {
         let others = parts
             .iter()
             .filter(|(partition, part)| **partition != primary && !part.writes.is_empty());
@@ -176,16 +190,27 @@ impl Transaction<'_> {
             };
             (*partition, Request::Prepare(prepare))
         });
-        for answer in self.coordinator.partitions.call_all(calls.collect()).await {
-            match answer {
-                Ok(Reply::Prepare(PrepareAnswer::Prepared)) => {}
-                Ok(Reply::Prepare(PrepareAnswer::Refused(refusal))) => return Err(refused(refusal)),
-                Ok(other) => return Err(CommitError::Broken(format!("{other:?} is no answer to a prepare"))),
+        let calls: Vec<_> = calls.collect();
+        let asked: Vec<PartitionId> = calls.iter().map(|(partition, _)| *partition).collect();
+        let mut refused_by = BTreeSet::new();
+        let mut first = None;
+        for (partition, answer) in asked.into_iter().zip(self.coordinator.partitions.call_all(calls).await) {
+            let error = match answer {
+                Ok(Reply::Prepare(PrepareAnswer::Prepared)) => continue,
+                Ok(Reply::Prepare(PrepareAnswer::Refused(refusal))) => {
+                    refused_by.insert(partition);
+                    refused(refusal)
+                }
+                Ok(other) => CommitError::Broken(format!("{other:?} is no answer to a prepare")),
                 // Prepared or not: without a commit it is aborted.
-                Err(error) => return Err(refused_call(error)),
-            }
+                Err(error) => refused_call(error),
+            };
+            first.get_or_insert(error);
         }
-        Ok(())
+        match first {
+            None => Ok(()),
+            Some(error) => Err(Unprepared { error, refused_by }),
+        }
     }
 
     /// Sends the commit to the primary. Once it is out, only the primary knows how it ended.

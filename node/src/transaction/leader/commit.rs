@@ -44,13 +44,15 @@ impl PartitionLeader {
                 state::Answer::Prepare(answer) => answer,
                 other => return Err(wrong_answer(&other)),
             };
-            let is_in_the_way = matches!(answer, PrepareAnswer::Refused(Refusal::Intent { .. }));
-            if !is_in_the_way || Instant::now() >= deadline {
+            if !matches!(answer, PrepareAnswer::Refused(Refusal::Intent { .. })) {
                 return Ok(answer);
             }
             let waits = Arc::new(prepare);
-            if let Some(refusal) = self.clear_the_way(&waits, deadline).await? {
+            if let Some(refusal) = self.wait_until_clear(&waits, deadline).await? {
                 return Ok(PrepareAnswer::Refused(refusal));
+            }
+            if Instant::now() >= deadline {
+                return Ok(answer);
             }
             prepare = Arc::unwrap_or_clone(waits);
         }
@@ -163,19 +165,29 @@ impl PartitionLeader {
         Ok(None)
     }
 
+    /// As [`PartitionLeader::wait_until_clear`], for one that has met nobody yet.
+    pub(super) async fn clear_the_way<T: Foreseen>(
+        &self,
+        transaction: &Arc<T>,
+        deadline: Instant,
+    ) -> Result<Option<Refusal>, Failure> {
+        let view = self.group.view().map_err(failure)?;
+        // One look at a range that is empty most of the time, and then in memory.
+        match state::has_intents(view.as_ref()).map_err(|error| Failure::Broken(error.to_string()))? {
+            true => self.wait_until_clear(transaction, deadline).await,
+            false => Ok(None),
+        }
+    }
+
     /// Waits, holding nothing, until no intent is in the way of a transaction, on keys it writes, reads or requires something of.
     /// One that stays open until the deadline is left to the state machine to refuse. Where it has lost for good by now, gives why.
-    pub(super) async fn clear_the_way<T: Foreseen>(
+    async fn wait_until_clear<T: Foreseen>(
         &self,
         transaction: &Arc<T>,
         deadline: Instant,
     ) -> Result<Option<Refusal>, Failure> {
         loop {
             let view = self.group.view().map_err(failure)?;
-            // One look at a range that is empty most of the time, and then in memory.
-            if !state::has_intents(view.as_ref()).map_err(|error| Failure::Broken(error.to_string()))? {
-                return Ok(None);
-            }
             let asked = transaction.clone();
             let foreseen = self.look_at(transaction.size(), move || asked.foresee(view.as_ref()));
             match foreseen.await? {

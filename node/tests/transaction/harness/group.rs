@@ -226,9 +226,9 @@ impl TestGroup {
             term,
             index: state.log.len() as u64,
         };
-        PartitionMachine
-            .apply(&mut state.store, at, bytes)
-            .expect("memory does not fail")
+        let applied = PartitionMachine.apply(&mut state.store, at, bytes);
+        self.appended.send_replace(state.log.len());
+        applied.expect("memory does not fail")
     }
 
     fn take_rule(&self, bytes: &[u8]) -> Option<Rule> {

@@ -115,7 +115,7 @@ fn retried(cluster: &Cluster) -> u64 {
 
 #[test]
 fn who_lost_to_another_change_stands_in_line_and_does_not_lose_again_and_again() {
-    const WRITERS: usize = 64;
+    const WRITERS: usize = 128;
     run(async {
         let cluster = Cluster::of(3).await;
         let ids = create_nodes(&cluster.client(), 2).await;
@@ -124,9 +124,9 @@ fn who_lost_to_another_change_stands_in_line_and_does_not_lose_again_and_again()
         let both = || ids.iter().map(|id| update_node(*id, [("n", 1.into())])).collect();
         let outcomes = join_all((0..WRITERS).map(|_| client.execute_operations(both()))).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-        // Who came before anybody had lost does so once, and may then meet one who comes from elsewhere.
+        // Who came before anybody had lost does so once.
         let retried = retried(&cluster) - before;
-        assert!(retried < 2 * WRITERS as u64, "{retried} attempts in vain");
+        assert!(retried < WRITERS as u64 * 3 / 2, "{retried} attempts in vain");
     });
 }
 

@@ -1,6 +1,7 @@
 //! Holes 9 to 11: outcomes that come late, twice, or after they were forgotten.
 
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
 use kotoba_node::transaction::{Reply, Request};
 use kotoba_state::ids::{PartitionId, Timestamp};
@@ -216,6 +217,30 @@ async fn a_doubled_prepare_and_a_doubled_commit_change_nothing() {
         assert_eq!(cluster.read(key, commit_ts).await.as_deref(), Some("1"));
         assert_eq!(cluster.read(key, Timestamp(commit_ts.0 - 1)).await, None);
     }
+}
+
+#[tokio::test]
+async fn a_commit_that_comes_again_is_told_as_committed_though_its_own_version_is_in_its_way() {
+    let cluster = Cluster::new(2);
+    let (a, b, other) = (cluster.key(0, "a"), cluster.key(1, "b"), cluster.key(1, "other"));
+    let sent: Arc<Mutex<Option<Request>>> = Arc::default();
+    let keep = sent.clone();
+    let commits = move |_, request: &Request| {
+        *keep.lock().unwrap() = Some(request.clone());
+        true
+    };
+    cluster.router.on_next(Fate::Twice, commits);
+    cluster.wrote([put(&b, "1")]).await;
+    let commit = sent.lock().unwrap().take().expect("it was sent");
+    let told = cluster.send(1, commit.clone()).await;
+    // With somebody's intent here commits are judged before they are proposed.
+    let open = cluster.router.on_next(Fate::HoldRequest, at(0, is_commit));
+    let beside = cluster.committing(only([put(&a, "2"), put(&other, "2")]));
+    within("it was not sent", open.reached()).await;
+    only_head(&cluster, 1);
+    assert_eq!(cluster.send(1, commit).await, told);
+    open.open();
+    joined(beside).await.expect("nothing is in its way");
 }
 
 #[tokio::test]

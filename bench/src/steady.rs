@@ -47,7 +47,7 @@ impl Load {
     fn per_s(&self) -> u32 {
         match self {
             Load::Creates | Load::Edges(_) => 200,
-            // More are too much for two processors that clients share: what a stall holds back is then never caught up with.
+            // More are too much for two processors that clients share: a gap is then mostly the work that a stall has held back.
             Load::Updates(_) | Load::Walks(_) => 50,
         }
     }

@@ -163,7 +163,7 @@ impl Gateway {
                     error
                 }
                 Err(error @ OperationError::Transient(_)) => {
-                    // It waits for no one who stands in line.
+                    // What it waits for is nobody in the line, who need not wait for it with it.
                     (standing.has_lost, standing.front) = (false, None);
                     error
                 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use kotoba_drive::Work;
-use kotoba_proto::{KotobaCluster, Options};
+use kotoba_proto::KotobaCluster;
+use kotoba_proto::v1::Consistency;
 
 use crate::measure::{Drive, sample};
 use crate::operation::{LOADED, SHARED};
-use crate::peer::CLIENTS_OF_A_CONNECTION;
 use crate::peer::kotoba::{Cluster, Shape, shared, update_two};
 use crate::plot::Plot;
 use crate::report::Report;
@@ -34,7 +34,10 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
         for nodes in [shared(&cluster.ids), cluster.ids.clone()] {
             let count = nodes.len();
             for clients in CLIENTS {
-                let updates = Arc::new(Updates::new(&cluster, nodes.clone(), clients)?);
+                let updates = Arc::new(Updates {
+                    connections: cluster.connections(clients, Consistency::Strong)?,
+                    nodes: nodes.clone(),
+                });
                 let sample = sample(&updates, Drive::closed(clients), &cluster.members.processes, settings).await?;
                 eprintln!(
                     "  two of {count} nodes, {clients} clients: {:.0}/s, p99 {:.0} ms",
@@ -58,17 +61,6 @@ pub async fn measure(settings: &Settings) -> Result<Report> {
         y: RATE,
         lines: table.lines(RATE),
     }))
-}
-
-impl Updates {
-    fn new(cluster: &Cluster, nodes: Vec<u64>, clients: u16) -> Result<Self> {
-        let connections = 0..clients.div_ceil(CLIENTS_OF_A_CONNECTION).into();
-        let connections = connections.map(|number| cluster.members.cluster(number, Options::default()));
-        Ok(Updates {
-            connections: connections.collect::<Result<_>>()?,
-            nodes,
-        })
-    }
 }
 
 impl Work for Updates {

@@ -74,27 +74,30 @@ impl Cluster {
     }
 
     pub fn client(&self, operation: Operation, clients: u16) -> Result<Client> {
-        let connections = clients.div_ceil(CLIENTS_OF_A_CONNECTION).into();
-        let connections = (0..connections).map(|number| self.connection(number, operation));
-        Ok(Client {
-            operation,
-            value_bytes: self.value_bytes,
-            connections: connections.collect::<Result<_>>()?,
-            ids: self.ids.clone(),
-        })
-    }
-
-    /// Each connection asks the next member; that finds the leaders.
-    fn connection(&self, number: usize, operation: Operation) -> Result<KotobaCluster> {
         let consistency = match operation {
             Operation::ReadEventual => Consistency::Eventual,
             Operation::Create | Operation::Batch | Operation::Edge | Operation::Read => Consistency::Strong,
         };
-        let options = Options {
-            consistency,
-            ..Options::default()
+        Ok(Client {
+            operation,
+            value_bytes: self.value_bytes,
+            connections: self.connections(clients, consistency)?,
+            ids: self.ids.clone(),
+        })
+    }
+
+    /// What so many clients share: each connection asks the next member; that finds the leaders.
+    pub fn connections(&self, clients: u16, consistency: Consistency) -> Result<Vec<KotobaCluster>> {
+        let connect = |number| {
+            let options = Options {
+                consistency,
+                ..Options::default()
+            };
+            self.members.cluster(number, options)
         };
-        self.members.cluster(number, options)
+        (0..clients.div_ceil(CLIENTS_OF_A_CONNECTION).into())
+            .map(connect)
+            .collect()
     }
 }
 

@@ -148,12 +148,11 @@ impl Gateway {
         ids: &NewIds,
         place: Option<&Place<'_>>,
     ) -> Result<Outcome, OperationError> {
-        let deadline = Instant::now() + self.request_timeout;
         let mut pause = FIRST_PAUSE;
         let mut standing = Standing {
             has_lost: false,
             front: None,
-            deadline,
+            deadline: Instant::now() + self.request_timeout,
         };
         loop {
             // The ids of an attempt that was not applied were never seen, so the next may have them.
@@ -163,14 +162,14 @@ impl Gateway {
                     error
                 }
                 Err(error @ OperationError::Transient(_)) => {
-                    // What it waits for is nobody in the line, who need not wait for it with it.
+                    // It waits for no other request, so none should wait behind it.
                     (standing.has_lost, standing.front) = (false, None);
                     error
                 }
                 settled => return settled,
             };
             let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.5));
-            if Instant::now() + jittered >= deadline {
+            if Instant::now() + jittered >= standing.deadline {
                 return Err(error);
             }
             sleep(jittered).await;

@@ -85,7 +85,7 @@ pub struct PartitionLeader {
     /// Open transactions that commit above readers, as they are made to.
     pushing: Together,
     /// The largest snapshot served: later intents commit above it anyway, and say so to readers below.
-    pub(super) max_seen: AtomicU64,
+    max_seen: AtomicU64,
     stop: CancellationToken,
 }
 
@@ -297,7 +297,8 @@ impl PartitionLeader {
         }
     }
 
-    fn seen(&self) -> Timestamp {
+    /// The largest snapshot served.
+    pub(super) fn seen(&self) -> Timestamp {
         Timestamp(self.max_seen.load(Ordering::Acquire))
     }
 

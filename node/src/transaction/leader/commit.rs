@@ -4,7 +4,6 @@
 //! go only when the result is visible, or the leadership has ended.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -39,7 +38,7 @@ impl PartitionLeader {
     pub(super) async fn prepare(&self, mut prepare: Prepare) -> Result<PrepareAnswer, Failure> {
         let deadline = Instant::now() + WRITE_WAIT;
         loop {
-            prepare.min_commit_hint = Timestamp(self.max_seen.load(Ordering::Acquire) + 1);
+            prepare.min_commit_hint = Timestamp(self.seen().0 + 1);
             let answer = match self.propose(&Command::Prepare(prepare.clone())).await? {
                 state::Answer::Prepare(answer) => answer,
                 other => return Err(wrong_answer(&other)),

@@ -1,7 +1,8 @@
 //! A partition's Raft group in memory: one log, two replicas of which one leads, and proposals that can be held back.
 //!
 //! A proposal that is held sits in its replica's queue: it is appended in the term that is current when it is let go,
-//! which is how an entry of an old leadership comes late (the protocol's hole 3).
+//! which is how an entry of an old leadership comes late (the protocol's hole 3). In chaos the queue keeps its order, as
+//! Raft's does; where a test holds a proposal, later ones overtake it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +42,8 @@ struct State {
     chaos: Option<StdRng>,
     /// Entries that the replica which follows has applied; none where all.
     followed_to: Option<usize>,
+    /// Proposals of each replica that come late.
+    late: [Vec<Vec<u8>>; REPLICAS],
 }
 
 /// What chaos does to a proposal.
@@ -76,6 +79,7 @@ impl TestGroup {
                 rules: Vec::new(),
                 chaos: None,
                 followed_to: None,
+                late: Default::default(),
             }),
             appended: watch::channel(0).0,
             leaderships: (0..REPLICAS).map(|_| watch::channel(Leadership::default()).0).collect(),
@@ -102,6 +106,11 @@ impl TestGroup {
     fn elect_before(&self, leader: usize, hears: impl Fn(usize) -> bool) {
         let mut state = self.lock();
         state.term += 1;
+        if leader != state.leader {
+            // Who led until now has applied all, and does not forget it.
+            let all = state.log.len();
+            state.followed_to = state.followed_to.map(|_| all);
+        }
         state.leader = leader;
         let hearing = self.leaderships.iter().enumerate().filter(|(number, _)| hears(*number));
         for (number, watched) in hearing {
@@ -218,7 +227,25 @@ impl TestGroup {
     }
 
     fn append(&self, bytes: &[u8]) -> Vec<u8> {
+        self.append_to(&mut self.lock(), bytes)
+    }
+
+    /// What a replica proposes, behind what it proposed before; none where it does not lead.
+    fn append_of(&self, number: usize, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut state = self.lock();
+        self.append_late_of(number, &mut state);
+        (state.leader == number).then(|| self.append_to(&mut state, bytes))
+    }
+
+    /// A queue of a replica that does not lead goes nowhere.
+    fn append_late_of(&self, number: usize, state: &mut State) {
+        if state.leader == number {
+            let late = std::mem::take(&mut state.late[number]);
+            late.iter().for_each(|bytes| drop(self.append_to(state, bytes)));
+        }
+    }
+
+    fn append_to(&self, state: &mut State, bytes: &[u8]) -> Vec<u8> {
         let command = Command::decode(bytes).expect("a command of this build");
         let term = state.term;
         state.log.push((term, command));
@@ -246,30 +273,36 @@ impl TestGroup {
 impl Replica {
     fn check_leading(&self) -> Result<(), GroupError> {
         // A majority knows who leads, whatever this replica has heard.
-        let leader = self.group.leader();
-        match leader == self.number {
+        match self.group.leader() == self.number {
             true => Ok(()),
-            false => Err(GroupError::NotLeader {
-                leader: Some(MemberId(leader as u64 + 1)),
-            }),
+            false => Err(self.not_leader()),
         }
     }
 
-    async fn append_in_chaos(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError> {
-        self.check_leading()?;
+    fn not_leader(&self) -> GroupError {
+        GroupError::NotLeader {
+            leader: Some(MemberId(self.group.leader() as u64 + 1)),
+        }
+    }
+
+    fn append_in_chaos(&self, command: Vec<u8>) -> Result<Vec<u8>, GroupError> {
+        let append = || {
+            let appended = self.group.append_of(self.number, &command);
+            appended.ok_or_else(|| self.not_leader())
+        };
         match self.group.trouble() {
-            Trouble::None => Ok(self.group.append(&command)),
-            Trouble::Forget => {
-                self.group.append(&command);
-                Err(GroupError::Unknown)
-            }
+            Trouble::None => append(),
+            Trouble::Forget => append().and(Err(GroupError::Unknown)),
             Trouble::Late => {
-                let (group, number, entries) = (self.group.clone(), self.number, self.group.entries());
+                let (group, number) = (self.group.clone(), self.number);
+                let entries = {
+                    let mut state = group.lock();
+                    state.late[number].push(command);
+                    state.log.len()
+                };
                 tokio::spawn(async move {
                     group.grown_to(entries + 3).await;
-                    if group.leader() == number {
-                        group.append(&command);
-                    }
+                    group.append_late_of(number, &mut group.lock());
                 });
                 Err(GroupError::Unknown)
             }
@@ -292,7 +325,7 @@ impl PartitionGroup for Replica {
         // Lets other tasks come in between, as the real group does.
         tokio::task::yield_now().await;
         let Some(rule) = self.group.take_rule(&command) else {
-            return self.append_in_chaos(command).await;
+            return self.append_in_chaos(command);
         };
         let forget = rule.forget;
         let held = tokio::spawn(Self::append_held(self.group.clone(), self.number, rule, command));
@@ -344,5 +377,43 @@ impl PartitionGroup for Replica {
 
     fn watch_leadership(&self) -> watch::Receiver<Leadership> {
         self.group.leaderships[self.number].subscribe()
+    }
+}
+
+mod tests {
+    use kotoba_state::ids::Timestamp;
+    use kotoba_state::partition::closed_ts;
+
+    use super::*;
+
+    fn close(at: u64) -> Vec<u8> {
+        let closed = Timestamp(at);
+        Command::CloseTs { closed }.encode()
+    }
+
+    fn shown_by(replica: &Replica) -> Timestamp {
+        let view = replica.view().expect("a view");
+        closed_ts(view.as_ref()).expect("memory does not fail")
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_is_deposed_still_has_what_it_had_applied() {
+        let group = TestGroup::new();
+        group.hold_follower();
+        let (deposed, next) = (group.replica(0), group.replica(1));
+        deposed.propose(close(7)).await.expect("it leads");
+        assert_eq!(shown_by(&next), Timestamp(0), "it is held");
+        group.elect(1);
+        assert_eq!(shown_by(&next), Timestamp(7), "it leads");
+        assert_eq!(shown_by(&deposed), Timestamp(7));
+    }
+
+    #[tokio::test]
+    async fn what_comes_late_comes_before_what_its_replica_proposes_later() {
+        let group = TestGroup::new();
+        group.lock().late[0].push(close(1));
+        group.replica(0).propose(close(2)).await.expect("it leads");
+        let closed = |at| Command::CloseTs { closed: Timestamp(at) };
+        assert_eq!(group.log(), [closed(1), closed(2)]);
     }
 }
